@@ -1,0 +1,33 @@
+# Everything that is done to this project by hand. The first target says what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint engine image lock clean
+
+# A command with the engine's address in its environment; makes sure first that an engine answers.
+with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## build the crates in pytests/ and run their tests, each pytest test a Go subtest, live
+	@$(with_engine) go test -v -count=1 -p 1 ./pytests/...
+
+test: ## run all tests of this project
+	@$(with_engine) go test -timeout 60m ./...
+
+lint: ## look at all Go, Python and shell files
+	@.ci/lint
+
+engine: ## make sure that a Docker engine answers: find, start or install one
+	@images/engine.sh
+
+image: ## make the base image and the tools image, if they are not there
+	@$(with_engine) go test -v -count=1 ./harness/internal/image -run TestToolsImage
+
+lock: ## lock the newest versions of the Python tools, with hashes
+	@images/lock.sh
+
+clean: ## remove this project's containers, images and volumes from the engine
+	@$(with_engine) images/clean.sh
