@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Writes the tar of a root file system with Python 3.11, Rust and the diagnosis tools to standard output: the base image
+# where no registry answers. It comes from Debian's packages, from where the host's apt gets them. Phases go to standard
+# error, a line each. Status 3: this host cannot do it at all.
+#
+# DEBIAN_SUITE, DEBIAN_PACKAGES and BASE_PACKAGES are those of pins.env, from the environment or from beside this file.
+set -euo pipefail
+if [ -z "${DEBIAN_SUITE:-}" ]; then
+	# shellcheck source=images/pins.env
+	. "$(dirname "$0")/pins.env"
+fi
+
+say() { echo "$*" >&2; }
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	say "a base from Debian's packages can be made by root on Debian only"
+	exit 3
+fi
+
+# apt ARGUMENT...: apt-get without questions and without words, unless it fails.
+apt() {
+	local output
+	if ! output=$(DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null 2>&1); then
+		tail -n 5 <<<"$output" >&2
+		return 1
+	fi
+}
+if ! command -v mmdebstrap >/dev/null; then
+	say "installing mmdebstrap"
+	needs=(mmdebstrap debian-archive-keyring)
+	apt install -y --no-install-recommends "${needs[@]}" 2>/dev/null || {
+		apt update || say "apt-get update had errors; trying all the same"
+		apt install -y --no-install-recommends "${needs[@]}" || {
+			say "a base from Debian's packages needs mmdebstrap, which apt-get could not install"
+			exit 3
+		}
+	}
+fi
+
+# The host's own sources of Debian itself, as lines for another release where the host's is not the wanted one; none, and
+# with it mmdebstrap's default, where the host names them in another way.
+# shellcheck disable=SC1091 # it is the host's file
+release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+options=
+compgen -G '/etc/apt/trusted.gpg.d/debian-archive-*' >/dev/null || options='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] '
+sources=()
+# shellcheck disable=SC2016 # apt's variables
+fields='$(REPO_URI) $(RELEASE) $(COMPONENT)'
+while read -r address suite component; do
+	case $component/$suite in
+	"main/$release" | "main/$release-updates" | "main/$release-security")
+		sources+=("deb $options$address ${suite/#$release/$DEBIAN_SUITE} main")
+		;;
+	esac
+done < <(apt-get indextargets --no-release-info --format "$fields" 'Created-By: Packages' | sort -u)
+
+# Hooks run in a shell with the root's folder as $1. How the host's apt reaches its sources (proxy, certificates,
+# credentials) is borrowed for the time of the installation, and nothing of it stays.
+# shellcheck disable=SC2016
+hooks=(
+	--setup-hook='apt-config dump Acquire >"$1/etc/apt/apt.conf.d/00host"'
+	--setup-hook='cp -r /etc/apt/auth.conf /etc/apt/auth.conf.d "$1/etc/apt/" 2>/dev/null || true'
+	--customize-hook='rm -rf "$1/etc/apt/apt.conf.d/00host" "$1/etc/apt/auth.conf" "$1/etc/apt/auth.conf.d"/*'
+	--customize-hook='find "$1/etc/apt" -name "*.list" -exec sed -i "s#://[^/@ ]*@#://#" {} +'
+	--customize-hook='for name in python python3 python3.11; do ln -s /usr/bin/python3.11 "$1/usr/local/bin/$name"; done'
+	--customize-hook='chroot "$1" dpkg-query --show >"$1/etc/pyo3test-base"'
+	--customize-hook='rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old'
+)
+slim=(
+	--dpkgopt='path-exclude=/usr/share/man/*'
+	--dpkgopt='path-exclude=/usr/share/doc/*'
+	--dpkgopt='path-include=/usr/share/doc/*/copyright'
+	--dpkgopt='path-exclude=/usr/share/locale/*'
+	--dpkgopt='path-exclude=/usr/share/info/*'
+	--dpkgopt='force-unsafe-io'
+)
+
+# mmdebstrap cleans up after itself when its whole process group is told to end, and only then. So it gets a group of
+# its own, which is told when this script is, or when this script or who started it is gone without a word.
+say "making a base of Debian $DEBIAN_SUITE with Python 3.11 and Rust (about a minute)"
+set -m
+{
+	trap : HUP INT TERM # waits for the end of the clean-up
+	mmdebstrap --variant=minbase --mode=root --include="${DEBIAN_PACKAGES// /,},${BASE_PACKAGES// /,}" "${slim[@]}" "${hooks[@]}" \
+		"$DEBIAN_SUITE" - ${sources[@]+"${sources[@]}"} 2>&1 >&3 3>&- |
+		(trap '' HUP INT TERM && exec sed --unbuffered -E '/^done$|^I: (done|success|running --|using|chroot arch|automatic|finding|removing)/d; s/^I: //' >&2 3>&-)
+} 3>&1 </dev/null &
+work=$!
+set +m
+end() { kill -TERM -- "-$work"; }
+trap 'trap "" HUP INT TERM; end; wait "$work" || true; exit 1' HUP INT TERM
+(
+	trap - HUP INT TERM
+	while sleep 1 && kill -0 "$work"; do
+		if ! kill -0 "$$" || ! kill -0 "$PPID"; then end; fi
+	done
+) </dev/null >/dev/null 2>&1 &
+watcher=$!
+status=0
+wait "$work" || status=$?
+kill "$watcher" 2>/dev/null || true
+exit "$status"

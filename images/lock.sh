@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Locks the newest versions of what the *.in files name, with hashes, for Python 3.11 and later on all platforms. Needs
+# Python 3 with venv, and the network. uv does it, at the version that tools.txt has locked.
+set -euo pipefail
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+awk '/^[^ ]/ { wanted = /^uv==/ } wanted' tools.txt >"$work/uv.txt"
+python3 -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$work/uv.txt"
+for list in tools pytest lint; do
+	"$work/venv/bin/uv" pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
+		--output-file "$work/$list.txt" "$list.in"
+done
+for list in tools pytest lint; do
+	diff -U0 <(grep '==' "$list.txt") <(grep '==' "$work/$list.txt") | grep '^[-+][^-+]' || echo "$list.txt: nothing newer"
+	cat "$work/$list.txt" >"$list.txt"
+done

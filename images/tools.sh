@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes the tools image out of a base. Runs as root in a container of the base, beside tools.txt; the container is then
+# committed. Certificates, proxies and index settings come by the environment, their files from a tmpfs: nothing of them
+# may stay behind.
+set -euo pipefail
+umask 022
+here=$(cd "$(dirname "$0")" && pwd)
+home=/opt/pyo3test
+
+refuse() {
+	echo "the base image $*" >&2
+	exit 3
+}
+note() { echo "note: the base image $*" >&2; }
+
+missing=()
+for tool in python3 cargo rustc gcc tar timeout; do
+	command -v "$tool" >/dev/null || missing+=("$tool")
+done
+[ ${#missing[@]} -eq 0 ] || refuse "lacks ${missing[*]}: it has to bring Python, Rust, gcc and Debian's usual tools"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "has $(python3 --version): it has to be 3.11 or later"
+python3 -c 'import venv, ensurepip' 2>/dev/null || refuse "has a Python without venv or ensurepip: on Debian, install python3-venv in it"
+
+# What only some crates, or some reports, need.
+command -v gdb >/dev/null || note "has no gdb: reports of hangs will lack native stacks"
+python3 - <<'PYTHON' || note "has no Python library to link: crates with auto-initialize will not build"
+import os, sys, sysconfig
+get = sysconfig.get_config_var
+folders = [get("LIBDIR") or "", os.path.join(get("LIBDIR") or "", get("MULTIARCH") or ""), get("LIBPL") or ""]
+sys.exit(not any(os.path.exists(os.path.join(folder, get("LDLIBRARY") or "?")) for folder in folders))
+PYTHON
+
+# The user who builds and tests. The number is what counts: a base may have given it a name already.
+getent group 1000 >/dev/null || groupadd --gid 1000 pyo3test
+getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /home/pyo3test --shell /bin/bash pyo3test
+
+# The tools live apart from the test environment. The wheel of pip in Python's ensurepip installs the locked one.
+echo "installing maturin, uv, pip and py-spy" >&2
+python3 -m venv "$home/tools"
+"$home/tools/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --require-hashes -r "$here/tools.txt"
+
+# The test environment stays empty here; each extension image fills its own.
+python3 -m venv --without-pip /opt/venv
+mkdir -p /home/pyo3test /src /cache/uv /cache/cargo /build "$home/out" "$home/built"
+chown -R 1000:1000 /home/pyo3test /src /cache /build "$home/out" "$home/built" /opt/venv
