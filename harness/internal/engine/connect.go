@@ -1,0 +1,127 @@
+// Package engine is the only package that talks to Docker. It finds an engine, starts containers that cannot
+// outlive this process, and moves files, images and streams in and out of them.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/docker/client"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/log"
+)
+
+// probeTimeout bounds how long one place is asked whether an engine answers there. A local engine answers in
+// milliseconds; a remote one over a slow line in a second or two.
+const probeTimeout = 5 * time.Second
+
+// Engine is a Docker engine that answers.
+type Engine struct {
+	// Host is where it answers, in DOCKER_HOST's form.
+	Host string
+	// Version is the engine's own version, for example "28.5.2".
+	Version string
+
+	cli      *client.Client
+	provider *testcontainers.DockerProvider
+	owner    Owner
+}
+
+// Connect finds the engine that the docker command would use: DOCKER_HOST, the CLI's current context, then the usual
+// sockets, rootless ones and Docker Desktop's included. It starts nothing. The error says what was tried and what to do.
+func Connect(ctx context.Context) (*Engine, error) {
+	hosts, why := candidates()
+	var tried []string
+	for _, host := range hosts {
+		e, err := dial(ctx, host)
+		if err == nil {
+			return e, nil
+		}
+		tried = append(tried, fmt.Sprintf("%s (%v)", host, err))
+	}
+	return nil, fmt.Errorf("find a Docker engine: none answers%s; tried %s: start Docker, or set DOCKER_HOST to one that runs",
+		why, strings.Join(tried, ", "))
+}
+
+func dial(ctx context.Context, host string) (*Engine, error) {
+	if path, ok := strings.CutPrefix(host, "unix://"); ok {
+		if _, err := os.Stat(path); err != nil {
+			return nil, errors.New("no such socket")
+		}
+	}
+	if strings.HasPrefix(host, "ssh://") {
+		return nil, errors.New("ssh is not supported: forward the socket and name that")
+	}
+	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithHost(host), client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if _, err := cli.Ping(ctx); err != nil {
+		return nil, shortDialError(err)
+	}
+	version, err := cli.ServerVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	provider, err := newProvider(host, cli)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{Host: host, Version: version.Version, cli: cli, provider: provider, owner: thisProcess()}, nil
+}
+
+// Close lets go of the connections. Containers that still run are left to their streams.
+func (e *Engine) Close() error { return e.cli.Close() }
+
+func shortDialError(err error) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "permission denied"):
+		return errors.New("permission denied: is this user in the docker group?")
+	case client.IsErrConnectionFailed(err):
+		return errors.New("no answer")
+	default:
+		return err
+	}
+}
+
+var providerMutex sync.Mutex
+
+// newProvider makes testcontainers use our client. Its own reaper is off: it cannot be had without a registry, reaps
+// too early when packages run in parallel, and here every container dies with its stream instead.
+func newProvider(host string, cli *client.Client) (*testcontainers.DockerProvider, error) {
+	providerMutex.Lock()
+	defer providerMutex.Unlock()
+	// testcontainers reads both once, at its first use; it panics where DOCKER_HOST leads nowhere.
+	for key, value := range map[string]string{"TESTCONTAINERS_RYUK_DISABLED": "true", "DOCKER_HOST": host} {
+		if err := os.Setenv(key, value); err != nil {
+			return nil, err
+		}
+	}
+	before := log.Default()
+	log.SetDefault(silent{}) // it would print a page about the engine
+	defer log.SetDefault(before)
+	options := testcontainers.Generic2DockerOptions(testcontainers.WithLogger(silent{}))
+	provider, err := testcontainers.NewDockerProvider(append(options, testcontainers.WithDefaultBridgeNetwork(testcontainers.Bridge))...)
+	if err != nil {
+		return nil, fmt.Errorf("testcontainers: %w", err)
+	}
+	provider.SetClient(keepOpen{cli})
+	return provider, nil
+}
+
+// keepOpen ignores the Close that testcontainers calls after each use of a client it believes to be its own: closing
+// drops idle connections, and each new one costs a round trip.
+type keepOpen struct{ *client.Client }
+
+func (keepOpen) Close() error { return nil }
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/pkg/jsonmessage"
+	"github.com/testcontainers/testcontainers-go"
+)
+
+// Image is an image in the engine's store.
+type Image struct {
+	ID      string
+	Size    int64 // bytes
+	Created int64 // seconds since 1970, where it was listed
+	Labels  map[string]string
+}
+
+// Image looks an image up in the engine's store; ok is false where it is not there.
+func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err error) {
+	inspect, err := e.cli.ImageInspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return Image{}, false, nil
+	}
+	if err != nil {
+		return Image{}, false, fmt.Errorf("inspect image %s: %w", name, err)
+	}
+	found := Image{ID: inspect.ID, Size: inspect.Size}
+	if inspect.Config != nil {
+		found.Labels = inspect.Config.Labels
+	}
+	return found, true, nil
+}
+
+// Images lists the images that carry all of the labels.
+func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image, error) {
+	args := filters.NewArgs()
+	for key, value := range labels {
+		args.Add("label", key+"="+value)
+	}
+	list, err := e.cli.ImageList(ctx, image.ListOptions{Filters: args})
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	var found []Image
+	for _, summary := range list {
+		found = append(found, Image{ID: summary.ID, Size: summary.Size, Created: summary.Created, Labels: summary.Labels})
+	}
+	return found, nil
+}
+
+// Pull fetches an image, once and without retries, with the credentials of the Docker configuration.
+func (e *Engine) Pull(ctx context.Context, name string, progress func(string)) error {
+	stream, err := e.cli.ImagePull(ctx, name, image.PullOptions{RegistryAuth: credentials(ctx, name)})
+	if err != nil {
+		return fmt.Errorf("pull %s: %w", name, err)
+	}
+	defer stream.Close()
+	if err := follow(stream, progress); err != nil {
+		return fmt.Errorf("pull %s: %w", name, err)
+	}
+	return nil
+}
+
+// Import makes an image of a tar stream of a root file system. A stream that ends with an error makes none.
+func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes []string) error {
+	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: tar, SourceName: "-"}, name, image.ImportOptions{Changes: changes})
+	if err != nil {
+		return fmt.Errorf("import %s: %w", name, err)
+	}
+	defer stream.Close()
+	if err := follow(stream, nil); err != nil {
+		return fmt.Errorf("import %s: %w", name, err)
+	}
+	return nil
+}
+
+// Build builds an image from a Dockerfile in a tar stream, by the engine's own classic builder.
+func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string, progress func(string)) error {
+	answer, err := e.cli.ImageBuild(ctx, tar, build.ImageBuildOptions{
+		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true, Labels: map[string]string{Label: "image"},
+	})
+	if err != nil {
+		return fmt.Errorf("build %s: %w", name, err)
+	}
+	defer answer.Body.Close()
+	if err := follow(answer.Body, progress); err != nil {
+		return fmt.Errorf("build %s: %w", name, err)
+	}
+	return nil
+}
+
+// Tag gives an image another name.
+func (e *Engine) Tag(ctx context.Context, source, name string) error {
+	if err := e.cli.ImageTag(ctx, source, name); err != nil {
+		return fmt.Errorf("tag %s: %w", source, err)
+	}
+	return nil
+}
+
+// RemoveImage deletes an image; one that is not there, or is in use, is left.
+func (e *Engine) RemoveImage(ctx context.Context, name string) error {
+	_, err := e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
+	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
+		return fmt.Errorf("remove image %s: %w", name, err)
+	}
+	return nil
+}
+
+// RemoveVolume deletes a cache volume; one that is not there is no error.
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	if err := e.cli.VolumeRemove(ctx, name, true); err != nil && !cerrdefs.IsNotFound(err) {
+		return fmt.Errorf("remove volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// Containers counts the containers of ours, running or not, of every process.
+func (e *Engine) Containers(ctx context.Context) (int, error) {
+	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", Label))})
+	if err != nil {
+		return 0, fmt.Errorf("list containers: %w", err)
+	}
+	return len(list), nil
+}
+
+// follow reads the engine's progress messages; an error among them, or a stream that breaks off, is the result.
+func follow(stream io.Reader, progress func(string)) error {
+	decoder := json.NewDecoder(stream)
+	for {
+		var message jsonmessage.JSONMessage
+		switch err := decoder.Decode(&message); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the engine's answer: %w", err)
+		case message.Error != nil:
+			return errors.New(message.Error.Message)
+		}
+		line := strings.TrimSpace(message.Stream)
+		if line == "" && message.ID == "" {
+			line = message.Status
+		}
+		if progress != nil && line != "" {
+			progress(line)
+		}
+	}
+}
+
+// RegistryAnswers asks, through the engine, whether an image can be had from its registry. It returns nil when the
+// registry knows the image, else why not, within the time given.
+func (e *Engine) RegistryAnswers(ctx context.Context, name string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	_, err := e.cli.DistributionInspect(ctx, name, credentials(ctx, name))
+	if ctx.Err() != nil {
+		return fmt.Errorf("the registry did not answer within %v", within)
+	}
+	return err
+}
+
+// credentials are those of the Docker configuration, encoded as the engine wants them; "" is none.
+func credentials(ctx context.Context, name string) string {
+	_, auth, err := testcontainers.DockerImageAuth(ctx, name)
+	if err != nil {
+		return ""
+	}
+	data, err := json.Marshal(auth)
+	if err != nil {
+		return ""
+	}
+	return base64.URLEncoding.EncodeToString(data)
+}

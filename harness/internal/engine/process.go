@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+)
+
+// Command is a program to run in a container.
+type Command struct {
+	Argv []string
+	User string   // "" is the container's
+	Env  []string // KEY=VALUE, beside the image's
+	Dir  string
+}
+
+// Process is a command under way. Stdout and Stderr have to be read until they end.
+type Process struct {
+	Stdin          io.WriteCloser
+	Stdout, Stderr io.ReadCloser
+
+	container *Container
+	stream    types.HijackedResponse
+	id        string
+	ended     chan struct{}
+	err       error
+}
+
+// Exec starts a command in the container. Its end of the streams is closed when ctx ends; the command itself can only
+// be ended from inside the container, or with it.
+func (c *Container) Exec(ctx context.Context, command Command) (*Process, error) {
+	created, err := c.engine.cli.ContainerExecCreate(ctx, c.ID, container.ExecOptions{
+		Cmd: command.Argv, User: command.User, Env: command.Env, WorkingDir: command.Dir,
+		AttachStdin: true, AttachStdout: true, AttachStderr: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("exec create: %w", err)
+	}
+	stream, err := c.engine.cli.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("exec attach: %w", err)
+	}
+	stdout, toStdout := io.Pipe()
+	stderr, toStderr := io.Pipe()
+	p := &Process{Stdin: stdin{&stream}, Stdout: stdout, Stderr: stderr, container: c, stream: stream, id: created.ID, ended: make(chan struct{})}
+	stop := context.AfterFunc(ctx, func() { stream.Close() })
+	go func() {
+		defer close(p.ended)
+		_, err := stdcopy.StdCopy(toStdout, toStderr, stream.Reader)
+		if stop(); ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		p.err = err
+		stream.Close()
+		toStdout.CloseWithError(err)
+		toStderr.CloseWithError(err)
+	}()
+	return p, nil
+}
+
+// Wait waits for the end of the streams and returns the exit status. A lost stream or a vanished container is an error,
+// never a status.
+func (p *Process) Wait(ctx context.Context) (int, error) {
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		return -1, ctx.Err()
+	}
+	if p.err != nil {
+		return -1, fmt.Errorf("exec stream: %w", p.err)
+	}
+	// The engine notes the end a moment after the streams end.
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		inspect, err := p.container.engine.cli.ContainerExecInspect(ctx, p.id)
+		switch {
+		case err != nil:
+			return -1, fmt.Errorf("exec inspect: %w", err)
+		case !inspect.Running && inspect.Pid == 0 && inspect.ExitCode == 0:
+			return -1, errors.New("exec: never started")
+		case !inspect.Running:
+			return inspect.ExitCode, nil
+		}
+		select {
+		case <-ctx.Done():
+			return -1, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Close cuts the streams.
+func (p *Process) Close() { p.stream.Close() }
+
+type stdin struct{ stream *types.HijackedResponse }
+
+func (s stdin) Write(data []byte) (int, error) { return s.stream.Conn.Write(data) }
+func (s stdin) Close() error                   { return s.stream.CloseWrite() }
