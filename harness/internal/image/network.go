@@ -1,0 +1,212 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"pyo3test/harness/internal/engine"
+)
+
+// Scratch is where a build container finds the host's network settings: a tmpfs, so that no layer keeps them.
+const Scratch = "/run/pyo3test"
+
+// Network is what a build needs to reach package registries from here: certificates, proxies, index settings and
+// credentials. It is for build containers only; tests never see it, and no image keeps it.
+type Network struct {
+	env   map[string]string
+	files map[string][]byte // path below Scratch -> content
+}
+
+// passed are the prefixes of variables that builds get from the host as they are. Those that name paths of the host
+// are left out: they mean nothing in a container.
+var passed = []string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "FTP_PROXY",
+	"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",
+	"UV_DEFAULT_INDEX", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_HTTP_TIMEOUT", "UV_INSECURE_HOST",
+	"CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_NET_", "CARGO_HTTP_",
+}
+
+// HostNetwork reads the settings of this host and user.
+func HostNetwork() (Network, error) {
+	n := Network{env: map[string]string{}, files: map[string][]byte{}}
+	for _, entry := range os.Environ() {
+		key, value, _ := strings.Cut(entry, "=")
+		matches := func(prefix string) bool { return strings.HasPrefix(strings.ToUpper(key), prefix) }
+		if value != "" && slices.ContainsFunc(passed, matches) {
+			n.env[key] = value
+		}
+	}
+	home, _ := os.UserHomeDir()
+	if bundle := certificates(); len(bundle) > 0 {
+		n.files["ca.pem"] = bundle
+		for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"} {
+			n.env[key] = Scratch + "/ca.pem"
+		}
+	}
+	n.pipConfiguration(home)
+	if err := n.cargoConfiguration(home); err != nil {
+		return Network{}, err
+	}
+	for name, paths := range map[string][]string{
+		"home/.netrc": {os.Getenv("NETRC"), filepath.Join(home, ".netrc")},
+		"uv.toml":     {os.Getenv("UV_CONFIG_FILE"), filepath.Join(home, ".config/uv/uv.toml"), "/etc/uv/uv.toml"},
+	} {
+		if data, ok := firstFile(paths...); ok {
+			n.files[name] = data
+		}
+	}
+	if _, ok := n.files["uv.toml"]; ok {
+		n.env["UV_CONFIG_FILE"] = Scratch + "/uv.toml"
+	}
+	n.env["HOME"] = Scratch + "/home"
+	n.files["home/.keep"] = nil
+	return n, nil
+}
+
+// Env returns the settings as KEY=VALUE, sorted.
+func (n Network) Env() []string {
+	var env []string
+	for key, value := range n.env {
+		env = append(env, key+"="+value)
+	}
+	sort.Strings(env)
+	return env
+}
+
+// Proxies returns the proxy variables alone, as build arguments: Docker knows these names and records none of them.
+func (n Network) Proxies() map[string]*string {
+	proxies := map[string]*string{}
+	for key, value := range n.env {
+		if strings.HasSuffix(strings.ToUpper(key), "_PROXY") {
+			proxies[key] = &value
+		}
+	}
+	return proxies
+}
+
+// tar returns the files as a tar stream to unpack into Scratch.
+func (n Network) tar() (io.Reader, error) {
+	var buffer bytes.Buffer
+	w := tar.NewWriter(&buffer)
+	for name, data := range n.files {
+		if err := engine.PackFile(w, name, data); err != nil {
+			return nil, err
+		}
+	}
+	return &buffer, w.Close()
+}
+
+// certificates joins the certificate files that the host's tools are told to use with the system's own: a company's
+// variable may name its one certificate alone, or a whole bundle.
+func certificates() []byte {
+	var bundle []byte
+	add := func(path string) bool {
+		data, err := os.ReadFile(path)
+		if path == "" || err != nil || !bytes.Contains(data, []byte("BEGIN CERTIFICATE")) {
+			return false
+		}
+		if !bytes.Contains(bundle, data) {
+			bundle = append(append(bundle, data...), '\n')
+		}
+		return true
+	}
+	for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO"} {
+		add(os.Getenv(key))
+	}
+	for _, path := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
+		if add(path) {
+			break
+		}
+	}
+	return bundle
+}
+
+// pipConfiguration reads index settings where pip keeps them, for pip and, in its own names, for uv, which reads none
+// of pip's.
+func (n Network) pipConfiguration(home string) {
+	data, _ := firstFile(os.Getenv("PIP_CONFIG_FILE"), filepath.Join(home, ".config/pip/pip.conf"), filepath.Join(home, ".pip/pip.conf"),
+		filepath.Join(home, "Library/Application Support/pip/pip.conf"), "/etc/pip.conf")
+	settings := map[string]string{}
+	key := ""
+	for line := range strings.Lines(string(data)) {
+		trimmed := strings.TrimSpace(line)
+		switch before, after, ok := strings.Cut(trimmed, "="); {
+		case trimmed == "" || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") || strings.HasPrefix(trimmed, "["):
+		case line[0] == ' ' || line[0] == '\t': // a list goes on
+			settings[key] = strings.TrimSpace(settings[key] + " " + trimmed)
+		case ok:
+			key = strings.ReplaceAll(strings.TrimSpace(before), "_", "-")
+			settings[key] = strings.TrimSpace(after)
+		}
+	}
+	for _, s := range []struct{ setting, pip, uv string }{
+		{"index-url", "PIP_INDEX_URL", "UV_DEFAULT_INDEX"},
+		{"extra-index-url", "PIP_EXTRA_INDEX_URL", "UV_INDEX"},
+		{"trusted-host", "PIP_TRUSTED_HOST", "UV_INSECURE_HOST"},
+	} {
+		if n.env[s.pip] == "" && settings[s.setting] != "" {
+			n.env[s.pip] = settings[s.setting]
+		}
+		if n.env[s.uv] == "" && n.env[s.pip] != "" {
+			n.env[s.uv] = n.env[s.pip]
+		}
+	}
+}
+
+// cargoConfiguration takes over how the host's cargo reaches registries, and nothing else of its configuration.
+func (n Network) cargoConfiguration(home string) error {
+	folder := os.Getenv("CARGO_HOME")
+	if folder == "" {
+		folder = filepath.Join(home, ".cargo")
+	}
+	n.env["CARGO_HOME"] = Scratch + "/cargo"
+	n.files["cargo/.keep"] = nil
+	if data, ok := firstFile(filepath.Join(folder, "credentials.toml"), filepath.Join(folder, "credentials")); ok {
+		n.files["cargo/credentials.toml"] = data
+	}
+	path := filepath.Join(folder, "config.toml")
+	data, ok := firstFile(path, filepath.Join(folder, "config"))
+	if !ok {
+		return nil
+	}
+	var config map[string]any
+	if err := toml.Unmarshal(data, &config); err != nil {
+		return fmt.Errorf("read cargo's configuration %s: %w", path, err)
+	}
+	kept := map[string]any{}
+	for _, table := range []string{"registries", "registry", "source", "net", "http"} {
+		if value, ok := config[table]; ok {
+			kept[table] = value
+		}
+	}
+	if http, ok := kept["http"].(map[string]any); ok {
+		delete(http, "cainfo") // a path of the host; the bundle above holds its certificates
+	}
+	var buffer bytes.Buffer
+	if err := toml.NewEncoder(&buffer).Encode(kept); err != nil {
+		return fmt.Errorf("write cargo's configuration: %w", err)
+	}
+	n.files["cargo/config.toml"] = buffer.Bytes()
+	return nil
+}
+
+func firstFile(paths ...string) ([]byte, bool) {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if data, err := os.ReadFile(path); err == nil {
+			return data, true
+		}
+	}
+	return nil, false
+}

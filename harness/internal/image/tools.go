@@ -1,0 +1,170 @@
+// Package image makes the tools image: a pinned base with Python and Rust, and on it, apart from the test environment,
+// the tools that build, install and diagnose.
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/engine"
+)
+
+// Paths in the tools image.
+const (
+	Home  = "/opt/pyo3test"     // all of ours
+	Tools = Home + "/tools/bin" // uv, pip, maturin, py-spy and their Python
+	Venv  = "/opt/venv"         // the test environment, empty in the tools image
+	User  = "1000:1000"         // who builds and tests
+	Built = Home + "/built"     // what a build wrote into the sources
+	Out   = Home + "/out"       // what a group leaves behind as evidence
+	Agent = Home + "/agent"     // the programs that the harness brings along
+	Path  = Venv + "/bin:" + Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+const (
+	baseLabel   = engine.Label + ".base"
+	baseIDLabel = engine.Label + ".base-id"
+	pythonLabel = engine.Label + ".python"
+)
+
+// Image is the tools image that a run uses.
+type Image struct {
+	Name   string // to start containers from
+	ID     string
+	Base   string // the name of the image below it
+	BaseID string
+	Python string // the version of its Python, for example "3.11.16"
+}
+
+// Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
+// make it once.
+func Ensure(ctx context.Context, e *engine.Engine, network Network, say Say) (Image, error) {
+	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	base, err := base(ctx, e, network, say)
+	if err != nil {
+		return Image{}, err
+	}
+	below, ok, err := e.Image(ctx, base)
+	if err != nil || !ok {
+		return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", base))
+	}
+	name := repository + "tools:" + hash(below.ID, asset("tools.sh"), asset("tools.txt"))
+	found, ok, err := e.Image(ctx, name)
+	if err != nil {
+		return Image{}, err
+	}
+	if !ok {
+		if err := makeTools(ctx, e, network, base, below.ID, name, say); err != nil {
+			return Image{}, fmt.Errorf("make the tools image on %s: %w", base, err)
+		}
+		if found, ok, err = e.Image(ctx, name); err != nil || !ok {
+			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", name))
+		}
+	}
+	return Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}, nil
+}
+
+func makeTools(ctx context.Context, e *engine.Engine, network Network, base, baseID, name string, say Say) error {
+	say("image", "installing the tools")
+	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: base, Purpose: "tools", User: "0:0"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
+	pack := func(w *tar.Writer) error { return packAssets(w, "pyo3test/images/") }
+	if err := c.UploadTar(ctx, "/opt", pack); err != nil {
+		return err
+	}
+	relay := &lastLines{say: func(line string) { say("image", line) }}
+	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", Home + "/images/tools.sh"}, Env: network.Env()}, nil, relay); err != nil {
+		return fmt.Errorf("%s: %w", relay.last, err)
+	}
+	var version strings.Builder
+	print := []string{"python3", "-c", "import platform; print(platform.python_version())"}
+	if err := Run(ctx, c, engine.Command{Argv: print}, nil, &version); err != nil {
+		return fmt.Errorf("ask for Python's version: %w", err)
+	}
+	_, err = c.Commit(ctx, name, map[string]string{
+		baseLabel: base, baseIDLabel: baseID, pythonLabel: strings.TrimSpace(version.String()),
+	}, nil)
+	return err
+}
+
+// StartBuilder starts a container that reaches the network as the host does.
+func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec engine.Spec) (*engine.Container, error) {
+	spec.Network = true
+	spec.Tmpfs = map[string]string{Scratch: "mode=1777,exec,uid=1000,gid=1000"} // runc gives it the mode of a folder that is there, but not the owner
+	c, err := e.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	var words strings.Builder
+	settings, err := network.tar()
+	if err == nil {
+		unpack := engine.Command{Argv: []string{"tar", "-x", "--no-same-owner", "-C", Scratch}}
+		err = Run(ctx, c, unpack, settings, &words)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, words.String()), c.Remove(context.WithoutCancel(ctx)))
+	}
+	return c, nil
+}
+
+// Run runs a command to its end; both of its outputs go to output. Any status but 0 is an error.
+func Run(ctx context.Context, c *engine.Container, command engine.Command, input io.Reader, output io.Writer) error {
+	p, err := c.Exec(ctx, command)
+	if err != nil {
+		return err
+	}
+	go func() {
+		if input != nil {
+			_, _ = io.Copy(p.Stdin, input)
+		}
+		_ = p.Stdin.Close()
+	}()
+	both := &together{w: output}
+	errs := make(chan error, 2)
+	for _, stream := range []io.Reader{p.Stdout, p.Stderr} {
+		go func() {
+			_, err := io.Copy(both, stream)
+			errs <- err
+		}()
+	}
+	status, err := p.Wait(ctx)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("%s ended with status %d", command.Argv[0], status)
+	}
+	return errors.Join(err, <-errs, <-errs)
+}
+
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}
+
+// together lets two streams write to one writer.
+type together struct {
+	sync.Mutex
+	w io.Writer
+}
+
+func (t *together) Write(data []byte) (int, error) {
+	t.Lock()
+	defer t.Unlock()
+	return t.w.Write(data)
+}
