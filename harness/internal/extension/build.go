@@ -1,0 +1,173 @@
+package extension
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+)
+
+// Error is a build that failed by the user's own sources or requirements: Log holds what the tool said.
+type Error struct {
+	Phase string // "dependencies" or "build"
+	Text  string
+	Log   string // the tool's own words with the host's paths, from the first error on, bounded
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Phase, e.Text) }
+
+// upload brings the sources and the build program.
+func upload(ctx context.Context, c *engine.Container, tree Tree) error {
+	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
+		name := strings.TrimPrefix(image.Home, "/") + "/build.py"
+		if err := engine.PackFile(w, name, []byte(buildProgram)); err != nil {
+			return err
+		}
+		return tree.Pack(w)
+	})
+}
+
+// Environment is what builds and tests both have: with another path or interpreter all would be compiled again.
+func Environment(user map[string]string) map[string]string {
+	env := map[string]string{
+		"PATH":        image.Path,
+		"VIRTUAL_ENV": image.Venv,
+		"LANG":        "C.UTF-8",
+		"PYO3_PYTHON": image.Venv + "/bin/python",
+		// Nothing in PyO3 reads this one; people rely on finding it set.
+		"PYO3_NO_PYTHON_VERSION_CHECK": "1",
+	}
+	for key, value := range user {
+		env[key] = value
+	}
+	return env
+}
+
+func buildEnvironment(network image.Network, recipe Recipe) []string {
+	env := Environment(nil)
+	env["CARGO_TARGET_DIR"] = "/build/target"
+	env["CARGO_TERM_COLOR"] = "never"
+	env["UV_CACHE_DIR"] = "/cache/uv"
+	env["UV_LINK_MODE"] = "copy" // the cache is another file system
+	env["UV_NO_PROGRESS"] = "1"
+	env["UV_PYTHON_DOWNLOADS"] = "never"
+	if recipe.Profile != "dev" {
+		// File and line for stacks; rustc optimises as before. RUSTFLAGS would replace the project's own flags.
+		profile := "CARGO_PROFILE_" + strings.ToUpper(strings.ReplaceAll(recipe.Profile, "-", "_"))
+		env[profile+"_DEBUG"], env[profile+"_STRIP"] = "line-tables-only", "none"
+	}
+	list := network.Env()
+	for _, settings := range []map[string]string{env, recipe.Env} {
+		for key, value := range settings {
+			list = append(list, key+"="+value)
+		}
+	}
+	return list
+}
+
+// runBuild runs build.py and relays what its tools say.
+func runBuild(ctx context.Context, c *engine.Container, network image.Network, tree Tree, recipe Recipe, say image.Say) (result, error) {
+	config, err := json.Marshal(map[string]any{
+		"crate": tree.Crate, "profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
+		"maturin_args": nonNil(recipe.MaturinArgs), "requirements": nonNil(recipe.Requirements), "requirement_files": nonNil(recipe.RequirementFiles),
+	})
+	if err != nil {
+		return result{}, err
+	}
+	reader, writer := io.Pipe()
+	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Home + "/build.py"}, Env: buildEnvironment(network, recipe)}
+	ended := make(chan error, 1)
+	go func() {
+		err := image.Run(ctx, c, command, bytes.NewReader(config), writer)
+		writer.Close()
+		ended <- err
+	}()
+	log := buildLog{tree: tree}
+	var built *result
+	var failure *Error
+	for decoder := json.NewDecoder(reader); ; {
+		var message struct {
+			Phase  string  `json:"phase"`
+			Line   *string `json:"line"`
+			Error  string  `json:"error"`
+			Result *result `json:"result"`
+		}
+		if err := decoder.Decode(&message); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			rest, _ := io.ReadAll(io.MultiReader(decoder.Buffered(), reader))
+			return result{}, errors.Join(fmt.Errorf("build: the build program broke down: %s", bytes.TrimSpace(rest)), <-ended)
+		}
+		switch {
+		case message.Result != nil:
+			built = message.Result
+		case message.Error != "":
+			failure = &Error{Phase: message.Phase, Text: message.Error}
+		case message.Line != nil:
+			say("build", log.add(*message.Line))
+		}
+	}
+	err = <-ended
+	switch {
+	case failure != nil:
+		failure.Log = log.fromFirstError()
+		return result{}, failure
+	case err != nil:
+		return result{}, fmt.Errorf("build: %w", err)
+	case built == nil:
+		return result{}, errors.New("build: ended without a result")
+	}
+	return *built, nil
+}
+
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// buildLog keeps what a build printed, bounded, with paths as the user knows them.
+type buildLog struct {
+	tree  Tree
+	lines []string
+}
+
+// logLines bounds what is kept of a build's output; compilers repeat themselves long before.
+const logLines = 2000
+
+// rustPlace is how rustc names a place; its paths are relative to the workspace, where cargo runs it.
+var rustPlace = regexp.MustCompile(`^(\s*(?:-->|:::) )([^/\s][^:]*)(:\d+:\d+)`)
+
+func (l *buildLog) add(line string) string {
+	line = rustPlace.ReplaceAllStringFunc(line, func(found string) string {
+		part := rustPlace.FindStringSubmatch(found)
+		return part[1] + filepath.Join(l.tree.Root, filepath.FromSlash(path.Join(l.tree.Workspace, part[2]))) + part[3]
+	})
+	line = l.tree.HostText(line)
+	if len(l.lines) < logLines {
+		l.lines = append(l.lines, line)
+	}
+	return line
+}
+
+var errorLine = regexp.MustCompile(`^\s*(error(\[E\d+\])?[: ]|💥|×|  × )`)
+
+func (l *buildLog) fromFirstError() string {
+	for i, line := range l.lines {
+		if errorLine.MatchString(line) {
+			return strings.Join(l.lines[i:], "\n")
+		}
+	}
+	return strings.Join(l.lines[max(0, len(l.lines)-40):], "\n")
+}

@@ -1,0 +1,227 @@
+// Package extension builds a crate with maturin inside a container, once for each content, and keeps the result as an
+// image that holds the test environment and the native modules but no sources.
+package extension
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+)
+
+//go:embed python/build.py
+var buildProgram string
+
+// Recipe says how to build and what to install beside it.
+type Recipe struct {
+	Profile           string // cargo's; "release", "dev" or one of the crate's own
+	Features          []string
+	NoDefaultFeatures bool
+	MaturinArgs       []string
+	Requirements      []string // in pip's form
+	RequirementFiles  []RequirementFile
+	Env               map[string]string
+	Timeout           time.Duration
+}
+
+// RequirementFile is a requirements file by content; Name is for messages.
+type RequirementFile struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// Extension is a built crate with its test environment.
+type Extension struct {
+	Image    string   // to start groups from
+	Modules  []Module // the native modules that were built
+	Resolved []string // what is installed in the test environment, as name==version
+	Reused   bool     // nothing had to be built
+	NoLock   bool     // the tree has no Cargo.lock: the dependencies float
+}
+
+// Module is a native module.
+type Module struct {
+	Name   string `json:"name"` // as it is imported
+	Path   string `json:"path"` // in the container
+	SHA256 string `json:"sha256"`
+}
+
+// result is what build.py reports at the end.
+type result struct {
+	Distribution string   `json:"distribution"`
+	Modules      []Module `json:"modules"`
+	Lifted       []string `json:"lifted"`
+	Resolved     []string `json:"resolved"`
+	PythonInputs []string `json:"python_inputs"`
+}
+
+const (
+	repository  = "localhost/pyo3test/extension:"
+	keyLabel    = engine.Label + ".key"
+	crateLabel  = engine.Label + ".crate"
+	inputsLabel = engine.Label + ".python-inputs"
+	resultLabel = engine.Label + ".result"
+	// keptImages bounds how many builds of one crate are kept: a few branches' worth.
+	keptImages = 5
+)
+
+// Ensure returns the crate's extension and builds it first where its content was never built.
+func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say) (Extension, error) {
+	key := buildKey(tools, tree, recipe)
+	found, ok, err := lookUp(ctx, e, key, tree)
+	if ok || err != nil {
+		return found, err
+	}
+	unlock, err := cache.Lock(ctx, "build-"+crateID(tree, tools), func() { say("build", "another process builds this crate: waiting for it") })
+	if err != nil {
+		return Extension{}, err
+	}
+	defer unlock()
+	if found, ok, err = lookUp(ctx, e, key, tree); ok || err != nil {
+		return found, err
+	}
+	return build(ctx, e, tools, network, tree, recipe, key, say)
+}
+
+// buildKey covers all that a build may depend on, save the content of Python files: these are compared one by one, and
+// only where the last build has read them.
+func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
+	var text strings.Builder
+	recipe.Timeout = 0
+	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), tree.Crate, tree.Workspace, recipe})
+	for _, file := range tree.Files {
+		if isPython(file.Name) {
+			if strings.HasSuffix(file.Name, "/__init__.py") {
+				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
+			}
+			continue
+		}
+		fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
+	}
+	return sum(text.String())[:16]
+}
+
+func isPython(name string) bool {
+	return strings.HasSuffix(name, ".py") || strings.HasSuffix(name, ".pyi")
+}
+
+// crateID names the crate's target folder and lock: one for each place on this host and each base.
+func crateID(tree Tree, tools image.Image) string {
+	host, _ := os.Hostname()
+	return sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
+}
+
+// lookUp finds an image of the key whose build read only Python files that are the same now.
+func lookUp(ctx context.Context, e *engine.Engine, key string, tree Tree) (Extension, bool, error) {
+	images, err := e.Images(ctx, map[string]string{keyLabel: key})
+	if err != nil {
+		return Extension{}, false, err
+	}
+	sums := map[string]string{}
+	for _, file := range tree.Files {
+		sums[file.Name] = file.Sum
+	}
+	for _, candidate := range images {
+		var inputs map[string]string
+		var built result
+		if json.Unmarshal([]byte(candidate.Labels[inputsLabel]), &inputs) != nil || json.Unmarshal([]byte(candidate.Labels[resultLabel]), &built) != nil {
+			continue
+		}
+		same := true
+		for name, sum := range inputs {
+			same = same && sums[name] == sum
+		}
+		if same {
+			found := extension(repository+candidate.Labels[engine.Label+".tag"], built)
+			found.Reused = true
+			return found, true, nil
+		}
+	}
+	return Extension{}, false, nil
+}
+
+func extension(name string, built result) Extension {
+	return Extension{Image: name, Modules: built.Modules, Resolved: built.Resolved, NoLock: slices.ContainsFunc(built.Lifted, func(name string) bool {
+		return name == "Cargo.lock" || strings.HasSuffix(name, "/Cargo.lock")
+	})}
+}
+
+func build(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, key string, say image.Say) (_ Extension, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, recipe.Timeout, fmt.Errorf("the build took longer than its deadline of %v: raise BuildTimeout", recipe.Timeout))
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+		}
+	}()
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{
+		Image: tools.Name, Purpose: "build", User: image.User,
+		Volumes: map[string]string{"/cache": "pyo3test-cache", "/build": "pyo3test-target-" + crateID(tree, tools)},
+	})
+	if err != nil {
+		return Extension{}, err
+	}
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
+	if err := upload(ctx, c, tree); err != nil {
+		return Extension{}, err
+	}
+	built, err := runBuild(ctx, c, network, tree, recipe, say)
+	if err != nil {
+		return Extension{}, err
+	}
+	labels, tag, err := describe(built, tree, key)
+	if err != nil {
+		return Extension{}, err
+	}
+	labels[crateLabel] = crateID(tree, tools)
+	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
+		return Extension{}, err
+	}
+	return extension(repository+tag, built), prune(ctx, e, labels[crateLabel])
+}
+
+// describe writes down what the image holds and depends on, as labels: they can be read without starting it.
+func describe(built result, tree Tree, key string) (labels map[string]string, tag string, err error) {
+	inputs := map[string]string{}
+	for _, file := range tree.Files {
+		if slices.Contains(built.PythonInputs, file.Name) {
+			inputs[file.Name] = file.Sum
+		}
+	}
+	inputsText, err := json.Marshal(inputs)
+	if err != nil {
+		return nil, "", err
+	}
+	resultText, err := json.Marshal(built)
+	if err != nil {
+		return nil, "", err
+	}
+	tag = key + "-" + sum(string(inputsText))[:8]
+	return map[string]string{
+		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), engine.Label + ".tag": tag,
+	}, tag, nil
+}
+
+// prune removes all but the newest builds of a crate; one that runs now stays.
+func prune(ctx context.Context, e *engine.Engine, crate string) error {
+	images, err := e.Images(ctx, map[string]string{crateLabel: crate})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(images, func(a, b engine.Image) int { return cmp.Compare(b.Created, a.Created) })
+	var errs []error
+	for _, old := range images[min(len(images), keptImages):] {
+		errs = append(errs, e.RemoveImage(ctx, repository+old.Labels[engine.Label+".tag"]))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,278 @@
+package extension
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"github.com/BurntSushi/toml"
+)
+
+// cargoManifest is what the harness reads of a Cargo.toml: the host may have no cargo to ask.
+type cargoManifest struct {
+	Package *struct {
+		Name        string
+		Readme      any
+		LicenseFile any `toml:"license-file"`
+		Workspace   string
+	}
+	dependencies
+	Target    map[string]dependencies
+	Workspace *struct {
+		Members      []string
+		Exclude      []string
+		Dependencies map[string]any
+		Package      map[string]any
+	}
+	Patch   map[string]map[string]any
+	Replace map[string]any
+}
+
+type dependencies struct {
+	Dependencies      map[string]any
+	DevDependencies   map[string]any `toml:"dev-dependencies"`
+	BuildDependencies map[string]any `toml:"build-dependencies"`
+}
+
+func (d dependencies) tables() []map[string]any {
+	return []map[string]any{d.Dependencies, d.DevDependencies, d.BuildDependencies}
+}
+
+// pyproject is what the harness reads of a pyproject.toml.
+type pyproject struct {
+	BuildSystem *struct {
+		Backend string `toml:"build-backend"`
+	} `toml:"build-system"`
+	Project struct {
+		Name         string
+		Readme       any
+		License      any
+		Dependencies []string
+		Optional     map[string][]string `toml:"optional-dependencies"`
+	}
+	Tool struct {
+		Maturin map[string]any
+	}
+}
+
+func readTOML(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := toml.Unmarshal(data, into); err != nil {
+		var parse toml.ParseError
+		if errors.As(err, &parse) {
+			return fmt.Errorf("read %s: line %d: %s", path, parse.Position.Line, parse.Message)
+		}
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// closure is what of the host's tree a build needs.
+type closure struct {
+	folders   []string // taken whole
+	files     []string // single ones beside them
+	workspace string   // the workspace's root, or the crate
+	project   pyproject
+}
+
+// resolve follows a crate's path dependencies and its workspace, as cargo does when it loads them.
+func resolve(crate string) (closure, error) {
+	var c closure
+	cargo := filepath.Join(crate, "Cargo.toml")
+	if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate", crate)
+	}
+	path := filepath.Join(crate, "pyproject.toml")
+	switch err := readTOML(path, &c.project); {
+	case errors.Is(err, fs.ErrNotExist):
+		return c, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", crate)
+	case err != nil:
+		return c, err
+	case c.project.BuildSystem == nil || c.project.BuildSystem.Backend != "maturin":
+		return c, fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
+	}
+	if at, ok := c.project.Tool.Maturin["manifest-path"].(string); ok {
+		cargo = filepath.Join(crate, at)
+	}
+	c.folders = append(c.folders, crate)
+	c.addReferences(crate, c.project.Project.Readme, c.project.Project.License)
+	if source, ok := c.project.Tool.Maturin["python-source"].(string); ok {
+		c.addFolder(filepath.Join(crate, source))
+	}
+	c.workspace = filepath.Dir(cargo)
+	return c, c.addPackage(filepath.Dir(cargo), map[string]bool{})
+}
+
+func (c *closure) addPackage(folder string, seen map[string]bool) error {
+	if seen[folder] {
+		return nil
+	}
+	seen[folder] = true
+	c.addFolder(folder)
+	var m cargoManifest
+	if err := readTOML(filepath.Join(folder, "Cargo.toml"), &m); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("path dependency %s: no Cargo.toml there", folder)
+		}
+		return err
+	}
+	tables := m.tables()
+	for _, target := range m.Target {
+		tables = append(tables, target.tables()...)
+	}
+	if m.Package != nil {
+		c.addReferences(folder, m.Package.Readme, m.Package.LicenseFile)
+	}
+	if err := c.addPaths(folder, tables, m, seen); err != nil {
+		return err
+	}
+	return c.addWorkspace(folder, m, seen)
+}
+
+func (c *closure) addPaths(folder string, tables []map[string]any, m cargoManifest, seen map[string]bool) error {
+	for _, patches := range m.Patch {
+		tables = append(tables, patches)
+	}
+	tables = append(tables, m.Replace)
+	if m.Workspace != nil {
+		tables = append(tables, m.Workspace.Dependencies)
+	}
+	for _, table := range tables {
+		for _, value := range table {
+			if spec, ok := value.(map[string]any); ok {
+				if path, ok := spec["path"].(string); ok {
+					if err := c.addPackage(filepath.Join(folder, path), seen); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// addWorkspace adds the workspace that a package belongs to. Cargo loads the manifests of all members, so they travel.
+func (c *closure) addWorkspace(folder string, m cargoManifest, seen map[string]bool) error {
+	root, workspace := folder, m
+	if m.Workspace == nil {
+		if root = c.workspaceRoot(folder, m); root == "" {
+			return nil
+		}
+		workspace = cargoManifest{}
+		if err := readTOML(filepath.Join(root, "Cargo.toml"), &workspace); err != nil {
+			return err
+		}
+	}
+	if seen["workspace "+root] {
+		return nil
+	}
+	seen["workspace "+root] = true
+	c.workspace = root
+	for _, name := range []string{"Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", ".cargo/config.toml", ".cargo/config"} {
+		c.addFile(filepath.Join(root, name))
+	}
+	c.addReferences(root, workspace.Workspace.Package["readme"], workspace.Workspace.Package["license-file"])
+	if err := c.addPaths(root, nil, workspace, seen); err != nil {
+		return err
+	}
+	if workspace.Package != nil {
+		if err := c.addPackage(root, seen); err != nil {
+			return err
+		}
+	}
+	for _, pattern := range workspace.Workspace.Members {
+		members, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return fmt.Errorf("workspace member %q in %s: %w", pattern, root, err)
+		}
+		for _, member := range members {
+			relative, _ := filepath.Rel(root, member)
+			if slices.Contains(workspace.Workspace.Exclude, filepath.ToSlash(relative)) {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(member, "Cargo.toml")); err == nil {
+				if err := c.addPackage(member, seen); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// workspaceRoot looks upwards for the workspace of a package, "" where it has none.
+func (c *closure) workspaceRoot(folder string, m cargoManifest) string {
+	if m.Package != nil && m.Package.Workspace != "" {
+		return filepath.Join(folder, m.Package.Workspace)
+	}
+	for parent := filepath.Dir(folder); parent != filepath.Dir(parent); parent = filepath.Dir(parent) {
+		var above cargoManifest
+		if readTOML(filepath.Join(parent, "Cargo.toml"), &above) != nil || above.Workspace == nil {
+			continue
+		}
+		relative, _ := filepath.Rel(parent, folder)
+		for _, excluded := range above.Workspace.Exclude {
+			if within(filepath.FromSlash(excluded), relative) {
+				return ""
+			}
+		}
+		return parent
+	}
+	return ""
+}
+
+// addReferences adds files that the metadata names, often a readme above the crate.
+func (c *closure) addReferences(folder string, values ...any) {
+	for _, value := range values {
+		switch value := value.(type) {
+		case string:
+			c.addFile(filepath.Join(folder, value))
+		case map[string]any:
+			if name, ok := value["file"].(string); ok {
+				c.addFile(filepath.Join(folder, name))
+			}
+		}
+	}
+}
+
+func (c *closure) addFolder(folder string) {
+	if !slices.Contains(c.folders, folder) {
+		c.folders = append(c.folders, folder)
+	}
+}
+
+func (c *closure) addFile(path string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		c.files = append(c.files, path)
+	}
+}
+
+// roots returns the folders without those inside another, and the folder above them all.
+func (c *closure) roots() (folders []string, common string) {
+	sort.Strings(c.folders)
+	for _, folder := range c.folders {
+		if !slices.ContainsFunc(folders, func(outer string) bool { return within(outer, folder) }) {
+			folders = append(folders, folder)
+		}
+	}
+	common = folders[0]
+	for _, path := range append(slices.Clone(folders), c.files...) {
+		for !within(common, path) {
+			common = filepath.Dir(common)
+		}
+	}
+	return folders, common
+}
+
+// within tells whether path is folder or below it; both are clean.
+func within(folder, path string) bool {
+	relative, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsLocal(relative)
+}

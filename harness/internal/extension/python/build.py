@@ -1,0 +1,265 @@
+"""Builds an extension inside the build container: sources in, native modules and test dependencies out.
+
+Reads one JSON object on standard input and writes JSON lines on standard output: ``{"phase": ...}`` as it enters a
+phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}`` or ``{"error": ..., "phase": ...}``.
+
+The sources were unpacked into an empty folder just before. The target folder is a volume that outlives the container.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SOURCES = Path("/src")
+CACHE = Path("/cache")  # a volume that all crates share: cargo's registry, uv's wheels
+TARGET = Path("/build")  # a volume of this crate's own
+BUILT = Path("/opt/pyo3test/built")
+TOOLS = Path("/opt/pyo3test/tools/bin")
+VENV = Path("/opt/venv")
+SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no layer
+
+NATIVE = re.compile(r"\.(so|pyd)$")
+PYTHON_SOURCE = re.compile(r"\.pyi?$")
+
+
+class BuildError(Exception):
+    """A phase that failed; the tool's own words have been relayed already."""
+
+
+def say(**message: Any) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def run(argv: list[str], cwd: Path, what: str) -> None:
+    """Run a tool and relay what it prints, line by line."""
+    with subprocess.Popen(
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(line=line.rstrip("\n")[:4000])
+    if process.returncode != 0:
+        raise BuildError(f"{what} ended with status {process.returncode}")
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, of a link's target, or of a folder's list of names."""
+    if path.is_symlink():
+        return hashlib.sha256(os.readlink(path).encode()).hexdigest()
+    if path.is_dir():
+        return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def walk(top: Path) -> list[Path]:
+    found = []
+    for folder, folders, files in os.walk(top):
+        found += [Path(folder, name) for name in folders + files]
+    return sorted(found)
+
+
+def restore_times() -> None:
+    """Give each file the time at which its content was first seen here.
+
+    Cargo trusts modification times: equal content must keep its time, or everything is compiled again; other content
+    must get the time now, whatever time it came with, or the old program is kept.
+    """
+    manifest = TARGET / "manifest.json"
+    try:
+        known: dict[str, list[Any]] = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        known = {}
+    now = time.time_ns()
+    seen = {}
+    # Children before their folder: setting a child's time leaves the folder's alone, so the order is only for neatness.
+    for path in [*walk(SOURCES), SOURCES]:
+        name, sha = str(path), digest(path)
+        old = known.get(name)
+        seen[name] = [sha, old[1] if old and old[0] == sha else now]
+        os.utime(path, ns=(now, seen[name][1]), follow_symlinks=False)
+    part = manifest.with_suffix(".part")
+    part.write_text(json.dumps(seen))
+    part.replace(manifest)
+
+
+def install(requirements: list[str], files: list[dict[str, str]], crate: Path) -> None:
+    """Install the test environment; uv keeps its wheels in the shared cache."""
+    uv = [str(TOOLS / "uv"), "pip", "install", "--python", str(VENV / "bin/python"), "--color", "never"]
+    for index, file in enumerate(files):
+        path = SCRATCH / f"requirements-{index}.txt"
+        path.write_text(file["text"])
+        hashed = ["--require-hashes"] if "--hash=" in file["text"] else []
+        run([*uv, *hashed, "-r", str(path)], crate, f"installing {file['name']}")
+    if requirements:
+        run([*uv, *requirements], crate, "installing the requirements")
+
+
+def build(config: dict[str, Any], crate: Path) -> Path:
+    """Build an editable wheel, as ``maturin develop`` does, but leave every installing to uv."""
+    wheels = SCRATCH / "wheels"
+    wheels.mkdir()
+    argv = [str(TOOLS / "maturin"), "pep517", "build-wheel", "--editable", "--compatibility", "off"]
+    argv += ["-i", str(VENV / "bin/python"), "--out", str(wheels), "--profile", config["profile"]]
+    if config["features"]:
+        argv += ["--features", ",".join(config["features"])]
+    if config["no_default_features"]:
+        argv += ["--no-default-features"]
+    run([*argv, *config["maturin_args"]], crate, "maturin")
+    (wheel,) = wheels.glob("*.whl")
+    return wheel
+
+
+def lift(before: set[Path]) -> list[str]:
+    """Move what the build wrote into the sources to the image, with its relative paths, and say what it was."""
+    lifted = []
+    for path in walk(SOURCES):
+        if path in before or path.is_dir() and not path.is_symlink():
+            continue
+        name = path.relative_to(SOURCES)
+        target = BUILT / "tree" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+        lifted.append(str(name))
+    return lifted
+
+
+def dotted(path: Path) -> str:
+    """``rtoml/_rtoml.cpython-311-x86_64-linux-gnu.so`` is the module ``rtoml._rtoml``."""
+    return ".".join([*path.parent.parts, path.name.split(".")[0]])
+
+
+def modules(lifted: list[str], distribution: str, python_sources: list[Path]) -> list[dict[str, str]]:
+    """Name the native modules: those in site-packages by the wheel's own record, those in the sources by their place."""
+    found = []
+    for record in (VENV / "lib").glob(f"python*/site-packages/{distribution}-*.dist-info/RECORD"):
+        site = record.parent.parent
+        for row in csv.reader(record.read_text().splitlines()):
+            if row and NATIVE.search(row[0]) and not row[0].startswith(".."):
+                found.append({"name": dotted(Path(row[0])), "path": str(site / row[0])})
+    for name in lifted:
+        if not NATIVE.search(name):
+            continue
+        path = SOURCES / name
+        roots = [root for root in python_sources if root in path.parents]
+        if roots:
+            root = max(roots, key=lambda root: len(root.parts))
+            found.append({"name": dotted(path.relative_to(root)), "path": str(path)})
+    for module in found:
+        actual = (
+            BUILT / "tree" / Path(module["path"]).relative_to(SOURCES)
+            if module["path"].startswith("/src/")
+            else Path(module["path"])
+        )
+        module["sha256"] = digest(actual)
+    return found
+
+
+def editable_roots() -> list[Path]:
+    """The folders that the editable wheel put on the path."""
+    roots = []
+    for path in (VENV / "lib").glob("python*/site-packages/*.pth"):
+        for line in path.read_text(errors="replace").splitlines():
+            if line.startswith("/"):
+                roots.append(Path(line))
+    return roots
+
+
+def python_inputs(python_files: list[Path]) -> list[str]:
+    """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter."""
+    names = set()
+    local_scripts = set()
+    for listing in TARGET.glob("target/**/*.d"):
+        sources = listing.read_text(errors="replace")
+        names.update(Path(source).name for source in re.findall(r"\S+\.pyi?\b", sources))
+        if listing.name.startswith("build_script_") and os.environ["CARGO_HOME"] not in sources:
+            local_scripts.add(listing.parent.name.rsplit("-", 1)[0])
+    chosen = [path for path in python_files if path.name in names]
+    for output in TARGET.glob("target/**/build/*/output"):
+        if output.parent.name.rsplit("-", 1)[0] not in local_scripts:
+            continue
+        watched = re.findall(
+            r"^cargo::?rerun-if-(?:changed=(.*)|env-changed)", output.read_text(errors="replace"), re.MULTILINE
+        )
+        if not watched or not all(name == "" or name.endswith(".rs") for name in watched):
+            chosen = python_files  # cargo then looks at each file of the package, or at whole folders
+    return sorted(str(path.relative_to(SOURCES)) for path in chosen)
+
+
+def resolved() -> list[str]:
+    """What is installed in the test environment, as name==version."""
+    listing = subprocess.run(
+        [str(TOOLS / "uv"), "pip", "freeze", "--python", str(VENV / "bin/python"), "--color", "never"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [line for line in listing.stdout.splitlines() if line and not line.startswith("-e")]
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def main() -> None:
+    config = json.load(sys.stdin)
+    crate = SOURCES / config["crate"]
+    phase = "dependencies"
+    for name in ("registry", "git"):
+        (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
+        link = Path(os.environ["CARGO_HOME"], name)
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(CACHE / "cargo" / name)
+    try:
+        say(phase=phase)
+        install(config["requirements"], config["requirement_files"], crate)
+        phase = "build"
+        say(phase=phase)
+        restore_times()
+        before = set(walk(SOURCES))
+        python_files = [path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()]
+        wheel = build(config, crate)
+        install_wheel = [
+            str(TOOLS / "uv"),
+            "pip",
+            "install",
+            "--python",
+            str(VENV / "bin/python"),
+            "--no-deps",
+            "--color",
+            "never",
+        ]
+        run([*install_wheel, "--quiet", "--reinstall", str(wheel)], crate, "installing the built wheel")
+        phase = "collect what was built"
+        distribution = wheel.name.split("-")[0]
+        lifted = lift(before)
+        result = {
+            "distribution": distribution,
+            "modules": modules(lifted, distribution, editable_roots()),
+            "lifted": lifted,
+            "resolved": resolved(),
+            "python_inputs": python_inputs(python_files),
+        }
+        if not result["modules"]:
+            raise BuildError("maturin built no Python module: is this a library crate with crate-type cdylib?")
+        empty(SOURCES)
+    except BuildError as error:
+        say(error=str(error), phase=phase)
+        sys.exit(1)
+    say(result=result)
+
+
+if __name__ == "__main__":
+    main()
