@@ -1,0 +1,169 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// CollectError is a file, or another part of a suite, that could not be collected.
+type CollectError struct {
+	NodeID    string
+	Longrepr  string
+	Path      string
+	Line      int
+	Classname string // how pytest's JUnit file names it
+	Name      string
+}
+
+// CollectSkip is a file that skipped itself as it was collected.
+type CollectSkip struct {
+	NodeID    string
+	Reason    string
+	Path      string
+	Line      int
+	Classname string
+	Name      string
+}
+
+// pytest's exit statuses.
+const (
+	exitOK          = 0
+	exitTestsFailed = 1
+	exitNoTests     = 5
+)
+
+// Ran is all that was seen of a session that ended by itself.
+type Ran struct {
+	Tests         []Test // those that were to run
+	CollectErrors []CollectError
+	CollectSkips  []CollectSkip
+	ExitStatus    int // pytest's own
+}
+
+// Reconcile holds what was seen of a session against pytest's own account of it. Each contradiction is a sentence; none
+// means that both name the same tests with the same outcomes and that pytest's exit status agrees.
+func Reconcile(ran Ran, junit []Case) (problems []string) {
+	seen := map[Case]int{}
+	nodes := map[Case]string{}
+	add := func(c Case, nodeID string) {
+		seen[c]++
+		nodes[c] = nodeID
+	}
+	for _, test := range ran.Tests {
+		for _, state := range test.states() {
+			add(Case{test.Classname, test.Name, state}, test.NodeID)
+		}
+	}
+	for _, e := range ran.CollectErrors {
+		add(Case{e.Classname, e.Name, Red}, e.NodeID)
+	}
+	for _, e := range ran.CollectSkips {
+		add(Case{e.Classname, e.Name, Skip}, e.NodeID)
+	}
+	told := map[Case]int{}
+	for _, c := range junit {
+		told[c]++
+	}
+	var cases []Case
+	for c := range seen {
+		cases = append(cases, c)
+	}
+	for c := range told {
+		if seen[c] == 0 {
+			cases = append(cases, c)
+		}
+	}
+	slices.SortFunc(cases, func(a, b Case) int { return strings.Compare(a.label()+string(a.State), b.label()+string(b.State)) })
+	for _, c := range cases {
+		if seen[c] != told[c] {
+			name := nodes[c]
+			if name == "" {
+				name = c.label()
+			}
+			problems = append(problems, fmt.Sprintf("%s: seen %s %s, and pytest's JUnit file has it %s", name, c.State, times(seen[c]), times(told[c])))
+		}
+	}
+	if len(problems) > maxProblems {
+		more := len(problems) - maxProblems
+		problems = append(problems[:maxProblems], fmt.Sprintf("and %d more contradictions between what was seen and pytest's JUnit file", more))
+	}
+	if problem := ran.contradictsStatus(); problem != "" {
+		problems = append(problems, problem)
+	}
+	return problems
+}
+
+// maxProblems bounds how many contradictions are listed: a lost file contradicts every test.
+const maxProblems = 20
+
+func (c Case) label() string {
+	if c.Classname == "" && c.Name == "" {
+		return "a testcase without a name"
+	}
+	return strings.TrimPrefix(c.Classname+"."+c.Name, ".")
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// states are the testcases that pytest writes for a test, by the rules of its junitxml plugin: one, and a second one
+// where the teardown fails after the call did.
+func (t Test) states() []State {
+	state, failedCall := Neither, false
+	var states []State
+	for _, r := range t.Reports {
+		switch {
+		case r.Outcome == "failed" && r.When == "teardown" && failedCall:
+			states = append(states, Red)
+			failedCall = false
+		case r.Outcome == "failed" && r.WasXFail != nil: // written as a skip
+			state = state.with("skipped")
+		case r.Outcome == "failed":
+			state = Red
+			failedCall = failedCall || r.When == "call"
+		case r.Outcome == "skipped":
+			state = state.with("skipped")
+		}
+	}
+	if len(t.Reports) == 0 {
+		return nil
+	}
+	return append(states, state)
+}
+
+// contradictsStatus says where pytest's exit status does not agree with what was seen, or nothing.
+func (r Ran) contradictsStatus() string {
+	red := len(r.CollectErrors) > 0
+	for _, test := range r.Tests {
+		red = red || test.Verdict().Outcome.Red()
+	}
+	switch {
+	case red && (r.ExitStatus == exitOK || r.ExitStatus == exitNoTests):
+		return fmt.Sprintf("tests failed, and pytest's exit status is %d", r.ExitStatus)
+	case !red && r.ExitStatus == exitTestsFailed:
+		return "no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"
+	case !red && r.ExitStatus != exitOK && !(r.ExitStatus == exitNoTests && len(r.Tests) == 0):
+		return fmt.Sprintf("no test failed, and pytest's exit status is %d: %s", r.ExitStatus, statusMeaning(r.ExitStatus))
+	}
+	return ""
+}
+
+// statusMeaning is pytest's own meaning of an exit status.
+func statusMeaning(status int) string {
+	switch status {
+	case 2:
+		return "the session was interrupted"
+	case 3:
+		return "an internal error of pytest or of a plugin"
+	case 4:
+		return "a usage error"
+	case exitNoTests:
+		return "no tests were run"
+	}
+	return "none of pytest's own, a plugin or a test set it"
+}
