@@ -1,0 +1,47 @@
+package subtest
+
+import (
+	"flag"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+)
+
+// Flags are the flags of the test binary that a run has to know before it calls t.Run.
+type Flags struct {
+	Run, Skip string
+	FailFast  bool
+	Parallel  int    // groups at the same time
+	Shuffle   uint64 // the seed of the order; 0 keeps pytest's
+	JSON      bool   // the output is for a machine
+	Artifacts bool   // the test's folder of artifacts is kept
+}
+
+// ReadFlags reads them; in a program that is no test binary they have go test's defaults. testing hides the seed that
+// -shuffle=on draws, so another one is drawn here, one a call: print it.
+func ReadFlags() Flags {
+	f := Flags{
+		Run: value("run"), Skip: value("skip"), FailFast: value("failfast") == "true", Parallel: runtime.GOMAXPROCS(0),
+		JSON: value("v") == "test2json", Artifacts: value("artifacts") == "true",
+	}
+	if n, err := strconv.Atoi(value("parallel")); err == nil && n > 0 {
+		f.Parallel = n
+	}
+	switch shuffle := value("shuffle"); shuffle {
+	case "", "off":
+	case "on":
+		f.Shuffle = uint64(rand.Int32N(1<<30)) + 1
+	default:
+		if n, err := strconv.ParseInt(shuffle, 10, 64); err == nil {
+			f.Shuffle = uint64(n)
+		}
+	}
+	return f
+}
+
+func value(name string) string {
+	if f := flag.Lookup("test." + name); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}

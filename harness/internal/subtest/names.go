@@ -1,0 +1,120 @@
+// Package subtest gives pytest's tests the names that go test knows them by, and tells which of them go test's -run and
+// -skip select before any of them is run.
+package subtest
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Table holds the names of a session's tests, both ways.
+type Table struct {
+	names  []string
+	byName map[string]int
+}
+
+// NewTable names the tests of the node ids, in pytest's order of collection. The names are unique, and testing changes
+// none of them: it would make two names of one kind with "#01", and which of the two got it would depend on -run.
+func NewTable(nodeIDs []string) *Table {
+	t := &Table{byName: map[string]int{}}
+	for i, id := range nodeIDs {
+		base := Name(id)
+		if numbered.MatchString(base) {
+			base += "~" // testing takes the end for a number of its own
+		}
+		name := base
+		for n := 2; ; n++ {
+			if _, taken := t.byName[name]; !taken {
+				break
+			}
+			name = fmt.Sprintf("%s~%d", base, n)
+		}
+		t.byName[name] = i
+		t.names = append(t.names, name)
+	}
+	return t
+}
+
+// numbered matches names that end as those that testing makes of duplicates.
+var numbered = regexp.MustCompile(`#\d+$`)
+
+// Name is the name of the test with the index of its node id.
+func (t *Table) Name(index int) string { return t.names[index] }
+
+// Index is the index of the node id with a name; ok is false where no test has that name.
+func (t *Table) Index(name string) (index int, ok bool) {
+	index, ok = t.byName[name]
+	return index, ok
+}
+
+// Name turns a node id into a subtest's name: "tests/test_a.py::TestB::test_c[x]" is "tests/test_a.py/TestB/test_c[x]",
+// with white space and unprintable characters written as testing writes them. It need not be unique.
+func Name(nodeID string) string {
+	place, parameters, found := strings.Cut(nodeID, "[")
+	name := strings.ReplaceAll(place, "::", "/")
+	if found {
+		name += "[" + parameters
+	}
+	if name = rewrite(name); name == "" {
+		return "_"
+	}
+	return name
+}
+
+// rewrite does to a name what testing does: no white space, nothing unprintable.
+func rewrite(name string) string {
+	var out strings.Builder
+	for _, r := range name {
+		switch {
+		case isSpace(r):
+			out.WriteByte('_')
+		case !strconv.IsPrint(r):
+			quoted := strconv.QuoteRune(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		default:
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// isSpace is testing's own notion of white space, which is not quite Unicode's.
+func isSpace(r rune) bool {
+	switch {
+	case r >= '\t' && r <= '\r', r == ' ', r == 0x85, r == 0xA0, r == 0x1680:
+		return true
+	case r >= 0x2000 && r <= 0x200a, r == 0x2028, r == 0x2029, r == 0x202f, r == 0x205f, r == 0x3000:
+		return true
+	}
+	return false
+}
+
+// Pattern is the -run pattern that selects the test of a full name, and what is below it.
+func Pattern(fullName string) string {
+	elements := strings.Split(fullName, "/")
+	for i, element := range elements {
+		elements[i] = "^" + regexp.QuoteMeta(element) + "$"
+	}
+	return strings.Join(elements, "/")
+}
+
+// ShellQuote makes one word of a text for a POSIX shell; where control characters are in it, for bash.
+func ShellQuote(text string) string {
+	if strings.IndexFunc(text, func(r rune) bool { return r < 0x20 || r == 0x7f }) >= 0 {
+		var out strings.Builder
+		for _, b := range []byte(text) {
+			switch {
+			case b < 0x20 || b == 0x7f:
+				fmt.Fprintf(&out, `\x%02x`, b)
+			case b == '\'' || b == '\\':
+				out.WriteString(`\` + string(b))
+			default:
+				out.WriteByte(b)
+			}
+		}
+		return "$'" + out.String() + "'"
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
