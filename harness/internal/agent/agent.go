@@ -1,0 +1,199 @@
+// Package agent is the Go side of the program that runs inside a group's container: it brings the program along, starts
+// it, and speaks its protocol, JSON lines both ways. The agent does, Go decides.
+package agent
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+)
+
+//go:embed python/*.py python/plugin/*.py
+var programs embed.FS
+
+// maxLine bounds one line of the agent, which bounds its own at 1 MiB.
+const maxLine = 2 << 20
+
+// Pack adds the agent's programs to a tar stream that is unpacked at the container's root folder.
+func Pack(w *tar.Writer) error {
+	return fs.WalkDir(programs, "python", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".py") {
+			return err
+		}
+		data, err := programs.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return engine.PackFile(w, strings.TrimPrefix(image.Agent, "/")+strings.TrimPrefix(path, "python"), data)
+	})
+}
+
+// Start is the first command: how to run pytest.
+type Start struct {
+	Command   string            `json:"cmd"`
+	Python    string            `json:"python"`
+	Dir       string            `json:"cwd"`
+	Env       map[string]string `json:"env"` // complete
+	Args      []string          `json:"args"`
+	Isolation string            `json:"isolation"` // "forked" or "inprocess"
+	Workers   int               `json:"workers"`   // 0 leaves it to the project's own -n, else 1
+	Out       string            `json:"out"`
+	Imports   []string          `json:"imports"`
+	Restore   string            `json:"restore"`
+	Into      string            `json:"into"`
+}
+
+// Session is an agent at work.
+type Session struct {
+	process *engine.Process
+	events  chan Event
+	mutex   sync.Mutex // of writes
+	stderr  tail
+	readErr error
+}
+
+// Open starts the agent in a container.
+func Open(ctx context.Context, c *engine.Container, start Start) (*Session, error) {
+	p, err := c.Exec(ctx, engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/agent.py"}})
+	if err != nil {
+		return nil, fmt.Errorf("start the agent: %w", err)
+	}
+	s := &Session{process: p, events: make(chan Event, 256)}
+	go func() { _, _ = io.Copy(&s.stderr, p.Stderr) }()
+	go s.read(ctx)
+	start.Command = "start"
+	if err := s.send(start); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Events gives what the agent says, in order. The channel is closed at its end; Close then tells whether that was a
+// proper one.
+func (s *Session) Events() <-chan Event { return s.events }
+
+func (s *Session) read(ctx context.Context) {
+	defer close(s.events)
+	in := bufio.NewReaderSize(s.process.Stdout, 64<<10)
+	for {
+		line, err := readLine(in)
+		if err != nil {
+			s.readErr = err
+			return
+		}
+		event, err := Decode(line)
+		if err != nil {
+			s.readErr = err
+			return
+		}
+		select {
+		case s.events <- event:
+		case <-ctx.Done():
+			s.readErr = context.Cause(ctx)
+			return
+		}
+		if event.Kind == Done {
+			return
+		}
+	}
+}
+
+// readLine reads one line without its end. The end of the stream is io.EOF; in the middle of a line it is an error.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return line[:len(line)-1], nil
+		case len(line) > maxLine:
+			return nil, fmt.Errorf("a line of the agent is longer than %d bytes", maxLine)
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return nil, io.ErrUnexpectedEOF
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
+// Run lets pytest run the items of the given collection indices, in that order.
+func (s *Session) Run(order []int) error {
+	if order == nil {
+		order = []int{}
+	}
+	return s.send(map[string]any{"cmd": "run", "order": order})
+}
+
+// Dump asks for the stacks of a process; they come as an event of the same id.
+func (s *Session) Dump(pid int, id string) error {
+	return s.send(map[string]any{"cmd": "dump", "pid": pid, "id": id})
+}
+
+// Kill ends a process and all that descend from it. Where it is a test's, the test is reported with the reason and the
+// message.
+func (s *Session) Kill(pid int, reason, message string) error {
+	return s.send(map[string]any{"cmd": "kill", "pid": pid, "reason": reason, "message": message})
+}
+
+// Stop ends everything.
+func (s *Session) Stop() error { return s.send(map[string]any{"cmd": "stop"}) }
+
+func (s *Session) send(command any) error {
+	line, err := json.Marshal(command)
+	if err != nil {
+		return fmt.Errorf("write to the agent: %w", err)
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if _, err := s.process.Stdin.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("write to the agent: %w", err)
+	}
+	return nil
+}
+
+// Err says how the stream ended once Events is closed: nil after the agent's own last word.
+func (s *Session) Err() error {
+	if s.readErr == nil {
+		return nil
+	}
+	if words := s.stderr.String(); words != "" {
+		return fmt.Errorf("the stream of events broke off (%w); the agent's last words: %s", s.readErr, words)
+	}
+	return fmt.Errorf("the stream of events broke off: %w", s.readErr)
+}
+
+// Close cuts the streams.
+func (s *Session) Close() { s.process.Close() }
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mutex sync.Mutex
+	data  []byte
+}
+
+func (t *tail) Write(data []byte) (int, error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.data = append(t.data, data...)
+	t.data = t.data[max(0, len(t.data)-4096):]
+	return len(data), nil
+}
+
+func (t *tail) String() string {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return strings.TrimSpace(string(t.data))
+}

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"pyo3test/harness/internal/verdict"
+)
+
+// Kind is what an event tells.
+type Kind string
+
+// The agent's own events.
+const (
+	Ready     Kind = "ready"
+	Importing Kind = "importing"
+	Import    Kind = "import"
+	Started   Kind = "started"
+	Dump      Kind = "dump"
+	Killed    Kind = "killed"
+	Exit      Kind = "exit"
+	Beat      Kind = "beat"
+	Garbage   Kind = "garbage"
+	Error     Kind = "error"
+	Done      Kind = "done"
+)
+
+// The plugin's events.
+const (
+	SessionStart Kind = "session"
+	Collecting   Kind = "collecting"
+	CollectError Kind = "collect-error"
+	CollectSkip  Kind = "collect-skip"
+	Item         Kind = "item"
+	Collected    Kind = "collected"
+	TestStart    Kind = "start"
+	Phase        Kind = "phase"
+	Report       Kind = "report"
+	Finish       Kind = "finish"
+	Warning      Kind = "warning"
+	Finished     Kind = "finished"
+)
+
+var kinds = []Kind{
+	Ready, Importing, Import, Started, Dump, Killed, Exit, Beat, Garbage, Error, Done,
+	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished,
+}
+
+// Event is one line of the agent. Which fields are set depends on the kind.
+type Event struct {
+	Kind Kind    `json:"ev"`
+	Time float64 `json:"t"` // seconds on the container's monotonic clock
+
+	PID     int    `json:"pid"`
+	Threads int    `json:"threads"`
+	ID      string `json:"id"`
+	Text    string `json:"text"`
+	Message string `json:"message"`
+	Reason  string `json:"reason"`
+
+	// import
+	OK        bool   `json:"ok"`
+	Module    string `json:"module"`
+	File      string `json:"file"`
+	Problem   string `json:"error"`
+	Traceback string `json:"traceback"`
+
+	// session
+	Pytest  string   `json:"pytest"`
+	Python  string   `json:"python"`
+	RootDir string   `json:"rootdir"`
+	Plugins []string `json:"plugins"`
+	Workers int      `json:"workers"`
+	Notes   []string `json:"notes"`
+
+	// collection and items
+	Index    int      `json:"index"`
+	NodeID   string   `json:"nodeid"`
+	Path     string   `json:"path"`
+	Line     int      `json:"line"`
+	JUnit    []string `json:"junit"`
+	Timeout  *float64 `json:"timeout"`
+	Count    int      `json:"count"`
+	Longrepr string   `json:"longrepr"`
+	Category string   `json:"category"`
+
+	When       string `json:"when"`
+	ExitStatus int    `json:"exitstatus"`
+
+	// dump
+	Stacks json.RawMessage `json:"stacks"`
+
+	// Report and Finish hold the rest of their kinds; the others leave them empty.
+	Report verdict.Report `json:"-"`
+	Finish verdict.Finish `json:"-"`
+	// Exited is how pytest itself ended.
+	Exited struct {
+		Exit   *int   `json:"exit"`
+		Signal *int   `json:"signal"`
+		Memory string `json:"memory"` // how the kernel killed it for memory, "" where it did not
+	} `json:"-"`
+}
+
+// Decode reads one line of the agent. A line that is no event of the protocol is an error.
+func Decode(line []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return e, fmt.Errorf("not an event: %w: %.100q", err, line)
+	}
+	if !slices.Contains(kinds, e.Kind) {
+		return e, fmt.Errorf("unknown event %q: %.100q", e.Kind, line)
+	}
+	var err error
+	switch e.Kind {
+	case Report:
+		err = json.Unmarshal(line, &e.Report)
+	case Finish:
+		err = json.Unmarshal(line, &e.Finish)
+	case Exit:
+		err = json.Unmarshal(line, &e.Exited)
+	case Item, CollectError, CollectSkip:
+		if len(e.JUnit) != 2 {
+			err = fmt.Errorf("no JUnit name")
+		}
+	}
+	if err == nil && (e.Index < 0 || e.PID < 0) {
+		err = fmt.Errorf("negative index or pid")
+	}
+	if err != nil {
+		return e, fmt.Errorf("%s event: %w: %.100q", e.Kind, err, line)
+	}
+	return e, nil
+}

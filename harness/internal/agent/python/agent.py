@@ -1,0 +1,282 @@
+"""The program that runs inside a group's container: it starts pytest, watches it, dumps and kills on demand.
+
+It speaks JSON lines: commands on stdin, events on stdout. How long, how many and what it means is decided by the Go
+side. One thread; nothing but the writing of events ever waits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+from typing import Any
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import procs
+import relay
+import stages
+from dumps import Dump
+from plugin.lines import MAX_LINE, encode
+from plugin.linux import adopt_orphans
+
+PROTOCOL = 1
+BEAT = 1.0
+DRAIN = 2.0
+"""Seconds to read what is left in the event pipe after pytest's end."""
+
+
+class Agent:
+    """One run of one suite."""
+
+    def __init__(self, output: int) -> None:
+        self.output = output
+        self.selector = selectors.DefaultSelector()
+        self.heard = b""
+        self.held: list[bytes] = []
+        self.dumps: list[Dump] = []
+        self.job: stages.Import | stages.Pytest | None = None
+        self.start: dict[str, Any] | None = None
+        self.stopping = False
+        self.finished = False
+
+    # The loop
+
+    def main(self) -> int:
+        """Serve until pytest has ended and all is told, or until Go is gone."""
+        if not adopt_orphans():
+            self.say("error", message="cannot adopt orphans: what tests leave behind may stay")
+        os.set_blocking(0, False)
+        self.selector.register(0, selectors.EVENT_READ, self.listen)
+        self.say("ready", pid=os.getpid(), protocol=PROTOCOL)
+        beat = time.monotonic() + BEAT
+        while not self.finished:
+            busy = bool(self.dumps)
+            pause = min(max(0.0, beat - time.monotonic()), 0.02 if busy else BEAT)
+            if self.job is not None and not self.job.has_pidfd:
+                pause = min(pause, 0.05)
+            for key, _ in self.selector.select(pause):
+                if not self.finished:
+                    key.data()
+            for dump in list(self.dumps):
+                dump.step()
+                if dump.done:
+                    self.dumps.remove(dump)
+                    self.say("dump", **dump.result)
+            if self.job is not None and not self.finished and self.job.ended():
+                self.job_ended()
+            if time.monotonic() >= beat:
+                beat = time.monotonic() + BEAT
+                self.say("beat")
+                procs.reap(self.awaited())
+        self.end()
+        return 0
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Tell one event of the agent's own."""
+        self.held.append(encode({"ev": kind, "t": round(time.monotonic(), 6), **fields}))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the lines that are waiting, in one go."""
+        view = memoryview(b"".join(self.held))
+        self.held.clear()
+        while view:
+            try:
+                view = view[os.write(self.output, view) :]
+            except BlockingIOError:
+                time.sleep(0.001)
+            except OSError:
+                self.stopping = True
+                self.finished = True
+                return
+
+    def awaited(self) -> set[int]:
+        """Our own children, whose exit status somebody wants."""
+        pids = {dump.child.pid for dump in self.dumps if dump.child is not None}
+        if self.job is not None:
+            pids.add(self.job.pid)
+        return pids
+
+    def end(self) -> None:
+        """Leave nothing behind and say so."""
+        for dump in self.dumps:
+            dump.cancel()
+        for _ in range(3):
+            if not procs.kill_trees([os.getpid()], with_roots=False):
+                break
+            procs.reap(set())
+        self.say("done")
+
+    # Commands
+
+    def listen(self) -> None:
+        """Read commands. The end of stdin means that Go is gone: everything ends."""
+        try:
+            data = os.read(0, 1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.selector.unregister(0)
+            self.stop()
+            return
+        self.heard += data
+        *lines, self.heard = self.heard.split(b"\n")
+        if len(self.heard) > 64 * MAX_LINE:
+            self.heard = b""
+            self.say("error", message="a command without an end was dropped")
+        for line in lines:
+            if line.strip():
+                self.obey(line)
+
+    def obey(self, line: bytes) -> None:
+        """Carry out one command."""
+        try:
+            command = json.loads(line)
+            name = command["cmd"]
+            action = {
+                "start": self.on_start,
+                "run": self.on_run,
+                "dump": self.on_dump,
+                "kill": self.on_kill,
+                "stop": self.on_stop,
+            }.get(name)
+            if action is None:
+                raise ValueError(f"unknown command {name!r}")
+            action(command)
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            words = line[:200].decode("utf-8", "replace")
+            self.say("error", message=f"{type(error).__name__}: {error} in the command {words}")
+
+    def on_start(self, command: dict[str, Any]) -> None:
+        """Put the built files in place, look at the modules, run pytest."""
+        if self.start is not None:
+            raise ValueError("started twice")
+        self.start = command
+        try:
+            stages.check(command)
+            stages.restore(command.get("restore"), command.get("into"))
+            os.makedirs(command["out"], exist_ok=True)
+            if command.get("imports"):
+                self.job = stages.Import(self, command)
+                self.say("importing", pid=self.job.pid)
+            else:
+                self.start_pytest()
+        except (OSError, ValueError, KeyError) as error:
+            self.say("error", message=f"start: {error}")
+            self.finished = True
+
+    def start_pytest(self) -> None:
+        """The tests themselves."""
+        assert self.start is not None
+        self.job = stages.Pytest(self, self.start)
+        self.say("started", pid=self.job.pid)
+
+    def on_run(self, command: dict[str, Any]) -> None:
+        """Forward the choice of tests to the plugin."""
+        order = command["order"]
+        if not isinstance(order, list) or not all(type(index) is int for index in order):
+            raise ValueError("order must be a list of numbers")
+        if not isinstance(self.job, stages.Pytest):
+            raise ValueError("pytest does not run")
+        self.job.tell({"run": order})
+
+    def on_dump(self, command: dict[str, Any]) -> None:
+        """Begin to collect the stacks of a process of ours."""
+        pid, name = int(command["pid"]), str(command.get("id", ""))
+        if not procs.is_below(pid, os.getpid(), procs.everything()):
+            self.say("dump", id=name, pid=pid, stacks=None, text="", error="the process is gone, or none of the tests'")
+            return
+        stacks = self.job.stacks if isinstance(self.job, stages.Pytest) else ""
+        dump = Dump(pid, name, stacks, stages.STACKS_SIGNAL if stacks else 0)
+        dump.step()
+        self.dumps.append(dump)
+
+    def on_kill(self, command: dict[str, Any]) -> None:
+        """End a process and what descends from it; if it is a test's, let the plugin know why, first."""
+        pid, reason = int(command["pid"]), str(command.get("reason", "killed"))
+        for dump in [each for each in self.dumps if each.pid == pid]:
+            dump.abort("killed meanwhile")  # a traced process dies only when its tracer lets go
+        killed: list[dict[str, object]] = []
+        if procs.is_below(pid, os.getpid(), procs.everything()):
+            if isinstance(self.job, stages.Pytest) and pid != self.job.pid:
+                self.job.tell({"kill": pid, "reason": reason, "message": str(command.get("message", ""))})
+            elif self.job is not None:
+                self.job.killed_because = str(command.get("message", "")) or reason
+            killed = procs.kill_trees([pid])
+        self.say("killed", pid=pid, reason=reason, processes=killed)
+        procs.reap(self.awaited())
+
+    def on_stop(self, command: dict[str, Any]) -> None:
+        """End everything."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill the running job at once; its end then ends the loop."""
+        self.stopping = True
+        if self.job is None:
+            self.finished = True
+        else:
+            procs.kill_trees([self.job.pid])
+
+    # The job's life
+
+    def job_ended(self) -> None:
+        """The import process or pytest has ended."""
+        job = self.job
+        assert job is not None
+        procs.kill_trees([os.getpid()], with_roots=False) if not self.dumps else None
+        job.drain(time.monotonic() + DRAIN)
+        good = job.conclude()
+        job.close()
+        self.job = None
+        if isinstance(job, stages.Import) and good and not self.stopping:
+            try:
+                self.start_pytest()
+            except (OSError, ValueError) as error:
+                self.say("error", message=f"start: {error}")
+                self.finished = True
+        else:
+            self.finished = True
+
+    def relay_event(self, line: bytes) -> None:
+        """Pass a line of the plugin on if it is an event."""
+        event = relay.check(line)
+        if event is None:
+            self.say("garbage", text=line[:200].decode("utf-8", "replace"))
+            return
+        self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
+        if isinstance(self.job, stages.Pytest):
+            if event["ev"] == "finish":
+                self.sweep(event)
+                if event.get("killed") == "memory":
+                    self.job.memory.give()
+            elif event["ev"] == "finished":
+                self.job.finished = True
+
+    def sweep(self, event: dict[str, Any]) -> None:
+        """Kill what an ended forked test has left running."""
+        assert isinstance(self.job, stages.Pytest)
+        left = self.job.leftovers()
+        if left:
+            killed = procs.kill_trees([process.pid for process in left])
+            self.say("killed", pid=event["pid"], reason="leftover", processes=killed)
+            procs.reap(self.awaited())
+
+
+def main() -> int:
+    """Keep the protocol's stream to ourselves: nothing that prints may reach it."""
+    output = os.dup(1)
+    os.set_inheritable(output, False)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    return Agent(output).main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

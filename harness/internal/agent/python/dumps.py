@@ -1,0 +1,172 @@
+"""Stacks of a process that does not move: py-spy first, then faulthandler's signal, then /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable
+
+import procs
+
+ATTEMPTS = (
+    (("--json", "--native"), 5.0),
+    (("--json",), 3.0),
+    (("--json", "--nonblocking"), 3.0),
+)
+"""Options of `py-spy dump`, and the seconds that each may take. With native frames the target must stand still."""
+
+FAULTHANDLER_WAIT = 1.0
+MAX_OUTPUT = 8 << 20
+
+
+def find_py_spy() -> str | None:
+    """py-spy beside this Python, or on the PATH."""
+    beside = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "py-spy")
+    return beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
+
+
+class Dump:
+    """One dump on its way. `step` never waits; `result` is there when `done` is true."""
+
+    def __init__(self, pid: int, name: str, stacks: str, stacks_signal: int) -> None:
+        self.pid = pid
+        self.name = name
+        self.stacks_file = stacks
+        self.signal = stacks_signal
+        self.errors: list[str] = []
+        self.attempts = list(ATTEMPTS)
+        self.tool = find_py_spy()
+        self.child: subprocess.Popen[bytes] | None = None
+        self.output: Any = None
+        self.deadline = 0.0
+        self.offset = 0
+        self.size = -1
+        self.done = False
+        self.result: dict[str, Any] = {}
+        self._next: Callable[[], None] = self._start_tool
+        if self.tool is None:
+            self.errors.append("py-spy is not installed beside the agent")
+
+    def step(self) -> None:
+        """Go on as far as is possible now."""
+        while not self.done:
+            before = self._next
+            self._next()
+            if self._next == before:
+                return
+
+    def cancel(self) -> None:
+        """End a tool that runs."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+            self.child = None
+
+    def abort(self, why: str) -> None:
+        """End it with what is known."""
+        self.cancel()
+        self.errors.append(why)
+        self._finish(None, "")
+
+    def _finish(self, stacks: Any, text: str) -> None:
+        self.done = True
+        error = "; ".join(self.errors) if stacks is None else ""
+        self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
+
+    def _start_tool(self) -> None:
+        process = procs.look(self.pid)
+        if process is None or process.dead:
+            self.errors.append("the process is gone")
+            self._finish(None, "")
+            return
+        if self.tool is None or not self.attempts:
+            self._next = self._start_faulthandler
+            return
+        options, seconds = self.attempts.pop(0)
+        self.output = tempfile.TemporaryFile()
+        command = [self.tool, "dump", "--pid", str(self.pid), *options]
+        try:
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT, close_fds=True
+            )
+        except OSError as error:
+            self.errors.append(f"py-spy: {error}")
+            self.tool = None
+            return
+        self.deadline = time.monotonic() + seconds
+        self._options = " ".join(options)
+        self._next = self._await_tool
+
+    def _await_tool(self) -> None:
+        assert self.child is not None
+        late = time.monotonic() > self.deadline
+        if self.child.poll() is None and not late:
+            return
+        status = self.child.returncode
+        self.cancel()
+        self.output.seek(0)
+        data = self.output.read(MAX_OUTPUT)
+        self.output.close()
+        stacks = None
+        if late and status is None:
+            self.errors.append(f"py-spy {self._options}: no answer in time")
+        elif status == 0:
+            stacks = _parse(data)
+        if stacks is not None:
+            self._finish(stacks, "")
+            return
+        if status is not None:
+            words = data.decode("utf-8", "replace").strip()
+            self.errors.append(f"py-spy {self._options}: status {status}: {words[-500:]}")
+        self._next = self._start_tool
+
+    def _start_faulthandler(self) -> None:
+        if not self.signal or not procs.catches(self.pid, self.signal):
+            self.errors.append("faulthandler: the process does not listen to its signal")
+            self._finish(None, procs.facts(self.pid))
+            return
+        try:
+            self.offset = os.path.getsize(self.stacks_file)
+        except OSError:
+            self.offset = 0
+        procs.send(self.pid, self.signal)
+        self.deadline = time.monotonic() + FAULTHANDLER_WAIT
+        self._next = self._await_faulthandler
+
+    def _await_faulthandler(self) -> None:
+        """The text is whole when the file has not grown from one look to the next."""
+        try:
+            size = os.path.getsize(self.stacks_file)
+        except OSError:
+            size = 0
+        grown = size > self.offset
+        settled = grown and size == self.size
+        self.size = size
+        if not settled and time.monotonic() < self.deadline:
+            return
+        text = ""
+        if grown:
+            with open(self.stacks_file, "rb") as file:
+                file.seek(self.offset)
+                text = file.read(MAX_OUTPUT).decode("utf-8", "replace")
+        else:
+            self.errors.append("faulthandler: nothing was written")
+        self._finish(None, f"{text}\n{procs.facts(self.pid)}".strip())
+
+
+def _parse(data: bytes) -> Any:
+    """py-spy's JSON; it may have words of its own before it."""
+    start = data.find(b"[")
+    while start >= 0:
+        try:
+            stacks = json.loads(data[start:])
+        except ValueError:
+            start = data.find(b"[", start + 1)
+            continue
+        return stacks if isinstance(stacks, list) else None
+    return None

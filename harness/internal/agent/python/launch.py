@@ -1,0 +1,97 @@
+"""Start pytest, or import modules, as the `pytest` console script of this interpreter would see the world.
+
+The agent runs this file with the test environment's Python:
+
+    launch.py run ARGS...        pytest, with our plugin package importable under its name
+    launch.py import FD NAMES... import each module and tell the results as JSON lines on the descriptor
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+
+PACKAGE = "pyo3test_plugin"
+
+
+def disguise() -> None:
+    """Give sys.path and sys.argv the values that the `pytest` script would have."""
+    scripts = os.path.dirname(os.path.abspath(sys.executable))
+    # Python put this file's folder first, unless it was told not to (PYTHONSAFEPATH).
+    if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.dirname(os.path.realpath(__file__)):
+        sys.path[0] = scripts
+    sys.argv[0] = os.path.join(scripts, "pytest")
+
+
+def preload() -> None:
+    """Make the plugin package importable without a trace in sys.path or PYTHONPATH, which tests may look at."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin")
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module
+    spec.loader.exec_module(module)
+
+
+def run() -> int:
+    """Run pytest."""
+    disguise()
+    preload()
+    import pytest
+
+    status = pytest.main()  # what the script calls has another name in each pytest
+    sys.stdout.flush()
+    return int(status)
+
+
+def check_imports(fd: int, names: list[str]) -> None:
+    """Import the modules and tell how it went, then leave without the interpreter's own end.
+
+    Native threads may hang or crash that end; this is not what is asked here.
+    """
+    import faulthandler
+
+    os.set_inheritable(fd, False)
+    faulthandler.enable()  # to stderr, which is the agent's import.log
+    disguise()
+    for name in names:
+        tell(fd, {"importing": name})
+        try:
+            module = importlib.import_module(name)
+        except BaseException as error:
+            text = "".join(traceback.format_exception_only(type(error), error)).strip()
+            tell(fd, {"module": name, "ok": False, "error": text, "traceback": without_us(error)})
+            continue
+        tell(fd, {"module": name, "ok": True, "file": str(getattr(module, "__file__", None) or "")})
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+    os._exit(0)
+
+
+def without_us(error: BaseException) -> str:
+    """The traceback without the frames of this file and of importlib's entry."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def tell(fd: int, result: dict[str, object]) -> None:
+    """Write one line with one write."""
+    os.write(fd, json.dumps(result).encode("ascii") + b"\n")
+
+
+if __name__ == "__main__":  # multiprocessing's "spawn" imports this file again, as another module
+    task = sys.argv.pop(1)
+    if task == "import":
+        check_imports(int(sys.argv[1]), sys.argv[2:])
+    sys.exit(run())

@@ -1,0 +1,74 @@
+"""What a forked child writes goes to files of its own, which the parent can read however the child ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+
+
+class _Nothing:
+    """A terminal for the child: its reports are printed by the parent."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
+
+
+def flush_all() -> None:
+    """Empty Python's buffers: before a fork, lest the child writes them too, and before the child's end."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()  # type: ignore[union-attr]
+        except (OSError, ValueError, AttributeError):
+            pass  # closed or replaced by the test
+
+
+def flush_terminal(config: pytest.Config) -> None:
+    """The same for the terminal reporter, which has a stream of its own."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        try:
+            reporter.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def silence_terminal(config: pytest.Config) -> None:
+    """In the child: plugins may write to the terminal reporter, to no effect."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    writer = getattr(reporter, "_tw", None)
+    if writer is not None:
+        writer._file = _Nothing()
+
+
+def redirect(config: pytest.Config, out: int, err: int) -> None:
+    """In the child: put the given files in the place of pytest's capture files.
+
+    The descriptors are replaced beneath pytest's own objects, so old references to sys.stdout keep working, and native
+    and Python output share one file and keep their order. With -s there is nothing to replace, and with --capture=sys
+    pytest keeps the text in memory, where each child has its own.
+    """
+    manager: Any = config.pluginmanager.get_plugin("capturemanager")
+    capturing = getattr(manager, "_global_capturing", None)
+    for source, own in ((getattr(capturing, "out", None), out), (getattr(capturing, "err", None), err)):
+        if hasattr(source, "targetfd"):
+            os.dup2(own, source.tmpfile.fileno(), inheritable=False)
+    # The traceback that faulthandler writes when the process dies belongs to the test, not to the session's log.
+    try:
+        from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+        fd = config.stash.get(fault_handler_stderr_fd_key, None)
+    except ImportError:
+        fd = None
+    if fd is not None and capturing is not None and hasattr(getattr(capturing, "err", None), "targetfd"):
+        os.dup2(err, fd, inheritable=False)

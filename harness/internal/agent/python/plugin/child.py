@@ -1,0 +1,154 @@
+"""The forked child: runs one test and tells its parent all about it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any, NoReturn
+
+import pytest
+from _pytest.runner import call_and_report, show_test_item
+
+from . import capture, coverage_support, linux, memory, wire
+from .lines import clip
+
+LEAVE = os._exit
+"""Kept from before coverage's `patch = _exit` replaces it; coverage is saved by us."""
+
+TEXT_LIMIT = 512 * 1024
+"""Of a captured section or a failure text, in characters: a test may print 50 MB."""
+
+
+class Child:
+    """One test in its own process. Messages are sent together with the news of the next phase, to wake the parent less.
+
+    They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("interrupt", kind,
+    message, returncode), ("broken", traceback), ("done",).
+    """
+
+    def __init__(self, config: pytest.Config, pipe: int) -> None:
+        self.config = config
+        self.owner = os.getpid()
+        self.pipe = linux.move_high(pipe)
+        # A test that closes this descriptor and opens a file gets our number: look before writing there.
+        self.identity = os.fstat(self.pipe).st_ino
+        self.pending = b""
+
+    def run(self, item: pytest.Item) -> NoReturn:
+        """Run the test with all plugins' hooks around it, and leave."""
+        status = 0
+        try:
+            self._protocol(item)
+            self._send(("done",))
+            coverage_support.save_in_child()
+            capture.flush_all()
+        except BaseException:  # a hook of a plugin, or the test pulled the rug from under us
+            status = 70
+            try:
+                self._send(("broken", clip(traceback.format_exc(), TEXT_LIMIT)))
+            except BaseException:
+                pass
+        finally:
+            LEAVE(status)
+
+    def _protocol(self, item: pytest.Item) -> None:
+        properties = self._global_properties()
+        known = len(properties)
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        except KeyboardInterrupt as stop:
+            self._put(("interrupt", "KeyboardInterrupt", wire.plain(str(stop)), None))
+        except pytest.exit.Exception as stop:
+            self._put(("interrupt", "pytest.exit", wire.plain(str(stop.msg)), wire.plain(stop.returncode)))
+        if len(properties) > known:  # record_testsuite_property
+            self._put(("properties", wire.plain(properties[known:])))
+
+    def runtest(self, item: pytest.Item) -> None:
+        """What pytest's own runtestprotocol does, but each report leaves as soon as it is there."""
+        has_request = hasattr(item, "_request")
+        if has_request and not item._request:  # a plugin runs the test again
+            item._initrequest()  # type: ignore[attr-defined]
+        try:
+            report = call_and_report(item, "setup", log=False)
+            self.tell_report(report)
+            if report.passed:
+                setup_only = item.config.getoption("setuponly", False)
+                if item.config.getoption("setupshow", False):
+                    show_test_item(item)
+                if not setup_only:
+                    self.tell_report(call_and_report(item, "call", log=False))
+            self.tell_report(call_and_report(item, "teardown", log=False, nextitem=None))
+        finally:
+            if has_request:
+                item._request = False  # type: ignore[attr-defined]
+                item.funcargs = None  # type: ignore[attr-defined]
+
+    def tell_report(self, report: pytest.TestReport) -> None:
+        """Keep a report until the next phase begins, or the end."""
+        report.sections = [(str(name), clip(str(content), TEXT_LIMIT)) for name, content in report.sections]
+        if isinstance(report.longrepr, str):
+            report.longrepr = clip(report.longrepr, TEXT_LIMIT)
+        try:
+            data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
+        except Exception:  # a plugin's failure object that pytest cannot take apart: its text is enough
+            report.longrepr = clip(report.longreprtext, TEXT_LIMIT)
+            data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
+        self._put(("report", wire.plain(data)))
+        if report.when == "teardown":
+            self._flush()
+
+    def tell_phase(self, when: str) -> None:
+        """A phase begins; what is waiting leaves with this news."""
+        self._send(("phase", when))
+
+    def tell_warning(self, warning: Any, when: str, nodeid: str, location: Any) -> None:
+        """A warning, in parts."""
+        category = warning.category if isinstance(warning.category, type) else Warning
+        fields = (
+            str(wire.plain(warning.message)),
+            category.__module__,
+            category.__qualname__,
+            str(warning.filename),
+            int(warning.lineno or 0),
+            wire.plain(warning.line),
+        )
+        self._put(("warning", fields, str(when), str(nodeid), wire.plain(location)))
+
+    def _global_properties(self) -> list[Any]:
+        from _pytest.junitxml import xml_key
+
+        return getattr(self.config.stash.get(xml_key, None), "global_properties", [])
+
+    def _put(self, message: tuple[Any, ...]) -> None:
+        self.pending += wire.frame(message)
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        self._put(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        if os.getpid() != self.owner:
+            LEAVE(0)  # the test forked and its child came back from the test: that one's story is not ours
+        data, self.pending = memoryview(self.pending), b""
+        try:
+            if os.fstat(self.pipe).st_ino != self.identity:
+                return
+            while data:
+                data = data[os.write(self.pipe, data) :]
+        except OSError:  # closed by the test: the parent will see an end without a report
+            pass
+
+
+def become(config: pytest.Config, pipe: int, out: int, err: int) -> Child:
+    """The first steps of a forked child."""
+    # A group of its own: a test that signals "its" group must not reach pytest or its siblings.
+    os.setpgid(0, 0)
+    memory.choose_me_first()
+    linux.allow_tracing()
+    linux.adopt_orphans()
+    coverage_support.enter_child(config)
+    capture.redirect(config, out, err)
+    capture.silence_terminal(config)
+    os.close(out)
+    os.close(err)
+    return Child(config, pipe)

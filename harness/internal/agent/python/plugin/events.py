@@ -1,0 +1,93 @@
+"""The plugin's end of the event pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from typing import Any
+
+from .lines import encode
+
+
+class Events:
+    """Writes events to the agent and reads its words.
+
+    Only the process that made it speaks: a test that forks and runs on must not tell everything twice.
+    """
+
+    def __init__(self, events: int, control: int) -> None:
+        self.owner = os.getpid()
+        self.fd = events
+        self.control = control
+        self._heard = b""
+        self._held: list[bytes] | None = None
+        for fd in (events, control):
+            os.set_inheritable(fd, False)
+        os.set_blocking(control, False)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Tell one event."""
+        self.send_all((kind, fields))
+
+    def send_all(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Tell events that belong together with one write."""
+        lines = [encode({"ev": kind, **fields}) for kind, fields in events]
+        if self._held is not None:
+            self._held += lines
+        else:
+            self._write(b"".join(lines))
+
+    def hold(self) -> None:
+        """Keep what is told until `release`: each write wakes the agent, which costs as much as a report."""
+        self._held = []
+
+    def release(self) -> None:
+        """Write what was held."""
+        held, self._held = self._held, None
+        self._write(b"".join(held or ()))
+
+    def _write(self, line: bytes) -> None:
+        if self.fd < 0 or os.getpid() != self.owner:
+            return
+        data = memoryview(line)
+        while data:
+            try:
+                data = data[os.write(self.fd, data) :]
+            except BlockingIOError:
+                select.select([], [self.fd], [], 1.0)
+            except OSError:  # the agent is gone, or a test closed the descriptor
+                self.fd = -1
+                return
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What the agent has said since the last look. Never waits."""
+        while self.control >= 0:
+            try:
+                data = os.read(self.control, 65536)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.control = -1
+                break
+            self._heard += data
+        *lines, self._heard = self._heard.split(b"\n")
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def wait_for(self, key: str) -> dict[str, Any] | None:
+        """Wait for a word of the agent with that key; None if the agent is gone."""
+        while self.control >= 0:
+            select.select([self.control], [], [])
+            for words in self.heard():
+                if key in words:
+                    return words
+        return None
+
+    def close_in_child(self) -> None:
+        """A forked child has no business here, and neither have the daemons that its test may leave."""
+        for fd in (self.fd, self.control):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.control = -1

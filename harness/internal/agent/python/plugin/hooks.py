@@ -1,0 +1,140 @@
+"""The hooks that pytest must know from the start: options, the taming of other plugins, and the real plugins' birth.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from . import linux
+from .events import Events
+from .forkrunner import ForkRunner
+from .ledger import Ledger
+from .session import SessionLoop
+from .settings import Settings
+
+SETTINGS = Settings.take()
+NOTES_KEY = pytest.StashKey["list[str]"]()
+WORKERS_KEY = pytest.StashKey[int]()
+RUNNER_KEY = pytest.StashKey[ForkRunner]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--forked` as pytest-forked has it, whose plugin the agent blocks: two that add it are an error."""
+    group = parser.getgroup("forked", "forked subprocess test execution")
+    group.addoption(
+        "--forked",
+        action="store_true",
+        dest="forked",
+        default=False,
+        help="run each test in a forked child (carried out by pyo3test)",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, None]:
+    """Before pytest-cov looks at it: no test is distributed by xdist."""
+    early_config.addinivalue_line("markers", "forked: Always fork for this test.")
+    _take_workers(early_config, early_config.known_args_namespace)
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
+    """Before xdist acts: take its number of processes as the number of children at once."""
+    _take_workers(config, config.option)
+    if SETTINGS is not None:
+        _start(config, SETTINGS)
+    yield
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """In a forked child: run the test.
+
+    Here, not in ForkRunner, for the order: this module is registered after pytest's own runner, so it is asked before
+    that one, and before all other plugins and conftests, so those that override the protocol are asked before us.
+    """
+    runner = item.config.stash.get(RUNNER_KEY, None)
+    return runner.protocol(item) if runner is not None else None
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
+    """Time is kept outside this process: pytest-timeout's alarm would go off in the wrong one, or not at all."""
+    return True if SETTINGS is not None else None
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool | None:
+    """There is no timer to cancel."""
+    return True if SETTINGS is not None else None
+
+
+def _take_workers(config: pytest.Config, options: Any) -> None:
+    """Make xdist do nothing, and keep the number that it was given."""
+    notes = config.stash.setdefault(NOTES_KEY, [])
+    wanted = getattr(options, "numprocesses", None)
+    distribution = getattr(options, "dist", "no")
+    if wanted:
+        count = _processors(config) if wanted in ("auto", "logical") else int(wanted)
+        limit = getattr(options, "maxprocesses", None)
+        config.stash[WORKERS_KEY] = min(count, int(limit)) if limit else count
+        note = f"-n {wanted} taken as {config.stash[WORKERS_KEY]} workers"
+        if note not in notes:
+            notes.append(note)
+    elif distribution not in ("no", None) or getattr(options, "tx", None):
+        notes.append(f"--dist {distribution} left out: tests are not distributed by pytest-xdist here")
+    for name, value in (("numprocesses", None), ("dist", "no"), ("tx", []), ("distload", False)):
+        if hasattr(options, name):
+            setattr(options, name, value)
+
+
+def _processors(config: pytest.Config) -> int:
+    named = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS", "")
+    if named.isdigit():
+        return int(named)
+    return len(os.sched_getaffinity(0))
+
+
+def _start(config: pytest.Config, settings: Settings) -> None:
+    """Register the plugins that need the configuration, and prepare for being looked at from outside."""
+    linux.allow_tracing()
+    notes = config.stash[NOTES_KEY]
+    wanted = config.stash.get(WORKERS_KEY, 0)
+    workers = settings.workers or wanted or 1
+    if settings.isolation == "inprocess":
+        if config.getoption("forked"):
+            notes.append("--forked overruled: this group runs in-process")
+        if workers > 1:
+            notes.append(f"{workers} workers overruled: in-process tests run one after the other")
+        workers = 1
+    elif settings.workers and wanted and wanted != settings.workers:
+        notes.append(f"{settings.workers} workers asked for by the group")
+    if settings.stacks_signal:
+        _register_stacks(settings)
+    events = Events(settings.events, settings.control)
+    ledger = Ledger(config, events)
+    runner = ForkRunner(config, events, ledger, workers)
+    loop = SessionLoop(config, events, ledger, runner, settings.isolation, workers, notes)
+    config.stash[RUNNER_KEY] = runner
+    config.pluginmanager.register(ledger, "pyo3test_ledger")
+    config.pluginmanager.register(runner, "pyo3test_forkrunner")
+    config.pluginmanager.register(loop, "pyo3test_session")
+
+
+def _register_stacks(settings: Settings) -> None:
+    """Let the agent have Python stacks where it may not trace: on a signal they are written to a file.
+
+    Forked children inherit both. The signal is a real-time one that no test is likely to use.
+    """
+    try:
+        fd = linux.move_high(os.open(settings.stacks, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        faulthandler.register(settings.stacks_signal, file=fd, all_threads=True, chain=False)
+    except (OSError, ValueError, AttributeError, RuntimeError):
+        pass  # stacks from outside are the rule, these are the fallback

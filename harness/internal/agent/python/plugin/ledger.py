@@ -1,0 +1,233 @@
+"""The event side of the two ledgers: what pytest's hooks say, as events."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from _pytest import nodes
+from _pytest.junitxml import bin_xml_escape, mangle_test_address
+
+from .events import Events
+from .wire import plain
+
+COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+AT_LINE = re.compile(r"^(?P<path>[^\s:][^:\n]*):(?P<line>\d+): ", re.MULTILINE)
+FILE_LINE = re.compile(r"^E? *File \"(?P<path>[^\"\n]+)\", line (?P<line>\d+)", re.MULTILINE)
+MESSAGE_LIMIT = 4096
+
+
+class Ledger:
+    """Writes an event for what the parent process reports."""
+
+    def __init__(self, config: pytest.Config, events: Events) -> None:
+        self.config = config
+        self.events = events
+        self.current: int | None = None
+        """The index of the item whose reports come now."""
+        self.muted = False
+        """In a forked child, which has its own way to the parent."""
+
+    # Collection
+
+    def pytest_collectstart(self, collector: nodes.Collector) -> None:
+        """A folder's conftest or a module is about to be imported."""
+        if isinstance(collector, nodes.FSCollector) and not isinstance(collector, pytest.Session):
+            self.events.send("collecting", nodeid=collector.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Tell what could not be collected."""
+        if report.passed:
+            return
+        path = os.path.join(str(self.config.rootpath), report.nodeid.split("::")[0])
+        if report.skipped:
+            line, reason = 0, COLOUR.sub("", report.longreprtext)
+            if isinstance(report.longrepr, tuple):
+                path, line, reason = report.longrepr[0], int(report.longrepr[1] or 0), str(report.longrepr[2])
+            reason = _without_prefix(reason)
+            self.events.send(
+                "collect-skip",
+                nodeid=report.nodeid,
+                reason=reason,
+                path=str(path),
+                line=line,
+                junit=self._junit_name(report.nodeid),
+            )
+            return
+        text = COLOUR.sub("", report.longreprtext)
+        line = self._line_in(text, path)
+        self.events.send(
+            "collect-error",
+            nodeid=report.nodeid,
+            longrepr=text,
+            path=path,
+            line=line,
+            junit=self._junit_name(report.nodeid),
+        )
+
+    def _line_in(self, text: str, path: str) -> int:
+        """The last line of that file that the text names, or 0."""
+        line = 0
+        for pattern in (AT_LINE, FILE_LINE):
+            for match in pattern.finditer(text):
+                for base in (str(self.config.rootpath), str(self.config.invocation_params.dir)):
+                    if os.path.normpath(os.path.join(base, match["path"])) == path:
+                        line = int(match["line"])
+        return line
+
+    def tell_items(self, items: list[pytest.Item]) -> None:
+        """Tell each item in the order of collection; its place is its index from now on."""
+        for index, item in enumerate(items):
+            line = item.location[1]
+            self.events.send(
+                "item",
+                index=index,
+                nodeid=item.nodeid,
+                path=str(item.path),
+                line=line + 1 if line is not None else 0,
+                junit=self._junit_name(item.nodeid),
+                timeout=self._timeout(item),
+            )
+        self.events.send("collected", count=len(items))
+
+    def _junit_name(self, nodeid: str) -> list[str]:
+        """The classname and name that LogXML gives the test's element."""
+        names = mangle_test_address(nodeid)
+        classes = names[:-1]
+        prefix = self.config.getoption("junitprefix", None)
+        if prefix:
+            classes.insert(0, prefix)
+        return [".".join(classes), bin_xml_escape(names[-1])]
+
+    def _timeout(self, item: pytest.Item) -> float | None:
+        """The seconds that the project gives the test in pytest-timeout's words, if it does."""
+        mark = item.get_closest_marker("timeout")
+        candidates: list[Any] = []
+        if mark is not None:
+            candidates.append(mark.kwargs.get("timeout", mark.args[0] if mark.args else None))
+        candidates.append(self.config.getoption("timeout", None))
+        candidates.append(os.environ.get("PYTEST_TIMEOUT"))
+        try:
+            candidates.append(self.config.getini("timeout"))
+        except (ValueError, KeyError):  # no plugin defines it
+            pass
+        for candidate in candidates:
+            if candidate in (None, ""):
+                continue
+            try:
+                seconds = float(candidate)
+            except (TypeError, ValueError):
+                return None
+            # 0 means "no limit" there: then the harness's own holds.
+            return seconds if 0 < seconds < 1e9 else None
+        return None
+
+    # Reports and warnings
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell a report; last, because pytest itself turns a passed test with failed subtests into a failed one."""
+        index = self.current
+        if self.muted or index is None:
+            return
+        text = COLOUR.sub("", report.longreprtext)
+        path, line, message = self._crash_site(report, text)
+        self.events.send(
+            "report",
+            index=index,
+            when=report.when,
+            outcome=report.outcome,
+            duration=_finite(report.duration),
+            longrepr=text,
+            message=message,
+            path=path,
+            line=line,
+            wasxfail=str(report.wasxfail) if hasattr(report, "wasxfail") else None,
+            sections=[[str(name), str(content)] for name, content in report.sections],
+            properties=[[str(plain(key)), str(plain(value))] for key, value in report.user_properties],
+            subtest=_subtest(report),
+        )
+
+    def _crash_site(self, report: pytest.TestReport, text: str) -> tuple[str, int, str]:
+        """Where a report says that something happened, and its first words."""
+        longrepr = report.longrepr
+        if isinstance(longrepr, tuple) and len(longrepr) == 3:
+            path, line, message = longrepr
+            return self._absolute(str(path)), int(line or 0), _without_prefix(str(message))[:MESSAGE_LIMIT]
+        crash = getattr(longrepr, "reprcrash", None)
+        if crash is not None:
+            message = COLOUR.sub("", str(crash.message))
+            return self._absolute(str(crash.path)), int(crash.lineno or 0), message[:MESSAGE_LIMIT]
+        if not text:
+            return "", 0, ""
+        path, line = report.location[0], report.location[1]
+        return self._absolute(path), (line or 0) + 1, text.split("\n", 1)[0][:MESSAGE_LIMIT]
+
+    def _absolute(self, path: str) -> str:
+        return os.path.normpath(os.path.join(str(self.config.rootpath), path)) if path else ""
+
+    def pytest_warning_recorded(self, warning_message: Any, nodeid: str) -> None:
+        """Tell a warning."""
+        if self.muted:
+            return
+        self.events.send(
+            "warning",
+            text=str(plain(warning_message.message)),
+            category=getattr(warning_message.category, "__name__", "Warning"),
+            path=str(warning_message.filename),
+            line=int(warning_message.lineno or 0),
+            nodeid=nodeid or "",
+        )
+
+    # The session's ends
+
+    def tell_session(self, isolation: str, workers: int, notes: list[str]) -> None:
+        """Tell what runs where."""
+        import platform
+
+        plugins = {
+            f"{dist.project_name} {dist.version}" for _, dist in self.config.pluginmanager.list_plugin_distinfo()
+        }
+        self.events.send(
+            "session",
+            pytest=pytest.__version__,
+            python=platform.python_version(),
+            rootdir=str(self.config.rootpath),
+            args=[str(arg) for arg in self.config.invocation_params.args],
+            plugins=sorted(plugins),
+            isolation=isolation,
+            workers=workers,
+            notes=list(notes),
+        )
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, None]:
+        """The last word, after the JUnit file and the terminal's summary are written."""
+        yield
+        self.events.send("finished", exitstatus=int(session.exitstatus))
+
+
+def _without_prefix(reason: str) -> str:
+    return reason[len("Skipped: ") :] if reason.startswith("Skipped: ") else reason
+
+
+def _finite(seconds: Any) -> float:
+    try:
+        seconds = float(seconds)
+    except (TypeError, ValueError):
+        return 0.0
+    return seconds if 0 <= seconds < 1e9 else 0.0
+
+
+def _subtest(report: pytest.TestReport) -> dict[str, str] | None:
+    """What names a subtest, also one of the pytest-subtests plugin."""
+    context = getattr(report, "context", None)
+    if context is None or not hasattr(context, "kwargs"):
+        return None
+    parts = [str(context.msg)] if context.msg is not None else []
+    if context.kwargs:
+        parts.append("[" + ", ".join(f"{key}={plain(value)}" for key, value in context.kwargs.items()) + "]")
+    return {"description": " ".join(parts) or "(<subtest>)"}

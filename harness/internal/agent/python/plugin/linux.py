@@ -1,0 +1,99 @@
+"""The few Linux calls that Python has no name for."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import tempfile
+from typing import Any
+
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PTRACER = 0x59616D61
+ANY = -1
+HIGH = 900
+
+
+def _load() -> Any:
+    try:
+        import ctypes
+
+        call = ctypes.CDLL(None).prctl
+        call.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+        return call
+    except (
+        ImportError,
+        OSError,
+        AttributeError,
+    ):  # a Python built without it: stacks and leftovers suffer, tests do not
+        return None
+
+
+_prctl = _load()
+
+
+def prctl(option: int, value: int) -> bool:
+    """Whether the kernel took it."""
+    return _prctl is not None and _prctl(option, value & (2**64 - 1), 0, 0, 0) == 0
+
+
+def allow_tracing() -> None:
+    """Let any process of our user look at our stacks; where Yama is not in force there is nothing to allow."""
+    prctl(PR_SET_PTRACER, ANY)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of our descendants' orphans, so that their whole tree can be found."""
+    return prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def move_high(fd: int, inheritable: bool = False) -> int:
+    """Move a descriptor out of the way of tests that close or reuse the low ones; the old one is closed."""
+    command = fcntl.F_DUPFD if inheritable else fcntl.F_DUPFD_CLOEXEC
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    for base in (HIGH, 200, 64):
+        if limit not in (resource.RLIM_INFINITY, -1) and base + 20 >= limit:
+            continue
+        try:
+            moved = fcntl.fcntl(fd, command, base)
+        except OSError:
+            continue
+        os.close(fd)
+        return moved
+    return fd
+
+
+def scratch_file(folder: str | None = None) -> int:
+    """A descriptor of an empty file without a name."""
+    folder = folder or tempfile.gettempdir()
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags | os.O_TMPFILE, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise
+    fd, name = tempfile.mkstemp(prefix="pyo3test-", dir=folder)
+    os.unlink(name)
+    return fd
+
+
+def read_file(fd: int, limit: int) -> str:
+    """The text of a scratch file, without its middle if it is longer than the limit, in bytes."""
+    try:
+        size = os.fstat(fd).st_size
+        if size <= limit:
+            return os.pread(fd, size, 0).decode("utf-8", "replace")
+        head = os.pread(fd, limit // 2, 0).decode("utf-8", "replace")
+        tail = os.pread(fd, limit // 2, size - limit // 2).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return f"{head}\n[... {size - 2 * (limit // 2)} bytes left out ...]\n{tail}"
+
+
+def thread_count() -> int:
+    """How many threads this process has, native ones included."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0

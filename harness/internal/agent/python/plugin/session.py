@@ -1,0 +1,120 @@
+"""The run loop: tell what was collected, wait for what to run, run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from . import linux
+from .events import Events
+from .forkrunner import ForkRunner
+from .ledger import Ledger
+
+
+class SessionLoop:
+    """Takes the place of pytest's own pytest_runtestloop."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        events: Events,
+        ledger: Ledger,
+        runner: ForkRunner,
+        isolation: str,
+        workers: int,
+        notes: list[str],
+    ) -> None:
+        self.config = config
+        self.events = events
+        self.ledger = ledger
+        self.runner = runner
+        self.isolation = isolation
+        self.workers = workers
+        self.notes = notes
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """All options are known now."""
+        self.ledger.tell_session(self.isolation, self.workers, self.notes)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run what the agent chooses, in its order."""
+        options = session.config.option
+        if session.testsfailed and not options.continue_on_collection_errors:
+            errors = session.testsfailed
+            raise session.Interrupted(f"{errors} error{'s' if errors != 1 else ''} during collection")
+        collected = list(session.items)
+        self.ledger.tell_items(collected)
+        if options.collectonly:
+            return True
+        command = self.events.wait_for("run")
+        if command is None:
+            pytest.exit("the agent is gone", returncode=3)
+        chosen = self._choose(session, collected, command["run"])
+        if self.isolation == "forked":
+            self.runner.run(session, chosen)
+        else:
+            self._run_in_process(session, chosen)
+        return True
+
+    def _choose(
+        self, session: pytest.Session, collected: list[pytest.Item], order: list[int]
+    ) -> list[tuple[int, pytest.Item]]:
+        """Deselect what is not wanted, as pytest's -k would, and put the rest in order."""
+        order = [index for index in order if 0 <= index < len(collected)]
+        wanted = set(order)
+        left_out = [item for index, item in enumerate(collected) if index not in wanted]
+        if left_out:
+            session.config.hook.pytest_deselected(items=left_out)
+        chosen = [(index, collected[index]) for index in order]
+        session.items[:] = [item for _, item in chosen]
+        session.testscollected = len(chosen)
+        return chosen
+
+    def _run_in_process(self, session: pytest.Session, chosen: list[tuple[int, pytest.Item]]) -> None:
+        """pytest's own loop, with events around each test; what is marked as forked is forked still."""
+        following: list[pytest.Item | None] = [item for _, item in chosen[1:]]
+        following.append(None)
+        for (index, item), nextitem in zip(chosen, following):
+            if item.get_closest_marker("forked"):
+                self.runner.run(session, [(index, item)])
+                session._setupstate.teardown_exact(nextitem)
+                continue
+            start = self.runner.clock()
+            self.ledger.current = index
+            pid = os.getpid()
+            self.events.send_all(
+                ("start", {"index": index, "pid": pid, "threads": linux.thread_count()}),
+                ("phase", {"index": index, "pid": pid, "when": "setup"}),
+            )
+            try:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+            finally:
+                self.ledger.current = None
+            took = self.runner.clock() - start
+            self.events.send(
+                "finish", index=index, pid=pid, exit=0, signal=None, complete=True, duration=took, killed=None
+            )
+            self.runner.stop_if_told(session)
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, Any, None]:
+        """The second phase; the first is told with the start."""
+        self._phase("call")
+        yield
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, Any, None]:
+        """The third phase."""
+        self._phase("teardown")
+        yield
+
+    def _phase(self, when: str) -> None:
+        if self.runner.child is not None:
+            self.runner.child.tell_phase(when)
+        elif self.ledger.current is not None:
+            self.events.send("phase", index=self.ledger.current, pid=os.getpid(), when=when)

@@ -1,0 +1,27 @@
+"""What the agent tells the plugin before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+VARIABLE = "PYO3TEST_PLUGIN"
+
+
+@dataclasses.dataclass
+class Settings:
+    """The plugin's configuration. `workers` 0 leaves the number to the project's own -n."""
+
+    events: int
+    control: int
+    isolation: str
+    workers: int
+    stacks: str
+    stacks_signal: int
+
+    @classmethod
+    def take(cls) -> Settings | None:
+        """Read the configuration and remove it, so that tests see their own environment. None: no agent is there."""
+        text = os.environ.pop(VARIABLE, None)
+        return cls(**json.loads(text)) if text else None

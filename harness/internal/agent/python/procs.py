@@ -1,0 +1,200 @@
+"""The tree of processes below the agent: who is there, and how to end it for good."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+
+PATIENCE = 5.0
+"""Seconds to try to end a tree. A process in an uninterruptible wait may need longer than anyone's patience."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One process as /proc has it. The start time, in clock ticks since boot, tells a reused pid from the old one."""
+
+    pid: int
+    parent: int
+    state: str
+    started: int
+
+    @property
+    def dead(self) -> bool:
+        """It has ended and waits for its parent to notice."""
+        return self.state in ("Z", "X")
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What no other process has."""
+        return self.pid, self.started
+
+
+def look(pid: int) -> Process | None:
+    """One process, or None if there is none of that number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split()  # the name in brackets may hold anything
+    return Process(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]))
+
+
+def everything() -> dict[int, Process]:
+    """All processes of this pid namespace."""
+    found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return {process.pid: process for process in found if process is not None}
+
+
+def below(root: int, table: dict[int, Process]) -> list[Process]:
+    """All descendants of a process, without itself, parents first."""
+    children: dict[int, list[Process]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process)
+    found, queue = [], [root]
+    while queue:
+        for process in children.pop(queue.pop(0), []):
+            found.append(process)
+            queue.append(process.pid)
+    return found
+
+
+def is_below(pid: int, root: int, table: dict[int, Process]) -> bool:
+    """Whether a process descends from another."""
+    return any(process.pid == pid for process in below(root, table))
+
+
+def command(pid: int) -> str:
+    """The command line of a process, or its name."""
+    for name in ("cmdline", "comm"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                text = file.read(4096).replace(b"\0", b" ").strip()
+        except OSError:
+            continue
+        if text:
+            return text.decode("utf-8", "replace")[:300]
+    return ""
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal; False if the process is gone or not ours."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
+
+
+def kill_trees(roots: list[int], with_roots: bool = True) -> list[dict[str, object]]:
+    """Freeze the trees, so that nobody can fork away from the signal, then kill them; repeat until nobody is left.
+
+    What has been seen in a tree stays marked when its parent dies and it is handed to the agent. Gives what was killed.
+    """
+    marked: dict[tuple[int, int], Process] = {}
+    killed: list[dict[str, object]] = []
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        fresh = True
+        while fresh:
+            table = everything()
+            members = [table[root] for root in roots if with_roots and root in table]
+            for root in roots:
+                members += below(root, table)
+            for process in list(marked.values()):
+                if table.get(process.pid, process).started == process.started:
+                    members += below(process.pid, table)
+            fresh = False
+            for process in members:
+                if process.identity in marked or process.dead or process.pid == os.getpid():
+                    continue
+                marked[process.identity] = process
+                killed.append({"pid": process.pid, "cmd": command(process.pid)})
+                fresh = send(process.pid, signal.SIGSTOP) or fresh
+        alive = [process for process in marked.values() if _alive(process)]
+        if not alive:
+            break
+        for process in alive:
+            send(process.pid, signal.SIGKILL)
+        time.sleep(0.001)
+    return killed
+
+
+def _alive(process: Process) -> bool:
+    now = look(process.pid)
+    return now is not None and now.started == process.started and not now.dead
+
+
+def reap(keep: set[int]) -> None:
+    """Let the zombies go that were handed to us, save those whose end someone waits for."""
+    for process in below(os.getpid(), everything()):
+        if process.parent == os.getpid() and process.dead and process.pid not in keep:
+            try:
+                os.waitpid(process.pid, os.WNOHANG)
+            except OSError:
+                pass
+
+
+def own_children() -> list[int]:
+    """The pids of our children, adopted ones included."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:  # a kernel without that file
+        return [process.pid for process in everything().values() if process.parent == os.getpid()]
+
+
+def ticks_now() -> int:
+    """The time in the unit of a process's start."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV (11)."""
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def facts(pid: int) -> str:
+    """What /proc tells of each thread of a process without any right to trace it."""
+    lines = []
+    try:
+        threads = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
+    except OSError as error:
+        return f"no facts: {error}"
+    for thread in threads[:256]:
+        parts = []
+        for name in ("comm", "wchan", "syscall"):
+            try:
+                with open(f"/proc/{pid}/task/{thread}/{name}", "rb") as file:
+                    parts.append(f"{name} {file.read(300).decode('utf-8', 'replace').strip()}")
+            except OSError as error:
+                parts.append(f"{name} ({error.strerror})")
+        state = look(int(thread))
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+                text = file.read()
+            condition = text[text.rindex(b")") + 2 :].split()[0].decode("ascii")
+        except (OSError, ValueError):
+            condition = state.state if state else "?"
+        lines.append(f"thread {thread}: state {condition}, {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal and does not block it: only then may it be sent."""
+    masks = {}
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in ("SigCgt", "SigBlk"):
+                    masks[name] = int(value, 16)
+    except (OSError, ValueError):
+        return False
+    bit = 1 << (number - 1)
+    return bool(masks.get("SigCgt", 0) & bit) and not masks.get("SigBlk", bit) & bit

@@ -1,0 +1,67 @@
+"""What the plugin may say: its lines are passed on only if they are events of the protocol."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from plugin.lines import MAX_LINE
+
+KINDS = {
+    "session", "collecting", "collect-error", "collect-skip", "item", "collected",
+    "start", "phase", "report", "finish", "warning", "finished",
+}  # fmt: skip
+NUMBERS = ("index", "pid", "threads", "count", "line", "workers", "exitstatus", "exit", "signal")
+LARGEST = 2**31 - 1
+
+
+class Splitter:
+    """Makes lines of a stream. A line that is too long is cut to its beginning, which is then no event."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are whole now."""
+        lines = []
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._keep(end)
+            line = b"".join(self._parts)
+            if line:
+                lines.append(line)
+            self._parts, self._length = [], 0
+        self._keep(rest)
+        return lines
+
+    def rest(self) -> bytes:
+        """What came after the last line's end."""
+        return b"".join(self._parts)
+
+    def _keep(self, part: bytes) -> None:
+        room = MAX_LINE - self._length
+        if part and room > 0:
+            self._parts.append(part[:room])
+            self._length += len(part)
+
+
+def check(line: bytes) -> dict[str, Any] | None:
+    """The event, or None: not JSON, not ASCII, not of the protocol, or with a number that is none."""
+    if len(line) >= MAX_LINE or not line.isascii():
+        return None
+    try:
+        event = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or event.get("ev") not in KINDS or "t" in event or len(event) < 2:
+        return None
+    for name in NUMBERS:
+        value = event.get(name)
+        if value is not None and not (type(value) is int and -LARGEST <= value <= LARGEST):
+            return None
+    return event
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)

@@ -1,0 +1,318 @@
+"""The two jobs of an agent: importing the modules, and running pytest."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import procs
+from plugin import memory
+from plugin.linux import HIGH
+from relay import Splitter
+
+if TYPE_CHECKING:
+    from agent import Agent
+
+LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
+SETTINGS_VARIABLE = "PYO3TEST_PLUGIN"
+STACKS_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 14 if hasattr(signal, "SIGRTMIN") else 0
+LOG_TAIL = 64 << 10
+LAST_WORDS = 4 << 10
+"""Characters of pytest's output that go with the news of its untimely end."""
+
+PYTEST_ARGS = [
+    # pytest-forked's plugin adds --forked too, which is an error.
+    "-p", "no:forked",
+    "-p", "pyo3test_plugin.hooks",
+    "--continue-on-collection-errors",
+    # With a limit, a failing forked test hangs for ever.
+    "-o", "faulthandler_timeout=0",
+]  # fmt: skip
+
+
+def check(command: dict[str, Any]) -> None:
+    """Refuse a start command that cannot work, in words."""
+    for name, kind in (("python", str), ("cwd", str), ("out", str), ("env", dict), ("args", list)):
+        if not isinstance(command.get(name), kind):
+            raise ValueError(f"{name} must be a {kind.__name__}")
+    if command.get("isolation") not in ("forked", "inprocess"):
+        raise ValueError("isolation must be forked or inprocess")
+    if type(command.get("workers", 0)) is not int or command.get("workers", 0) < 0:
+        raise ValueError("workers must be a number, 0 or more")
+
+
+def restore(tree: str | None, into: str | None) -> None:
+    """Lay the files that the build made over the sources."""
+    if tree and into and os.path.isdir(tree):
+        shutil.copytree(tree, into, symlinks=True, dirs_exist_ok=True)
+
+
+def high_pipe(ours_reads: bool) -> tuple[int, int]:
+    """A pipe (ours, theirs) whose other end has a number that tests seldom touch."""
+    reading, writing = os.pipe()
+    ours, theirs = (reading, writing) if ours_reads else (writing, reading)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    base = HIGH if limit == resource.RLIM_INFINITY else max(3, min(HIGH, limit - 40))
+    moved = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, base)
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    return ours, moved
+
+
+class Job:
+    """A process of the test environment's Python, and a pipe of what it tells."""
+
+    log_name = ""
+
+    def __init__(self, agent: Agent, command: dict[str, Any], args: list[str], fds: list[int], pipe: int) -> None:
+        self.agent = agent
+        self.command = command
+        self.pipe = pipe
+        self.splitter = Splitter()
+        self.killed_because = ""
+        self.log = os.path.join(command["out"], self.log_name)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [command["python"], LAUNCHER, *args],
+                cwd=command["cwd"],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=fds,
+                start_new_session=True,
+            )
+        for fd in fds:
+            os.close(fd)
+        self.pid = self.process.pid
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            self.pidfd = -1
+        if self.pidfd >= 0:
+            agent.selector.register(self.pidfd, selectors.EVENT_READ, self._nothing)
+        agent.selector.register(self.pipe, selectors.EVENT_READ, self.read)
+
+    def environment(self) -> dict[str, str]:
+        """The complete environment of the process."""
+        return {str(name): str(value) for name, value in self.command["env"].items()}
+
+    @property
+    def has_pidfd(self) -> bool:
+        """Whether the end of the process wakes the loop."""
+        return self.pidfd >= 0
+
+    def _nothing(self) -> None:
+        """The loop looks for the end by itself."""
+
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.poll() is not None
+
+    def how(self) -> tuple[int | None, int | None]:
+        """Exit status and signal, one of them None."""
+        status = self.process.returncode
+        return (None, -status) if status < 0 else (status, None)
+
+    def read(self) -> bool:
+        """Take in what the pipe holds; whether there was anything."""
+        if self.pipe < 0:
+            return False
+        try:
+            data = os.read(self.pipe, 1 << 18)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.agent.selector.unregister(self.pipe)
+            os.close(self.pipe)
+            self.pipe = -1
+            return False
+        for line in self.splitter.feed(data):
+            self.take(line)
+        self.agent.flush()
+        return True
+
+    def take(self, line: bytes) -> None:
+        """One line of the pipe."""
+        raise NotImplementedError
+
+    def drain(self, deadline: float) -> None:
+        """Read what is left; not to the pipe's end, which a process that escaped may hold open."""
+        while time.monotonic() < deadline and self.read():
+            pass
+        rest = self.splitter.rest()
+        if rest:
+            self.take(rest)
+        self.agent.flush()
+
+    def conclude(self) -> bool:
+        """Tell the end of the job; whether the next one may begin."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for fd in (self.pipe, self.pidfd):
+            if fd >= 0:
+                self.agent.selector.unregister(fd)
+                os.close(fd)
+        self.pipe = self.pidfd = -1
+
+    def log_tail(self) -> str:
+        """The end of what the process printed."""
+        try:
+            with open(self.log, "rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                log.seek(max(0, size - LOG_TAIL))
+                return log.read(LOG_TAIL).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+
+class Import(Job):
+    """Imports the built modules in a process that is nothing else, before any test may skip itself for want of them."""
+
+    log_name = "import.log"
+
+    def __init__(self, agent: Agent, command: dict[str, Any]) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.at = ""
+        ours, theirs = high_pipe(ours_reads=True)
+        modules = [str(name) for name in command["imports"]]
+        super().__init__(agent, command, ["import", str(theirs), *modules], [theirs], ours)
+
+    def take(self, line: bytes) -> None:
+        """A result, or the name of the module that comes next."""
+        try:
+            result = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(result, dict):
+            return
+        if "importing" in result:
+            self.at = str(result["importing"])
+            return
+        self.at = ""
+        self.results.append(result)
+        fields = {name: result[name] for name in ("module", "ok", "file", "error", "traceback") if name in result}
+        self.agent.say("import", **fields)
+
+    def conclude(self) -> bool:
+        """All modules must have been imported, and the process must have left by itself."""
+        status, number = self.how()
+        missing = len(self.results) < len(self.command["imports"])
+        if missing or status != 0:
+            if self.killed_because:
+                error = self.killed_because
+            elif number is not None:
+                error = f"the importing process died: {procs.signal_name(number)}"
+            else:
+                error = f"the importing process ended with status {status}"
+            module = self.at or (str(self.command["imports"][len(self.results)]) if missing else "")
+            self.agent.say("import", ok=False, module=module, file="", error=error, traceback=self.log_tail())
+            return False
+        return all(result.get("ok") is True for result in self.results)
+
+
+class Pytest(Job):
+    """The tests."""
+
+    log_name = "pytest.log"
+
+    def __init__(self, agent: Agent, command: dict[str, Any]) -> None:
+        out = command["out"]
+        self.stacks = os.path.join(out, "stacks.log")
+        self.waiting_words = b""
+        self.first_tick: int | None = None
+        self.memory = memory.Watch()
+        self.finished = False
+        events, events_theirs = high_pipe(ours_reads=True)
+        self.control, control_theirs = high_pipe(ours_reads=False)
+        self.settings = {
+            "events": events_theirs,
+            "control": control_theirs,
+            "isolation": command["isolation"],
+            "workers": command.get("workers", 0),
+            "stacks": self.stacks,
+            "stacks_signal": STACKS_SIGNAL,
+        }
+        junit = f"--junitxml={os.path.join(out, 'junit.xml')}"
+        args = ["run", *PYTEST_ARGS, junit, *[str(arg) for arg in command["args"]]]
+        super().__init__(agent, command, args, [events_theirs, control_theirs], events)
+
+    def environment(self) -> dict[str, str]:
+        """One variable more, which the plugin removes before any test sees it."""
+        return {**super().environment(), SETTINGS_VARIABLE: json.dumps(self.settings)}
+
+    def take(self, line: bytes) -> None:
+        """An event of the plugin."""
+        self.agent.relay_event(line)
+
+    def tell(self, words: dict[str, Any]) -> None:
+        """Say something to the plugin; never waits, what does not fit now goes later."""
+        if self.first_tick is None and "run" in words:
+            self.first_tick = procs.ticks_now()
+        if self.control < 0:
+            return
+        self.waiting_words += json.dumps(words).encode("ascii") + b"\n"
+        self._send_words()
+
+    def _send_words(self) -> None:
+        watched = self.control in self.agent.selector.get_map()
+        try:
+            sent = os.write(self.control, self.waiting_words)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # pytest is gone
+            self.waiting_words = b""
+            sent = 0
+        self.waiting_words = self.waiting_words[sent:]
+        if self.waiting_words and not watched:
+            self.agent.selector.register(self.control, selectors.EVENT_WRITE, self._send_words)
+        elif not self.waiting_words and watched:
+            self.agent.selector.unregister(self.control)
+
+    def leftovers(self) -> list[procs.Process]:
+        """What ended forked tests have left running.
+
+        A running test's child keeps its own orphans (it is a subreaper), so what is handed to us comes from tests that
+        have ended, or from pytest itself; what pytest started before the first test is left alone. In-process tests
+        cannot be told from pytest.
+        """
+        if self.command["isolation"] != "forked" or self.first_tick is None:
+            return []
+        spared = self.agent.awaited()
+        found = []
+        for pid in procs.own_children():
+            if pid in spared:
+                continue
+            process = procs.look(pid)
+            if process is not None and process.started >= self.first_tick and not process.dead:
+                found.append(process)
+        return found
+
+    def conclude(self) -> bool:
+        """pytest's end is the end. Without a proper one, the end of its output may say why."""
+        status, number = self.how()
+        text = "" if self.finished or self.killed_because else self.log_tail()[-LAST_WORDS:]
+        killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
+        self.agent.say("exit", exit=status, signal=number, memory=killed, text=text)
+        return False
+
+    def close(self) -> None:
+        """The control pipe too."""
+        if self.control in self.agent.selector.get_map():
+            self.agent.selector.unregister(self.control)
+        if self.control >= 0:
+            os.close(self.control)
+        self.control = -1
+        super().close()

@@ -1,0 +1,325 @@
+"""The agent's own duties: the protocol, importing, dumps, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import AGENT, Suite, Talk, alive, hang_killer
+
+HANG = "import time\ndef test_hangs():\n    time.sleep(1000)\n"
+
+
+def test_import_then_tests(suite: Suite) -> None:
+    suite.write(test_a="def test_1(): pass\n", native="")
+    run = suite.run(imports=["native", "json"], env={"PYTHONPATH": str(suite.folder)})
+    native, other = run.of("import")
+    assert native["ok"] and native["module"] == "native" and native["file"] == str(suite.folder / "native.py")
+    assert other["ok"] and run.one("importing")["pid"] > 0 and run.one("exit")["exit"] == 0
+
+
+def test_the_sources_do_not_shadow_the_build(suite: Suite) -> None:
+    """As under the `pytest` script, the working folder is not on sys.path when the modules are imported."""
+    run = suite.write(native="", test_a="def test_1(): pass\n").run(imports=["native"])
+    failed = run.one("import")
+    assert not failed["ok"] and failed["error"] == "ModuleNotFoundError: No module named 'native'"
+    assert run.of("started") == [] and run.of("exit") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "trace"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero", "1 / 0"),
+        ("raise SystemExit(0)", "SystemExit: 0", "raise SystemExit"),
+        ("import ctypes; ctypes.string_at(0)", "the importing process died: SIGSEGV (11)", "Segmentation fault"),
+        ("import os; os._exit(0)", "the importing process ended with status 0", ""),
+    ],
+)
+def test_import_failures(suite: Suite, code: str, error: str, trace: str) -> None:
+    suite.write(bad=code + "\n", test_a="def test_1(): pass\n")
+    run = suite.run(imports=["json", "bad", "re"], env={"PYTHONPATH": str(suite.folder)})
+    failed = run.one("import", ok=False)
+    assert (failed["module"], failed["error"]) == ("bad", error) and trace in failed["traceback"]
+    assert run.of("started") == []
+
+
+def test_import_that_hangs_can_be_killed(suite: Suite) -> None:
+    suite.write(bad="import time; time.sleep(1000)\n", test_a="def test_1(): pass\n")
+
+    def on(talk: Talk, event: dict) -> None:
+        if event["ev"] == "importing":
+            time.sleep(0.5)
+            talk.say(cmd="kill", pid=event["pid"], reason="hung", message="hung: no end after 0.5 s")
+
+    run = suite.run(imports=["bad"], env={"PYTHONPATH": str(suite.folder)}, on=on)
+    assert run.one("import")["error"] == "hung: no end after 0.5 s" and run.one("import")["module"] == "bad"
+
+
+def test_the_world_is_that_of_the_pytest_script(suite: Suite) -> None:
+    """sys.path, sys.argv and the environment are what the tests would see without us."""
+    suite.write(
+        test_a="""
+        import json, os, sys
+        def test_1():
+            with open("seen", "w") as file:
+                json.dump([sys.path, sys.argv[0], sorted(k for k in os.environ if k != "PYTEST_VERSION")], file)
+        """
+    )
+    seen = []
+    script = Path(suite.python).parent / "pytest"
+    env = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8"}
+    subprocess.run([script, "-q", "-p", "no:cacheprovider"], cwd=suite.folder, env=env, check=True, capture_output=True)
+    seen.append((suite.folder / "seen").read_text())
+    suite.run(env={"PATH": os.environ["PATH"]})
+    seen.append((suite.folder / "seen").read_text())
+    assert seen[0] == seen[1]
+
+
+def test_restore(suite: Suite, tmp_path: Path) -> None:
+    tree = tmp_path / "tree" / "suite"
+    tree.mkdir(parents=True)
+    (tree / "built.py").write_text("VALUE = 2\n")
+    suite.write(built="VALUE = 1\n", test_a="import built\ndef test_1(): assert built.VALUE == 2\n")
+    run = suite.run(restore=str(tmp_path / "tree"), into=str(tmp_path))
+    assert run.verdicts() == {"test_a.py::test_1": "passed"}
+    assert suite.run(restore=str(tmp_path / "none"), into=str(tmp_path)).one("exit")["exit"] == 0
+
+
+def test_dump_has_the_frames(suite: Suite) -> None:
+    run = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True))
+    dump = run.one("dump")
+    assert dump["id"] == "d1" and dump["error"] == ""
+    frames = [frame["name"] for thread in dump["stacks"] for frame in thread["frames"]]
+    assert "test_hangs" in frames and any("sleep" in name for name in frames)
+
+
+def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """faulthandler answers where py-spy cannot; /proc where faulthandler is not heard."""
+    python = _python_without_py_spy(tmp_path)
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    run = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True))
+    dump = run.one("dump")
+    assert dump["stacks"] is None and "in test_hangs" in dump["text"] and "state S" in dump["text"]
+    deaf = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+    run = suite.write(
+        test_a=HANG.replace("    time.sleep", "    exec(DEAF)\n    time.sleep") + f"DEAF = {deaf!r}\n"
+    ).run(on=hang_killer("test_hangs", dump=True))
+    dump = run.one("dump")
+    assert "in test_hangs" not in dump["text"] and "state S" in dump["text"]
+    assert "does not listen" in dump["error"]
+
+
+def _python_without_py_spy(folder: Path) -> str:
+    """A link beside which there is no tool."""
+    (folder / "bin").mkdir()
+    link = folder / "bin" / "python"
+    link.symlink_to(os.path.realpath(sys.executable))
+    return str(link)
+
+
+def test_dumps_do_not_stop_the_events(suite: Suite) -> None:
+    """While one test's stacks are taken, another's events come through."""
+    suite.write(test_a=HANG + "def test_quick(): pass\n" * 1 + "".join(f"def test_q{i}(): pass\n" for i in range(30)))
+    run = suite.run(on=hang_killer("test_hangs", dump=True), workers=2)
+    assert run.verdicts()["test_a.py::test_hangs"] == "failed"
+    assert list(run.verdicts().values()).count("passed") == 31
+
+
+def test_dump_and_kill_of_strangers_are_refused(suite: Suite) -> None:
+    """A pid that is none of the tests' is not touched."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    try:
+
+        def on(talk: Talk, event: dict) -> None:
+            if event["ev"] == "start":
+                talk.say(cmd="dump", pid=stranger.pid, id="x")
+                talk.say(cmd="kill", pid=stranger.pid, reason="hung", message="m")
+
+        run = suite.write(test_a="import time\ndef test_1(): time.sleep(0.5)\n").run(on=on)
+        assert run.one("dump")["stacks"] is None and "none of the tests'" in run.one("dump")["error"]
+        assert run.one("killed")["processes"] == [] and stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_garbage_on_stdin(suite: Suite) -> None:
+    talk = suite.write(test_a="def test_1(): pass\n").talk()
+    assert talk.process.stdin is not None
+    talk.process.stdin.write(
+        b'\xff\xfe not json\n[1]\n"x"\n{}\n{"cmd":"fly"}\n{"cmd":"dump"}\n{"cmd":"run","order":[0]}\n\n'
+    )
+    talk.start()
+
+    def answer(event: dict) -> None:
+        if event["ev"] == "collected":
+            talk.say(cmd="run", order=["x"])
+            talk.say(cmd="start")
+            talk.say(cmd="run", order=[0, 7, -3])
+
+    run = talk.listen(answer)
+    assert run.verdicts() == {"test_a.py::test_1": "passed"} and len(run.of("error")) == 9
+
+
+@pytest.mark.parametrize("field", ["python", "cwd", "isolation", "workers"])
+def test_bad_start(suite: Suite, field: str) -> None:
+    talk = suite.talk()
+    wrong = {"python": "/no/such/python", "cwd": "/no/such/folder", "isolation": "hope", "workers": -1}[field]
+    talk.start(**{field: wrong})
+    run = talk.listen(lambda event: None)
+    assert run.one("error")["message"].startswith("start: ") and run.events[-1]["ev"] == "done" and run.status == 0
+
+
+@pytest.mark.parametrize("how", ["eof", "stop", "before"])
+def test_the_end_of_go_is_the_end_of_all(suite: Suite, how: str) -> None:
+    marker = f"orphan-{os.getpid()}-{time.monotonic_ns()}"
+    suite.write(
+        test_a=f"""
+        import subprocess, sys, time
+        def test_hangs():
+            code = "import time; time.sleep(1000)"
+            subprocess.Popen([sys.executable, "-c", code, "{marker}"], start_new_session=True)
+            time.sleep(1000)
+        """
+    )
+    talk = suite.talk()
+    assert talk.process.stdin is not None
+    if how == "before":
+        talk.process.stdin.close()
+    else:
+        talk.start()
+
+    def answer(event: dict) -> None:
+        if event["ev"] == "collected":
+            talk.say(cmd="run", order=[0])
+        if event["ev"] == "phase" and event["when"] == "call":
+            time.sleep(0.5)
+            if how == "stop":
+                talk.say(cmd="stop")
+            else:
+                talk.process.stdin.close()
+
+    run = talk.listen(answer)
+    assert run.events[-1]["ev"] == "done" and run.status == 0
+    assert alive(marker) == [] and alive(str(talk.out)) == []
+
+
+def test_exit_hang_is_seen_and_killed(suite: Suite) -> None:
+    suite.write(
+        test_a="def test_1(): pass\n",
+        conftest="import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n",
+    )
+
+    def on(talk: Talk, event: dict) -> None:
+        if event["ev"] == "finished":
+            time.sleep(0.5)
+            talk.say(
+                cmd="kill", pid=next(e["pid"] for e in talk.events if e["ev"] == "started"), reason="hung", message="x"
+            )
+
+    run = suite.run(on=on)
+    assert run.one("finished")["exitstatus"] == 0 and run.one("exit")["signal"] == 9
+    assert run.one("start")["threads"] == 2
+    assert run.junit() == {("test_a", "test_1"): ["passed"]}
+
+
+def test_hang_at_collection_names_the_module(suite: Suite) -> None:
+    def on(talk: Talk, event: dict) -> None:
+        if event["ev"] == "collecting" and event["nodeid"] == "test_b.py":
+            time.sleep(0.3)
+            talk.say(cmd="stop")
+
+    run = suite.write(test_a="", test_b="import time; time.sleep(1000)\n", test_c="").run(on=on)
+    assert [e["nodeid"] for e in run.of("collecting")][-1] == "test_b.py"
+    assert run.one("exit")["signal"] == 9 and run.of("finished") == []
+
+
+def test_hang_in_process(suite: Suite) -> None:
+    run = suite.write(test_a="def test_0(): pass\n" + HANG).run(isolation="inprocess", on=hang_killer("test_hangs"))
+    assert run.verdicts()["test_a.py::test_0"] == "passed" and run.one("exit")["signal"] == 9
+
+
+def test_a_daemon_that_holds_the_pipes_does_not_hold_the_agent(suite: Suite) -> None:
+    suite.write(
+        test_a="""
+        import os, time
+        def test_leaves():
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0: time.sleep(1000)
+                os._exit(0)
+            os.wait()
+        """
+    )
+    began = time.monotonic()
+    run = suite.run(isolation="inprocess")
+    assert run.verdicts()["test_a.py::test_leaves"] == "passed" and time.monotonic() - began < 15
+
+
+def test_beats_and_versions(suite: Suite) -> None:
+    run = suite.write(test_a="import time\ndef test_1(): time.sleep(2.2)\n").run()
+    assert len(run.of("beat")) >= 2
+    session = run.one("session")
+    assert session["rootdir"] == str(suite.folder) and session["pytest"].split(".")[0].isdigit()
+    assert [e["t"] for e in run.events] == sorted(e["t"] for e in run.events)
+
+
+def test_no_word_reaches_the_protocol_from_tests(suite: Suite) -> None:
+    suite.write(
+        test_a="""
+        import os
+        os.write(1, b"at import\\n")
+        def test_1():
+            for fd in (1, 2):
+                os.write(fd, b'{"ev":"finished","exitstatus":0}\\n')
+        """
+    )
+    run = suite.run("-s")
+    assert len(run.of("finished")) == 1 and run.of("garbage") == [] and '{"ev":"finished"' in run.log
+
+
+def test_garbage_in_the_event_pipe(suite: Suite) -> None:
+    """In-process tests can write where the plugin writes; what is no event is told as garbage."""
+    suite.write(
+        test_a=r"""
+        import os, stat
+        NOISE = b'noise\n{"ev":"done"}\n{"ev":"start","index":1e9}\n{"ev":"phase","x":NaN}\n\xff\n'
+        def test_1():
+            for name in os.listdir("/proc/self/fd"):
+                fd = int(name)
+                if fd > 100 and stat.S_ISFIFO(os.fstat(fd).st_mode):
+                    try:
+                        os.write(fd, NOISE)
+                    except OSError: pass
+        """
+    )
+    run = suite.run(isolation="inprocess")
+    assert run.of("garbage")[0]["text"] == "noise" and len(run.of("garbage")) == 5
+    assert run.events[-1]["ev"] == "done" and run.one("exit")["exit"] == 0
+
+
+def test_agent_survives_the_loss_of_its_reader(suite: Suite) -> None:
+    """The reader of its stdout goes away: the agent ends, and pytest with it."""
+    talk = suite.write(test_a=HANG).talk()
+    talk.start()
+    assert talk.process.stdout is not None and talk.process.stdin is not None and talk.process.stderr is not None
+    while b'"collected"' not in talk.process.stdout.readline():
+        pass
+    talk.say(cmd="run", order=[0])
+    talk.process.stdout.close()
+    assert talk.process.wait(20) == 0
+    talk.process.stdin.close()
+    assert talk.process.stderr.read() == b""
+    talk.process.stderr.close()
+    assert alive(str(talk.out)) == []
+
+
+def test_agent_file_is_found_by_its_own_path() -> None:
+    """Isolated mode leaves the script's folder off sys.path; the agent finds its parts nevertheless."""
+    done = subprocess.run([sys.executable, "-I", str(AGENT)], input=b"", capture_output=True, cwd="/", check=True)
+    assert done.stdout.splitlines()[-1].startswith(b'{"ev":"done"')
