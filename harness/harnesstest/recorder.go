@@ -1,0 +1,203 @@
+// Package harnesstest has a harness.T that records what a run reports instead of failing a test: for tests of suites
+// that are meant to fail.
+package harnesstest
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"pyo3test/harness"
+)
+
+// Outcome is what became of a recorded test.
+type Outcome string
+
+// The outcomes that go test knows.
+const (
+	Passed  Outcome = "pass"
+	Failed  Outcome = "fail"
+	Skipped Outcome = "skip"
+)
+
+// Recorder is a harness.T that keeps everything it is told. Use Record to run one.
+type Recorder struct {
+	tb       testing.TB
+	name     string
+	parent   *Recorder
+	deadline time.Time
+
+	mutex   sync.Mutex
+	output  bytes.Buffer
+	failed  bool
+	skipped bool
+	attrs   map[string]string
+	subs    []*Recorder
+	start   time.Time
+	elapsed time.Duration
+}
+
+// Record runs a suite as harness.Run does and returns what it reported; tb fails only if the recording itself does. What
+// the suite prints is echoed to tb's output as it comes.
+func Record(tb testing.TB, suite harness.Suite) *Recorder {
+	tb.Helper()
+	return RecordUntil(tb, suite, time.Time{})
+}
+
+// RecordUntil is Record with a deadline, as go test's -timeout sets one. The zero time is none.
+func RecordUntil(tb testing.TB, suite harness.Suite, deadline time.Time) *Recorder {
+	tb.Helper()
+	r := &Recorder{tb: tb, name: tb.Name(), deadline: deadline}
+	r.call(func(t harness.T) { harness.RunT(t, suite) })
+	return r
+}
+
+// call runs f in a goroutine of its own, which FailNow and SkipNow end.
+func (r *Recorder) call(f func(harness.T)) {
+	r.start = time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(r)
+	}()
+	<-done
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.elapsed = time.Since(r.start)
+}
+
+// Outcome is what go test would report.
+func (r *Recorder) Outcome() Outcome {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	switch {
+	case r.failed:
+		return Failed
+	case r.skipped:
+		return Skipped
+	}
+	return Passed
+}
+
+// Text is all that the test itself printed.
+func (r *Recorder) Text() string {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.output.String()
+}
+
+// Elapsed is how long the test was open.
+func (r *Recorder) Elapsed() time.Duration {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.elapsed
+}
+
+// Attrs are the attributes that the test was given.
+func (r *Recorder) Attrs() map[string]string {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.attrs
+}
+
+// Leaves are the tests below this one that have none below them, by full name without this one's.
+func (r *Recorder) Leaves() map[string]*Recorder {
+	leaves := map[string]*Recorder{}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for _, sub := range r.subs {
+		below := sub.Leaves()
+		if len(below) == 0 {
+			leaves[sub.name[len(r.name)+1:]] = sub
+		}
+		for name, leaf := range below {
+			leaves[sub.name[len(r.name)+1:]+"/"+name] = leaf
+		}
+	}
+	return leaves
+}
+
+// Sub is the subtest of the given name, nil where there is none.
+func (r *Recorder) Sub(name string) *Recorder {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for _, sub := range r.subs {
+		if sub.name == r.name+"/"+name {
+			return sub
+		}
+	}
+	return nil
+}
+
+// Helper does nothing.
+func (r *Recorder) Helper() {}
+
+// Name is the test's full name.
+func (r *Recorder) Name() string { return r.name }
+
+// Run runs a subtest and tells whether it did not fail.
+func (r *Recorder) Run(name string, f func(harness.T)) bool {
+	sub := &Recorder{tb: r.tb, name: r.name + "/" + name, parent: r, deadline: r.deadline}
+	r.mutex.Lock()
+	r.subs = append(r.subs, sub)
+	r.mutex.Unlock()
+	sub.call(f)
+	return sub.Outcome() != Failed
+}
+
+// Output records what is written, and echoes it.
+func (r *Recorder) Output() io.Writer { return recording{r} }
+
+type recording struct{ *Recorder }
+
+func (r recording) Write(data []byte) (int, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.output.Write(data)
+	return r.tb.Output().Write(data)
+}
+
+// Attr records an attribute.
+func (r *Recorder) Attr(key, value string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.attrs == nil {
+		r.attrs = map[string]string{}
+	}
+	r.attrs[key] = value
+}
+
+// ArtifactDir is a folder of the real test.
+func (r *Recorder) ArtifactDir() string { return r.tb.ArtifactDir() }
+
+// Deadline is the recording's.
+func (r *Recorder) Deadline() (time.Time, bool) { return r.deadline, !r.deadline.IsZero() }
+
+// Fail marks the test and all above it as failed.
+func (r *Recorder) Fail() {
+	for ; r != nil; r = r.parent {
+		r.mutex.Lock()
+		r.failed = true
+		r.mutex.Unlock()
+	}
+}
+
+// FailNow is Fail and ends the test.
+func (r *Recorder) FailNow() {
+	r.Fail()
+	runtime.Goexit()
+}
+
+// Failed tells whether the test or one below it failed.
+func (r *Recorder) Failed() bool { return r.Outcome() == Failed }
+
+// SkipNow marks the test as skipped and ends it.
+func (r *Recorder) SkipNow() {
+	r.mutex.Lock()
+	r.skipped = true
+	r.mutex.Unlock()
+	runtime.Goexit()
+}

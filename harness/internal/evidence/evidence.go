@@ -1,0 +1,191 @@
+// Package evidence keeps what a run leaves for its reader: JUnit, pytest's terminal output, reports of what went wrong.
+// Failing to write it never changes a verdict; it is said once.
+package evidence
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
+)
+
+// Variables that say where evidence goes.
+const (
+	ArtifactsVariable = "PYO3TEST_ARTIFACTS" // a folder, in which each run has one of its own
+	// JUnitVariable names a file for the JUnit report; where it is a folder, or ends with a slash, each run has a file of
+	// its own in it.
+	JUnitVariable = "PYO3TEST_JUNIT"
+)
+
+const (
+	keptRuns  = 20       // how many failed runs the cache folder keeps
+	keptBytes = 64 << 20 // how much is kept of one file of a run
+)
+
+// Run is the evidence of one run.
+type Run struct {
+	name   string
+	folder string // "" where there can be none
+	lent   bool   // the folder is the user's: kept whatever the result
+	mutex  sync.Mutex
+	suites []verdict.Suite
+	errs   []error
+}
+
+// New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs, else
+// the user's cache folder, where only failures stay.
+func New(t subtest.T, flags subtest.Flags) *Run {
+	r := &Run{name: fileName(t.Name())}
+	switch {
+	case flags.Artifacts:
+		r.folder, r.lent = t.ArtifactDir(), true
+	case os.Getenv(ArtifactsVariable) != "":
+		r.folder, r.lent = filepath.Join(os.Getenv(ArtifactsVariable), packageName()+"-"+r.name), true
+	case os.Getenv("TEST_UNDECLARED_OUTPUTS_DIR") != "":
+		r.folder, r.lent = filepath.Join(os.Getenv("TEST_UNDECLARED_OUTPUTS_DIR"), r.name), true
+	default:
+		folder, err := cache.Folder()
+		if err != nil {
+			r.errs = append(r.errs, err)
+			break
+		}
+		r.folder = filepath.Join(folder, "failures", time.Now().UTC().Format("20060102T150405.000")+"-"+packageName()+"-"+r.name)
+	}
+	return r
+}
+
+// packageName tells the runs of several packages apart: go test runs each in its own folder.
+func packageName() string {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "test"
+	}
+	return fileName(filepath.Base(folder))
+}
+
+func fileName(name string) string {
+	name = regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(name, "_")
+	return name[:min(len(name), 100)]
+}
+
+// Keep writes one file of a group, its first 64 MiB at most.
+func (e *Run) Keep(group, name string, data io.Reader) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.folder == "" {
+		return
+	}
+	file := filepath.Join(e.folder, group, filepath.FromSlash(path.Clean("/"+name)))
+	if err := writeFile(file, data); err != nil {
+		e.errs = append(e.errs, err)
+	}
+}
+
+func writeFile(name string, data io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, io.LimitReader(data, keptBytes))
+	return errors.Join(err, f.Close())
+}
+
+// KeepTar writes the files of a tar stream, and returns the one of the given name as well: limit bytes of it at most.
+func (e *Run) KeepTar(group string, stream io.Reader, wanted string, limit int64) ([]byte, error) {
+	var found []byte
+	for archive := tar.NewReader(stream); ; {
+		header, err := archive.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return found, nil
+		case err != nil:
+			return found, fmt.Errorf("read what the group left: %w", err)
+		case header.Typeflag != tar.TypeReg:
+			continue
+		}
+		name := path.Base(header.Name)
+		if name != wanted {
+			e.Keep(group, name, archive)
+			continue
+		}
+		if found, err = io.ReadAll(io.LimitReader(archive, limit)); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		e.Keep(group, "pytest-"+name, strings.NewReader(string(found)))
+	}
+}
+
+// Add takes the verdicts of a group for the JUnit file.
+func (e *Run) Add(suite verdict.Suite) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.suites = append(e.suites, suite)
+}
+
+// Finish writes the JUnit file of the run, prunes, and says where things are, or what could not be written.
+func (e *Run) Finish(failed bool) string {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	sort.Slice(e.suites, func(i, j int) bool { return e.suites[i].Name < e.suites[j].Name })
+	if e.folder != "" && (failed || e.lent) {
+		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
+	}
+	if name := os.Getenv(JUnitVariable); name != "" {
+		if info, err := os.Stat(name); strings.HasSuffix(name, "/") || err == nil && info.IsDir() {
+			name = filepath.Join(name, packageName()+"-"+e.name+".xml")
+		}
+		e.writeJUnit(name)
+	}
+	if e.folder != "" && !e.lent {
+		if !failed {
+			e.errs = append(e.errs, os.RemoveAll(e.folder))
+		}
+		e.errs = append(e.errs, pruneRuns(filepath.Dir(e.folder)))
+	}
+	if err := errors.Join(e.errs...); err != nil {
+		return fmt.Sprintf("evidence could not be written: %v", err)
+	}
+	if failed && e.folder != "" {
+		return "JUnit, pytest's output and reports: " + e.folder
+	}
+	return ""
+}
+
+func (e *Run) writeJUnit(name string) {
+	reader, writer := io.Pipe()
+	go func() { writer.CloseWithError(verdict.WriteJUnit(writer, e.suites)) }()
+	err := writeFile(name, reader)
+	reader.CloseWithError(errors.Join(errors.New("not written"), err)) // or the encoder would wait for ever
+	e.errs = append(e.errs, err)
+}
+
+// pruneRuns removes all but the newest runs; their names begin with their time.
+func pruneRuns(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, old := range entries[:max(0, len(entries)-keptRuns)] {
+		errs = append(errs, os.RemoveAll(filepath.Join(folder, old.Name())))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,197 @@
+package group
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/verdict"
+)
+
+// maxJUnit bounds pytest's JUnit file, in bytes; the largest seen in a real project is 2 MB.
+const maxJUnit = 256 << 20
+
+// conclude reads what the group left, closes every subtest, and holds the two ledgers against each other.
+func (g *group) conclude(ctx context.Context) {
+	junit := g.fetch(ctx)
+	g.closeUnfinished()
+	g.reportCollection()
+	if len(g.problems) == 0 && g.stopping == "" {
+		g.reconcile(junit)
+	}
+	g.sayProblems()
+	g.keepLedger()
+	fmt.Fprintln(g.t.Output(), g.summary())
+}
+
+// fetch brings pytest's JUnit file and keeps the rest as evidence. A container that is gone has nothing to give.
+func (g *group) fetch(ctx context.Context) []byte {
+	if g.container == nil || g.pytest == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	stream, err := g.container.Download(ctx, image.Out)
+	if err != nil {
+		running, stateErr := g.container.Running(ctx)
+		if running || stateErr != nil {
+			g.problem("%v", errors.Join(err, stateErr))
+		} else {
+			g.problem("the container ended before the group did: was it removed, or its engine stopped?")
+		}
+		return nil
+	}
+	defer stream.Close()
+	junit, err := g.Evidence.KeepTar(g.Name, stream, "junit.xml", maxJUnit)
+	if err != nil {
+		g.problem("%v", err)
+	}
+	return junit
+}
+
+// closeUnfinished gives the tests that have no end of their own theirs: those that ran when pytest died, and those that
+// never began.
+func (g *group) closeUnfinished() {
+	for _, test := range g.selected {
+		if g.running[test.Index] == nil {
+			continue
+		}
+		delete(g.running, test.Index)
+		g.endRunning(test)
+		g.closeSubtest(test)
+	}
+	unrun := 0
+	for _, test := range g.selected {
+		if test.closed {
+			continue
+		}
+		unrun++
+		if g.Flags.FailFast && g.redSeen {
+			continue
+		}
+		g.openSubtest(test)
+		g.closeSubtest(test)
+	}
+	if unrun > 0 {
+		fmt.Fprintf(g.t.Output(), "%d tests not run: %s\n", unrun, g.whyNotRun())
+	}
+}
+
+// endRunning says what became of a test that was running when the session ended.
+func (g *group) endRunning(test *test) {
+	words := ""
+	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
+	switch {
+	case test.stacks != "":
+		killed := verdict.KilledHung
+		finish.Killed, words = &killed, test.hungWords()
+	case g.exited != nil && g.stopping == "":
+		finish.Exit, finish.Signal = g.exited.Exited.Exit, g.exited.Exited.Signal
+		if g.exited.Exited.Memory != "" {
+			killed := verdict.KilledMemory
+			finish.Killed = &killed
+		}
+		words = "pytest's own process ended while this test ran: " + g.exitWords()
+	default:
+		return // nobody knows what it would have come to
+	}
+	test.Finish = &finish
+	test.Reports = append(test.Reports, verdict.Report{When: test.Phase, Outcome: "failed", Longrepr: words, Path: test.Path, Line: test.Line})
+}
+
+// whyNotRun says what kept tests from running.
+func (g *group) whyNotRun() string {
+	switch {
+	case g.stopping != "":
+		return g.stopping
+	case len(g.problems) > 0:
+		return g.problems[0]
+	case g.exited != nil:
+		return "pytest ended before them: " + g.exitWords()
+	}
+	return "the group ended before them"
+}
+
+// reconcile makes the group red where what was seen, what pytest wrote and how it ended do not agree.
+func (g *group) reconcile(junit []byte) {
+	switch {
+	case g.exitStatus == nil:
+		g.problem("pytest ended without saying how its session ended")
+		return
+	case g.exited == nil || g.exited.Exited.Exit == nil:
+		g.problem("pytest died after its session: %s", g.exitWords())
+		return
+	case *g.exited.Exited.Exit != *g.exitStatus:
+		g.problem("pytest's session ended with status %d, its process with %d", *g.exitStatus, *g.exited.Exited.Exit)
+		return
+	case len(g.tests) == 0 && len(g.collectErrors) == 0:
+		g.problem("%s", g.noTestsWords())
+		return
+	case len(junit) == 0:
+		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the project's configuration?")
+		return
+	}
+	cases, err := verdict.ReadJUnit(bytes.NewReader(junit), maxJUnit)
+	if err != nil {
+		g.problem("pytest's JUnit file: %v", err)
+		return
+	}
+	ran := verdict.Ran{CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, ExitStatus: *g.exitStatus}
+	for _, test := range g.selected {
+		ran.Tests = append(ran.Tests, test.Test)
+	}
+	for _, problem := range verdict.Reconcile(ran, cases) {
+		g.problem("%s", problem)
+	}
+}
+
+func (g *group) noTestsWords() string {
+	if len(g.collectSkips) > 0 {
+		return "no tests found: every file skips itself as it is collected"
+	}
+	where := g.Tree.HostPath(path.Join(extension.Sources, g.Tree.Crate))
+	if len(g.Tests) > 0 {
+		where = strings.Join(g.Tests, ", ") + " of " + where
+	}
+	return fmt.Sprintf("no tests found in %s: name files in Tests, or look at testpaths and python_files in the project's pytest configuration", where)
+}
+
+// keepLedger hands the group's verdicts over for the JUnit file that users keep.
+func (g *group) keepLedger() {
+	suite := verdict.Suite{Name: g.t.Name(), CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, Host: g.Tree.HostText}
+	for _, test := range g.selected {
+		suite.Tests = append(suite.Tests, test.Test)
+	}
+	g.Evidence.Add(suite)
+}
+
+// summary is the group's last line: how many tests became what.
+func (g *group) summary() string {
+	counts := map[verdict.Outcome]int{}
+	for _, test := range g.selected {
+		counts[test.Verdict().Outcome]++
+	}
+	var parts []string
+	for _, outcome := range verdict.Outcomes {
+		if counts[outcome] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[outcome], outcome))
+		}
+	}
+	if n := len(g.collectErrors); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d collection errors", n))
+	}
+	if len(parts) == 0 {
+		parts = []string{"no tests to run"}
+	}
+	text := fmt.Sprintf("%d of %d tests: %s", len(g.selected), len(g.tests), strings.Join(parts, ", "))
+	if g.warnings > 0 {
+		text += fmt.Sprintf("; %d warnings", g.warnings)
+	}
+	return text
+}

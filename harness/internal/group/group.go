@@ -1,0 +1,208 @@
+// Package group runs the tests of one container: it starts pytest there, lets it collect, chooses what runs, watches it to
+// its end, and gives every test a verdict, live.
+package group
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"time"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/evidence"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
+)
+
+// Config says what to run, where and within which limits.
+type Config struct {
+	Engine    *engine.Engine
+	Extension extension.Extension
+	Tree      extension.Tree
+	Evidence  *evidence.Run
+	Flags     subtest.Flags
+
+	Name       string
+	Tests      []string // what pytest is asked to look at; none leaves it to the project's configuration
+	PytestArgs []string
+	Env        map[string]string // the user's
+	Isolation  string            // the agent's word: "forked" or "inprocess"
+	Workers    int
+	Budgets    Budgets
+	Memory     int64 // bytes
+	CPUs       float64
+	Processes  int64
+	Network    bool
+}
+
+// Budgets are how long each phase may take.
+type Budgets struct {
+	Start   time.Duration // the agent's start and the import of the extension
+	Collect time.Duration
+	Test    time.Duration // each, unless the project's own pytest-timeout settings say otherwise
+	Finish  time.Duration // from the last test to the end of the session
+	Exit    time.Duration // from there to the end of the interpreter
+}
+
+// group is one container's tests under way. All of it belongs to the goroutine of Run.
+type group struct {
+	Config
+	t subtest.T
+
+	container *engine.Container
+	session   *agent.Session
+
+	phase    phase
+	phaseEnd time.Time // when the phase's budget is over; zero is never
+	pytest   int       // pytest's pid once it runs, the importing process's before
+
+	tests         []*test // by collection index
+	selected      []*test // in the order of running
+	left          int     // how many of them have no end yet
+	running       map[int]*test
+	collecting    string // the file that is being imported
+	collectErrors []verdict.CollectError
+	collectSkips  []verdict.CollectSkip
+	warnings      int
+
+	exitStatus *int         // pytest's own word at the end of its session
+	exited     *agent.Event // the end of its process
+	stopping   string       // why the harness ended pytest, "" where it did not
+	grace      time.Time    // when a pytest that was told to end is given up
+	dump       *dumpRequest // the one under way
+	waiting    []*dumpRequest
+	problems   []string // what is no single test's fault; each makes the group red
+	redSeen    bool     // a test failed
+}
+
+// test is one collected test.
+type test struct {
+	verdict.Test
+	name    string // of the subtest, below the group's
+	budget  time.Duration
+	pid     int
+	started time.Time
+	expired bool // its budget is over and its end under way
+	stacks  string
+	open    *subtest.Open
+	closed  bool
+}
+
+// Run runs a group as the test t, and returns when its container is gone.
+func Run(ctx context.Context, t subtest.T, config Config) {
+	g := &group{Config: config, t: t, running: map[int]*test{}}
+	err := g.start(ctx)
+	defer func() {
+		if err := g.container.Remove(context.WithoutCancel(ctx)); err != nil {
+			g.problem("%v", err)
+			g.sayProblems()
+		}
+	}()
+	if err == nil {
+		err = g.watch(ctx)
+	}
+	if err != nil {
+		g.problem("%v", err)
+	}
+	g.conclude(context.WithoutCancel(ctx))
+}
+
+// start makes the container, brings the sources and the agent, and starts pytest.
+func (g *group) start(ctx context.Context) (err error) {
+	g.enterPhase(starting)
+	g.container, err = g.Engine.Start(ctx, engine.Spec{
+		Image: g.Extension.Image, Purpose: "group", User: image.User, Network: g.Network, Confined: true,
+		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: lifetime(ctx),
+	})
+	if err != nil {
+		return err
+	}
+	err = g.container.UploadTar(ctx, "/", func(w *tar.Writer) error {
+		return errors.Join(g.Tree.Pack(w), agent.Pack(w))
+	})
+	if err != nil {
+		return err
+	}
+	g.session, err = agent.Open(ctx, g.container, agent.Start{
+		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
+		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
+		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources,
+	})
+	return err
+}
+
+// lifetime is the fuse for a stream that dies without a word: the run's own deadline, or the engine's default.
+func lifetime(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return max(time.Until(end), 0) + time.Minute
+	}
+	return 0
+}
+
+func (g *group) environment() map[string]string {
+	env := extension.Environment(nil)
+	env["HOME"] = "/home/pyo3test"
+	maps.Copy(env, g.Env)
+	return env
+}
+
+func (g *group) modules() (names []string) {
+	for _, module := range g.Extension.Modules {
+		names = append(names, module.Name)
+	}
+	return names
+}
+
+// collected chooses what runs: which of the collected tests the user selected, and in which order.
+func (g *group) collected() error {
+	matcher, err := subtest.NewMatcher(g.Flags.Run, g.Flags.Skip)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, len(g.tests))
+	for i, test := range g.tests {
+		ids[i] = test.NodeID
+	}
+	table := subtest.NewTable(ids)
+	for i, test := range g.tests {
+		test.name = table.Name(i)
+		if matcher.Match(g.t.Name() + "/" + test.name) {
+			g.selected = append(g.selected, test)
+		}
+	}
+	if g.Flags.Shuffle != 0 {
+		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
+		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
+	}
+	order := make([]int, len(g.selected))
+	for i, test := range g.selected {
+		order[i] = test.Index
+	}
+	g.left = len(order)
+	g.enterPhase(testing)
+	if g.left == 0 {
+		g.enterPhase(finishing)
+	}
+	return g.session.Run(order)
+}
+
+// problem notes what makes the group red and is no single test's fault.
+func (g *group) problem(format string, args ...any) {
+	g.problems = append(g.problems, g.Tree.HostText(fmt.Sprintf(format, args...)))
+}
+
+// sayProblems makes the group red for its problems.
+func (g *group) sayProblems() {
+	for _, problem := range g.problems {
+		fmt.Fprintln(g.t.Output(), problem)
+		g.t.Fail()
+	}
+	g.problems = nil
+}

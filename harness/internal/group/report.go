@@ -1,0 +1,183 @@
+package group
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
+)
+
+// openSubtest opens a test's subtest. Where testing does not call the function although the test was selected, the two
+// disagree about -run, and the test would be lost: that is red.
+func (g *group) openSubtest(test *test) {
+	test.open = subtest.Begin(g.t, test.name)
+	if test.open == nil && !(g.redSeen && g.Flags.FailFast) {
+		g.problem("%s was selected and testing did not run it: the harness and go test disagree about -run or -skip", test.name)
+	}
+}
+
+// closeSubtest gives a test's subtest its verdict.
+func (g *group) closeSubtest(test *test) {
+	test.closed = true
+	v := test.Verdict()
+	g.redSeen = g.redSeen || v.Outcome.Red()
+	if test.open != nil {
+		test.open.End(func(t subtest.T) { g.report(t, test, v) })
+	}
+}
+
+// reportCollection makes a subtest of each file that could not be collected, or that skips itself.
+func (g *group) reportCollection() {
+	for _, e := range g.collectErrors {
+		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
+			fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
+			g.writeText(t.Output(), e.Longrepr)
+			t.Fail()
+		})
+	}
+	for _, e := range g.collectSkips {
+		g.t.Run(subtest.Name(e.NodeID)+"/(module)", func(t subtest.T) {
+			fmt.Fprintf(t.Output(), "%s: skipped as a whole: %s\n", g.place(e.Path, e.Line), g.Tree.HostText(e.Reason))
+			t.SkipNow()
+		})
+	}
+	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 {
+		fmt.Fprintln(g.t.Output(), "no tests to run: -run or -skip leave out all that were collected")
+	}
+}
+
+// report writes a test's verdict to its subtest. It does not return where that is a skip.
+func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
+	out := t.Output()
+	for _, property := range v.Properties {
+		t.Attr(attributeKey(property[0]), attributeValue(property[1]))
+	}
+	if g.Flags.JSON { // Go's own elapsed time has steps of 10 ms, and its names are not node ids
+		t.Attr("pytest.nodeid", attributeValue(test.NodeID))
+		t.Attr("pytest.seconds", strconv.FormatFloat(v.Duration, 'f', 6, 64))
+	}
+	for _, sub := range v.Subtests {
+		t.Run(subtest.Name(sub.Name), func(t subtest.T) {
+			g.writeText(t.Output(), sub.Text)
+			end(t, sub.Outcome)
+		})
+	}
+	switch {
+	case v.Outcome.Red():
+		fmt.Fprintln(out, g.headline(test, v))
+		g.writeText(out, v.Text)
+		g.writeText(out, test.stacks)
+	case v.Outcome != verdict.Passed:
+		g.writeText(out, strings.TrimSuffix(string(v.Outcome)+": "+v.Text, ": "))
+	}
+	for _, section := range v.Sections {
+		if strings.TrimSpace(section[1]) != "" {
+			fmt.Fprintf(out, "--- %s ---\n", section[0])
+			g.writeText(out, section[1])
+		}
+	}
+	if v.Outcome.Red() {
+		fmt.Fprintf(out, "again: go test -run %s\n       pytest %s\n", subtest.ShellQuote(subtest.Pattern(t.Name())), subtest.ShellQuote(test.NodeID))
+	}
+	end(t, v.Outcome)
+}
+
+// end gives a subtest its colour.
+func end(t subtest.T, outcome verdict.Outcome) {
+	switch {
+	case outcome.Red():
+		t.Fail()
+	case outcome == verdict.Skipped || outcome == verdict.XFailed:
+		t.SkipNow()
+	}
+}
+
+// headline is the first line of a failure: where on the host, what became of the test, in which phase.
+func (g *group) headline(test *test, v verdict.Verdict) string {
+	text := string(v.Outcome)
+	if v.Phase != "" {
+		text += " in " + v.Phase
+	}
+	if v.Outcome == verdict.NotRun {
+		text += ": " + g.whyNotRun()
+	}
+	file, line := v.Path, v.Line
+	if file == "" {
+		file, line = test.Path, test.Line
+	}
+	return g.place(file, line) + ": " + text
+}
+
+// place is a file and line as the user knows them.
+func (g *group) place(file string, line int) string {
+	if !path.IsAbs(file) {
+		file = path.Join(extension.Sources, g.Tree.Crate, file)
+	}
+	if line == 0 {
+		return g.Tree.HostPath(file)
+	}
+	return fmt.Sprintf("%s:%d", g.Tree.HostPath(file), line)
+}
+
+func (g *group) writeText(out io.Writer, text string) {
+	if text = strings.TrimRight(text, "\n"); text != "" {
+		fmt.Fprintln(out, g.Tree.HostText(text))
+	}
+}
+
+// attributeKey makes a property's name one that testing takes: white space in it would fail the test.
+func attributeKey(name string) string {
+	if name = strings.Join(strings.Fields(name), "_"); name == "" {
+		return "_"
+	}
+	return name
+}
+
+// attributeValue makes one line of a value: an end of a line in it would fail the test.
+func attributeValue(value string) string {
+	if strings.ContainsAny(value, "\r\n") {
+		return strconv.Quote(value)
+	}
+	return value
+}
+
+// exitWords says how pytest's process ended.
+func (g *group) exitWords() string {
+	if g.exited == nil {
+		return "its end was not reported"
+	}
+	words := verdict.ExitWords(g.exited.Exited.Exit, g.exited.Exited.Signal)
+	if exit := g.exited.Exited.Exit; exit != nil && *exit == 4 {
+		words += " (a usage error: an argument, or an option in addopts, that this pytest does not know; an option of a plugin needs the plugin in Requirements)"
+	}
+	if g.exited.Exited.Memory != "" {
+		words += ", " + g.exited.Exited.Memory
+	}
+	if log := strings.TrimSpace(g.exited.Text); log != "" {
+		words += "; the end of its output:\n" + log
+	}
+	return words
+}
+
+// importWords explains an extension that cannot be imported.
+func importWords(e agent.Event) string {
+	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s\n%s", e.Module, e.Problem, strings.TrimSpace(e.Traceback))
+}
+
+// saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.
+func (g *group) saySession(e agent.Event) {
+	workers := "1 worker"
+	if e.Workers != 1 {
+		workers = fmt.Sprintf("%d workers", e.Workers)
+	}
+	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, g.Isolation, workers, g.Budgets.Test)
+	for _, note := range e.Notes {
+		fmt.Fprintln(g.t.Output(), note)
+	}
+}

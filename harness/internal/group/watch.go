@@ -1,0 +1,172 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/verdict"
+)
+
+// phase is where a group is on its way. Each has a budget, so that nothing waits without a limit.
+type phase int
+
+const (
+	starting   phase = iota // the agent starts and imports the extension
+	collecting              // pytest starts and collects
+	testing                 // tests run
+	finishing               // the last test is done, the session ends
+	exiting                 // the session has ended, the interpreter has not
+)
+
+func (p phase) String() string {
+	return [...]string{"start and import", "collection", "the tests", "session finish", "interpreter exit"}[p]
+}
+
+const (
+	// betweenTests bounds how long pytest may take from one test to the next.
+	betweenTests = time.Minute
+	// silence bounds how long the agent may say nothing; it beats each second.
+	silence = time.Minute
+)
+
+func (g *group) enterPhase(p phase) {
+	g.phase = p
+	g.phaseEnd = time.Now().Add(map[phase]time.Duration{
+		starting: g.Budgets.Start, collecting: g.Budgets.Collect, testing: betweenTests, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
+	}[p])
+}
+
+// watch takes the events of the agent until the last one, and holds every phase and test to its budget.
+func (g *group) watch(ctx context.Context) error {
+	defer g.session.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	heard := time.Now()
+	done := ctx.Done()
+	for {
+		select {
+		case event, ok := <-g.session.Events():
+			if !ok {
+				return g.session.Err()
+			}
+			heard = time.Now()
+			if err := g.take(event); err != nil {
+				return err
+			}
+		case <-done:
+			done = nil
+			g.stop(context.Cause(ctx).Error())
+		case now := <-tick.C:
+			if now.Sub(heard) > silence {
+				return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs", silence)
+			}
+			if !g.grace.IsZero() && now.After(g.grace) {
+				return errors.New("pytest was told to end and its end was not reported")
+			}
+			g.checkBudgets(now)
+		}
+	}
+}
+
+// take acts on one event.
+func (g *group) take(e agent.Event) error {
+	switch e.Kind {
+	case agent.Importing:
+		g.pytest = e.PID
+	case agent.Import:
+		if !e.OK && g.stopping == "" {
+			g.problem("%s", importWords(e))
+		}
+	case agent.Started:
+		g.pytest = e.PID
+		g.enterPhase(collecting)
+	case agent.SessionStart:
+		g.saySession(e)
+	case agent.Collecting:
+		g.collecting = e.NodeID
+	case agent.CollectError:
+		g.collectErrors = append(g.collectErrors, verdict.CollectError{
+			NodeID: e.NodeID, Longrepr: e.Longrepr, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1]})
+	case agent.CollectSkip:
+		g.collectSkips = append(g.collectSkips, verdict.CollectSkip{
+			NodeID: e.NodeID, Reason: e.Reason, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1]})
+	case agent.Item:
+		return g.addTest(e)
+	case agent.Collected:
+		if e.Count != len(g.tests) {
+			return fmt.Errorf("pytest collected %d tests and named %d", e.Count, len(g.tests))
+		}
+		return g.collected()
+	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
+		return g.takeTest(e)
+	case agent.Warning:
+		g.warnings++
+	case agent.Finished:
+		g.exitStatus = &e.ExitStatus
+		g.enterPhase(exiting)
+	case agent.Exit:
+		g.exited = &e
+		g.phaseEnd = time.Time{}
+		if g.exitStatus == nil && g.stopping == "" {
+			g.problem("pytest ended in the middle of %s: %s", g.phase, g.exitWords())
+		}
+	case agent.Dump:
+		g.endDump(e.ID, agent.FormatStacks(e, g.Tree.HostPath))
+	case agent.Error:
+		g.problem("the agent in the container: %s", e.Message)
+	case agent.Garbage:
+		g.problem("something other than the plugin wrote to its stream of events: %.200q", e.Text)
+	}
+	return nil
+}
+
+func (g *group) addTest(e agent.Event) error {
+	if e.Index != len(g.tests) {
+		return fmt.Errorf("item %d came where %d was due", e.Index, len(g.tests))
+	}
+	budget := g.Budgets.Test
+	if e.Timeout != nil && *e.Timeout > 0 {
+		budget = time.Duration(*e.Timeout * float64(time.Second))
+	}
+	g.tests = append(g.tests, &test{budget: budget, Test: verdict.Test{
+		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1],
+	}})
+	return nil
+}
+
+// takeTest acts on an event of one test. What contradicts what was said before ends the group: its stream cannot be
+// trusted.
+func (g *group) takeTest(e agent.Event) error {
+	if e.Index >= len(g.tests) {
+		return fmt.Errorf("an event of test %d, where %d were collected", e.Index, len(g.tests))
+	}
+	test := g.tests[e.Index]
+	if running := g.running[e.Index] != nil; running == (e.Kind == agent.TestStart) || test.closed {
+		return fmt.Errorf("a %s event of %s out of its order", e.Kind, test.NodeID)
+	}
+	switch e.Kind {
+	case agent.TestStart:
+		test.Started, test.started, test.pid, test.Phase = true, time.Now(), e.PID, "setup"
+		g.running[e.Index] = test
+		g.openSubtest(test)
+	case agent.Phase:
+		test.Phase = e.When
+	case agent.Report:
+		test.Reports = append(test.Reports, e.Report)
+	case agent.Finish:
+		test.Finish = &e.Finish
+		delete(g.running, e.Index)
+		g.enterPhase(testing)
+		if g.left--; g.left == 0 {
+			g.enterPhase(finishing)
+		}
+		g.closeSubtest(test)
+		if g.Flags.FailFast && g.redSeen {
+			g.stop("-failfast: a test failed")
+		}
+	}
+	return nil
+}

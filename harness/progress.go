@@ -1,0 +1,79 @@
+package harness
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// heartbeat is how long a phase may be silent before it says that it is still at work.
+const heartbeat = 30 * time.Second
+
+// progress writes what a run is doing, a line each: time since its start, phase, words.
+type progress struct {
+	out     io.Writer
+	start   time.Time
+	ended   chan struct{}
+	beating sync.WaitGroup
+
+	mutex   sync.Mutex
+	phase   string
+	entered time.Time
+	spoke   time.Time
+}
+
+// newProgress begins; a long silence is broken by the name of the phase, so that nobody has to guess what a job waits for.
+func newProgress(out io.Writer) *progress {
+	p := &progress{out: out, start: time.Now(), ended: make(chan struct{})}
+	p.beating.Go(p.beat)
+	return p
+}
+
+func (p *progress) beat() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ended:
+			return
+		case <-tick.C:
+		}
+		p.mutex.Lock()
+		phase, entered, silent := p.phase, p.entered, time.Since(p.spoke)
+		p.mutex.Unlock()
+		if phase != "" && silent > heartbeat {
+			p.line(phase, fmt.Sprintf("still at work after %.0f s", time.Since(entered).Seconds()))
+		}
+	}
+}
+
+// stop ends the heartbeat; nothing is printed after it.
+func (p *progress) stop() {
+	close(p.ended)
+	p.beating.Wait()
+}
+
+// enter begins a phase; it prints nothing until there is something to say.
+func (p *progress) enter(phase string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.phase, p.entered, p.spoke = phase, time.Now(), time.Now()
+}
+
+// done ends a phase with one line and how long it took.
+func (p *progress) done(phase, text string) {
+	p.mutex.Lock()
+	took := time.Since(p.entered)
+	p.phase = ""
+	p.mutex.Unlock()
+	p.line(phase, fmt.Sprintf("%s [%.1fs]", text, took.Seconds()))
+}
+
+// line prints one line of a phase.
+func (p *progress) line(phase, text string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.spoke = time.Now()
+	fmt.Fprintf(p.out, "%6.1fs %-6s %s\n", time.Since(p.start).Seconds(), phase, text)
+}

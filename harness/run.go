@@ -1,0 +1,215 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/evidence"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/subtest"
+)
+
+// T is what a run needs of a test: *testing.T by way of Run, a command line program or a recorder by way of RunT.
+// Its methods mean what testing.T's do.
+type T = subtest.T
+
+// Run builds the Suite's crate, runs its tests and makes each a subtest of t. It returns when all is done and nothing
+// is left running.
+func Run(t *testing.T, suite Suite) {
+	t.Helper()
+	RunT(testingT{t}, suite)
+}
+
+type testingT struct{ *testing.T }
+
+func (t testingT) Run(name string, f func(T)) bool {
+	t.Helper()
+	return t.T.Run(name, func(t *testing.T) { f(testingT{t}) })
+}
+
+// RunT is Run for other implementations of T.
+func RunT(t T, suite Suite) {
+	t.Helper()
+	suite, err := suite.complete()
+	if err != nil {
+		fatal(t, "harness.Suite: %v", err)
+	}
+	ctx, cancel := deadline(t)
+	defer cancel()
+	flags := subtest.ReadFlags()
+	run := &run{suite: suite, flags: flags, out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
+	defer run.out.stop()
+	if err := run.prepare(ctx); err != nil {
+		fatal(t, "%s", run.explain(err))
+	}
+	defer run.engine.Close()
+	run.groups(ctx, t)
+	run.finish(t)
+}
+
+// deadline ends a run before Go's own -timeout, whose panic would skip all cleaning up: it keeps back two graces of 5 %,
+// one to say what was going on, one to remove everything.
+func deadline(t T) (context.Context, context.CancelFunc) {
+	end, ok := t.Deadline()
+	if !ok {
+		return context.WithCancel(context.Background())
+	}
+	grace := max(time.Until(end)/20, time.Second)
+	cause := fmt.Errorf("the deadline of go test (-timeout) is near")
+	return context.WithDeadlineCause(context.Background(), end.Add(-2*grace), cause)
+}
+
+func fatal(t T, format string, args ...any) {
+	t.Helper()
+	fmt.Fprintf(t.Output(), format+"\n", args...)
+	t.FailNow()
+}
+
+// run is one call of Run under way.
+type run struct {
+	suite     Suite
+	flags     subtest.Flags
+	out       *progress
+	engine    *engine.Engine
+	tools     image.Image
+	tree      extension.Tree
+	extension extension.Extension
+	tracker   *tracker
+	evidence  *evidence.Run
+}
+
+// prepare finds the engine and makes the images.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.tracker, err = newTracker(); err != nil {
+		return err
+	}
+	if r.tree, err = r.collectSources(); err != nil {
+		return err
+	}
+	recipe, err := r.suite.recipe(r.tree)
+	if err != nil {
+		return fmt.Errorf("harness.Suite: %w", err)
+	}
+	r.out.enter("engine")
+	if r.engine, err = engine.Connect(ctx); err != nil {
+		return err
+	}
+	if _, err := r.engine.Sweep(ctx); err != nil {
+		return err
+	}
+	r.out.done("engine", "Docker "+r.engine.Version+" at "+r.engine.Host)
+	network, err := image.HostNetwork()
+	if err != nil {
+		return err
+	}
+	r.out.enter("image")
+	if r.tools, err = image.Ensure(ctx, r.engine, network, r.out.line); err != nil {
+		return err
+	}
+	r.out.done("image", fmt.Sprintf("Python %s on %s (%s)", r.tools.Python, r.tools.Base, shortID(r.tools.BaseID)))
+	r.out.enter("build")
+	if r.extension, err = extension.Ensure(ctx, r.engine, r.tools, network, r.tree, recipe, r.out.line); err != nil {
+		return err
+	}
+	r.out.done("build", r.describeBuild())
+	return nil
+}
+
+func (r *run) collectSources() (extension.Tree, error) {
+	return extension.Collect(r.suite.Crate, r.suite.Root, r.suite.Include, r.tracker.open)
+}
+
+func (r *run) describeBuild() string {
+	var names []string
+	for _, module := range r.extension.Modules {
+		names = append(names, module.Name)
+	}
+	text := "built " + strings.Join(names, ", ")
+	if r.extension.Reused {
+		text = "unchanged: " + strings.Join(names, ", ")
+	}
+	if r.extension.NoLock {
+		text += "; the crate has no Cargo.lock, so its dependencies may change from one build to the next"
+	}
+	return text
+}
+
+func shortID(id string) string {
+	if len(id) > 19 {
+		return id[:19]
+	}
+	return id
+}
+
+// explain adds to an error what its reader needs: the compiler's own words.
+func (r *run) explain(err error) string {
+	var failed *extension.Error
+	if errors.As(err, &failed) {
+		return fmt.Sprintf("%s failed for %s: %s\n\n%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log)
+	}
+	return err.Error()
+}
+
+// groups runs each group in a container of its own: at most -parallel of them at a time, counting those of other test
+// processes of this user too. They are not parallel tests, because Run would then return before they had begun.
+func (r *run) groups(ctx context.Context, t T) {
+	if r.flags.Shuffle != 0 {
+		fmt.Fprintf(t.Output(), "shuffled: -shuffle=%d\n", r.flags.Shuffle)
+	}
+	slots := make(chan struct{}, r.flags.Parallel)
+	var all sync.WaitGroup
+	for _, g := range r.suite.groups(r.tree) {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			t.Run(g.Name, func(t T) {
+				release, err := cache.Slot(ctx, r.flags.Parallel)
+				if err != nil {
+					fatal(t, "%v", err)
+				}
+				defer release()
+				group.Run(ctx, t, r.config(g))
+			})
+		})
+	}
+	all.Wait()
+}
+
+func (r *run) config(g Group) group.Config {
+	s := r.suite
+	env := maps.Clone(s.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, g.Env)
+	return group.Config{
+		Engine: r.engine, Extension: r.extension, Tree: r.tree, Evidence: r.evidence, Flags: r.flags,
+		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
+		Isolation: string(s.Isolation), Workers: s.Workers,
+		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
+		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network,
+	}
+}
+
+// finish writes what is kept of the run and looks whether it may be cached.
+func (r *run) finish(t T) {
+	now, err := r.collectSources()
+	if err != nil || !now.Equal(r.tree) {
+		r.tracker.uncacheable()
+		fmt.Fprintln(t.Output(), "the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
+	}
+	if words := r.evidence.Finish(t.Failed()); words != "" {
+		fmt.Fprintln(t.Output(), words)
+	}
+}

@@ -1,0 +1,263 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/extension"
+	"pyo3test/images"
+)
+
+// Isolation says what the tests of a group share.
+type Isolation string
+
+const (
+	// Forked runs each test in a forked child of the collected pytest, as `pytest --forked` means it. It is the default.
+	Forked Isolation = "forked"
+	// InProcess runs all tests of a group in one process, as plain pytest does.
+	InProcess Isolation = "inprocess"
+)
+
+// Defaults of a Suite. They bound what goes wrong; nothing that goes right should come near them.
+const (
+	DefaultTestTimeout    = time.Minute
+	DefaultBuildTimeout   = 30 * time.Minute
+	DefaultStartTimeout   = time.Minute
+	DefaultCollectTimeout = 2 * time.Minute
+	DefaultFinishTimeout  = time.Minute
+	DefaultExitTimeout    = 5 * time.Second
+	DefaultMemory         = 2 << 30
+	DefaultProcesses      = 4096
+)
+
+// Suite is one crate and its tests. Only Crate has to be set.
+type Suite struct {
+	// Crate is the folder with the crate's pyproject.toml, relative to the test's own folder.
+	Crate string
+	// Tests are the files, folders or node ids to run, relative to Crate; the default is what pytest itself would find there.
+	Tests []string
+	// Groups divides the tests among containers that run in parallel; the default is one group of the crate's name with Tests.
+	Groups []Group
+	// Isolation is Forked where it is empty.
+	Isolation Isolation
+	// Workers is how many forked tests of a group run at the same time; 0 is the project's own -n, else 1.
+	Workers int
+
+	// TestTimeout is the budget of one test from setup to teardown; a pytest-timeout marker or setting of the project
+	// goes before it. The default is DefaultTestTimeout.
+	TestTimeout time.Duration
+	// BuildTimeout bounds installing the requirements and building; the default is DefaultBuildTimeout.
+	BuildTimeout time.Duration
+	// StartTimeout bounds starting the container's Python and importing the extension; the default is DefaultStartTimeout.
+	StartTimeout time.Duration
+	// CollectTimeout bounds pytest's start and collection; the default is DefaultCollectTimeout.
+	CollectTimeout time.Duration
+	// FinishTimeout bounds the end of the session after the last test, reports of coverage included; the default is
+	// DefaultFinishTimeout.
+	FinishTimeout time.Duration
+	// ExitTimeout bounds the end of the interpreter after the session; the default is DefaultExitTimeout.
+	ExitTimeout time.Duration
+
+	// Profile is cargo's profile; the default is "release", with line tables so that native stacks have file and line.
+	Profile string
+	// Features are the crate's features to switch on, beside those that pyproject.toml names.
+	Features []string
+	// NoDefaultFeatures switches the crate's default features off.
+	NoDefaultFeatures bool
+	// MaturinArgs are further arguments of maturin's build.
+	MaturinArgs []string
+
+	// Requirements are what the tests need: requirements in pip's form ("numpy>=2") or requirements files, relative to
+	// Crate. Where they name pytest they replace the default test environment, which is pytest, pytest-forked,
+	// pytest-cov, coverage and pytest-xdist, locked; otherwise they are added to it.
+	Requirements []string
+	// Extras are the optional dependencies of the project to install.
+	Extras []string
+	// Env is set for the build and for the tests.
+	Env map[string]string
+	// PytestArgs are further arguments of pytest.
+	PytestArgs []string
+
+	// Memory is a group's limit in bytes, CPUs its share of processors, Processes its limit of processes and threads.
+	// The defaults are DefaultMemory, all, and DefaultProcesses.
+	Memory    int64
+	CPUs      float64
+	Processes int64
+	// Network lets the tests reach the network; the default is none at all.
+	Network bool
+
+	// Root is the folder that becomes the root of the sources in the container; the default is the nearest that holds the
+	// crate, its path dependencies and its workspace.
+	Root string
+	// Include are further files and folders that the build or the tests need, relative to Crate.
+	Include []string
+}
+
+// Group is the tests that share one container.
+type Group struct {
+	// Name is the group's subtest; it has to be unique in the Suite.
+	Name string
+	// Tests are as in Suite; the default is all.
+	Tests []string
+	// Env is added to the Suite's, for the tests only.
+	Env map[string]string
+	// PytestArgs are added to the Suite's.
+	PytestArgs []string
+}
+
+var groupName = regexp.MustCompile(`^[\w.+-]+$`)
+
+// complete fills in the defaults, or says which field contradicts what.
+func (s Suite) complete() (Suite, error) {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if s.Crate == "" {
+		refuse("Crate: not set: name the folder of a crate")
+	}
+	switch s.Isolation {
+	case "":
+		s.Isolation = Forked
+	case Forked, InProcess:
+	default:
+		refuse("Isolation: %q is none of %q and %q", s.Isolation, Forked, InProcess)
+	}
+	if s.Isolation == InProcess && s.Workers > 1 {
+		refuse("Workers: %d with Isolation %q: one process runs one test at a time; use groups", s.Workers, InProcess)
+	}
+	for _, field := range []struct {
+		name  string
+		value float64
+	}{
+		{"Workers", float64(s.Workers)}, {"TestTimeout", float64(s.TestTimeout)}, {"BuildTimeout", float64(s.BuildTimeout)},
+		{"StartTimeout", float64(s.StartTimeout)}, {"CollectTimeout", float64(s.CollectTimeout)},
+		{"FinishTimeout", float64(s.FinishTimeout)}, {"ExitTimeout", float64(s.ExitTimeout)},
+		{"Memory", float64(s.Memory)}, {"CPUs", s.CPUs}, {"Processes", float64(s.Processes)},
+	} {
+		if field.value < 0 {
+			refuse("%s: %v is negative", field.name, field.value)
+		}
+	}
+	if s.Memory != 0 && s.Memory < 32<<20 {
+		refuse("Memory: %d bytes cannot hold a Python with pytest: at least 32 MiB", s.Memory)
+	}
+	setDefault(&s.TestTimeout, DefaultTestTimeout)
+	setDefault(&s.BuildTimeout, DefaultBuildTimeout)
+	setDefault(&s.StartTimeout, DefaultStartTimeout)
+	setDefault(&s.CollectTimeout, DefaultCollectTimeout)
+	setDefault(&s.FinishTimeout, DefaultFinishTimeout)
+	setDefault(&s.ExitTimeout, DefaultExitTimeout)
+	setDefault(&s.Profile, "release")
+	setDefault(&s.Memory, DefaultMemory)
+	setDefault(&s.Processes, DefaultProcesses)
+	if len(s.Groups) > 0 && len(s.Tests) > 0 {
+		refuse("Tests: set together with Groups: say in each group which tests are its own")
+	}
+	names := map[string]bool{}
+	for i, group := range s.Groups {
+		switch {
+		case !groupName.MatchString(group.Name):
+			refuse("Groups[%d].Name: %q: use letters, digits and ._+-", i, group.Name)
+		case names[group.Name]:
+			refuse("Groups[%d].Name: %q is there twice", i, group.Name)
+		}
+		names[group.Name] = true
+	}
+	for _, args := range append([][]string{s.PytestArgs}, groupArgs(s.Groups)...) {
+		for _, arg := range args {
+			if name, _, _ := strings.Cut(arg, "="); slices.Contains(ours, name) {
+				refuse("PytestArgs: %s is the harness's own: %s", arg, instead[name])
+			}
+		}
+	}
+	return s, errors.Join(errs...)
+}
+
+// ours are arguments of pytest that the harness sets itself, with what to use instead.
+var ours = []string{"--forked", "--junitxml", "--junit-xml", "--collect-only", "--co"}
+
+var instead = map[string]string{
+	"--forked":       "set Isolation",
+	"--junitxml":     "set the variable PYO3TEST_JUNIT to a path",
+	"--junit-xml":    "set the variable PYO3TEST_JUNIT to a path",
+	"--collect-only": "use go test -run with a pattern that matches nothing",
+	"--co":           "use go test -run with a pattern that matches nothing",
+}
+
+func groupArgs(groups []Group) (args [][]string) {
+	for _, group := range groups {
+		args = append(args, group.PytestArgs)
+	}
+	return args
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// groups are the Suite's own, or one of the crate's name.
+func (s Suite) groups(tree extension.Tree) []Group {
+	if len(s.Groups) > 0 {
+		return s.Groups
+	}
+	name := tree.Project.Project.Name
+	if name == "" {
+		name = filepath.Base(filepath.Join(tree.Root, filepath.FromSlash(tree.Crate)))
+	}
+	return []Group{{Name: regexp.MustCompile(`[^\w.+-]`).ReplaceAllString(name, "_"), Tests: s.Tests}}
+}
+
+// recipe says what to build and to install: the project's own runtime dependencies, the requirements, and the locked
+// test environment where the requirements do not bring a pytest of their own.
+func (s Suite) recipe(tree extension.Tree) (extension.Recipe, error) {
+	project := tree.Project.Project
+	recipe := extension.Recipe{
+		Profile: s.Profile, Features: s.Features, NoDefaultFeatures: s.NoDefaultFeatures, MaturinArgs: s.MaturinArgs,
+		Env: maps.Clone(s.Env), Timeout: s.BuildTimeout, Requirements: slices.Clone(project.Dependencies),
+	}
+	for _, extra := range s.Extras {
+		requirements, ok := project.Optional[extra]
+		if !ok {
+			return recipe, fmt.Errorf("Extras: the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(project.Optional)))
+		}
+		recipe.Requirements = append(recipe.Requirements, requirements...)
+	}
+	ownPytest := false
+	for _, requirement := range s.Requirements {
+		path := filepath.Join(tree.HostPath(extension.Sources), filepath.FromSlash(tree.Crate), requirement)
+		data, err := os.ReadFile(path)
+		switch {
+		case err == nil:
+			recipe.RequirementFiles = append(recipe.RequirementFiles, extension.RequirementFile{Name: requirement, Text: string(data)})
+			ownPytest = ownPytest || namesPytest(strings.Split(string(data), "\n"))
+		case strings.HasSuffix(requirement, ".txt"):
+			return recipe, fmt.Errorf("Requirements: no file %s", path)
+		default:
+			recipe.Requirements = append(recipe.Requirements, requirement)
+		}
+	}
+	if !ownPytest && !namesPytest(recipe.Requirements) {
+		locked, err := images.Files.ReadFile("pytest.txt")
+		if err != nil {
+			return recipe, fmt.Errorf("read the locked test environment: %w", err)
+		}
+		file := extension.RequirementFile{Name: "the default test environment", Text: string(locked)}
+		recipe.RequirementFiles = append([]extension.RequirementFile{file}, recipe.RequirementFiles...)
+	}
+	return recipe, nil
+}
+
+var pytestRequirement = regexp.MustCompile(`(?i)^\s*pytest\s*($|[\[=<>~!@;#\\ ])`)
+
+func namesPytest(requirements []string) bool {
+	return slices.ContainsFunc(requirements, pytestRequirement.MatchString)
+}
