@@ -1,0 +1,11 @@
+package legacy
+
+import (
+	"testing"
+
+	"pyo3test/harness"
+)
+
+func TestPython(t *testing.T) {
+	harness.Run(t, harness.Suite{Crate: "."})
+}
