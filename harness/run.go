@@ -28,14 +28,24 @@ type T = subtest.T
 // is left running.
 func Run(t *testing.T, suite Suite) {
 	t.Helper()
-	RunT(testingT{t}, suite)
+	RunT(testingT{t, subtest.ReadFlags().JSON}, suite)
 }
 
-type testingT struct{ *testing.T }
+type testingT struct {
+	*testing.T
+	json bool
+}
 
 func (t testingT) Run(name string, f func(T)) bool {
 	t.Helper()
-	return t.T.Run(name, func(t *testing.T) { f(testingT{t}) })
+	return t.T.Run(name, func(inner *testing.T) { f(testingT{inner, t.json}) })
+}
+
+// Attr leaves the harness's own attributes to machines: a reader of -v would get three more lines a test.
+func (t testingT) Attr(key, value string) {
+	if t.json || !strings.HasPrefix(key, "pytest.") {
+		t.T.Attr(key, value)
+	}
 }
 
 // RunT is Run for other implementations of T.

@@ -227,7 +227,7 @@ func (s Suite) recipe(tree extension.Tree) (extension.Recipe, error) {
 	for _, extra := range s.Extras {
 		requirements, ok := project.Optional[extra]
 		if !ok {
-			return recipe, fmt.Errorf("Extras: the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(project.Optional)))
+			return recipe, extension.FieldError("Extras", "the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(project.Optional)))
 		}
 		recipe.Requirements = append(recipe.Requirements, requirements...)
 	}
@@ -240,7 +240,7 @@ func (s Suite) recipe(tree extension.Tree) (extension.Recipe, error) {
 			recipe.RequirementFiles = append(recipe.RequirementFiles, extension.RequirementFile{Name: requirement, Text: string(data)})
 			ownPytest = ownPytest || namesPytest(strings.Split(string(data), "\n"))
 		case strings.HasSuffix(requirement, ".txt"):
-			return recipe, fmt.Errorf("Requirements: no file %s", path)
+			return recipe, extension.FieldError("Requirements", "no file %s", path)
 		default:
 			recipe.Requirements = append(recipe.Requirements, requirement)
 		}

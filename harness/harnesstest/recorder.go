@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ type Recorder struct {
 }
 
 // Record runs a suite as harness.Run does and returns what it reported; tb fails only if the recording itself does. What
-// the suite prints is echoed to tb's output as it comes.
+// the run and its groups print is echoed to tb's output as it comes.
 func Record(tb testing.TB, suite harness.Suite) *Recorder {
 	tb.Helper()
 	return RecordUntil(tb, suite, time.Time{})
@@ -103,21 +104,11 @@ func (r *Recorder) Attrs() map[string]string {
 	return r.attrs
 }
 
-// Leaves are the tests below this one that have none below them, by full name without this one's.
-func (r *Recorder) Leaves() map[string]*Recorder {
-	leaves := map[string]*Recorder{}
+// Subs are the tests right below this one, in the order in which they began.
+func (r *Recorder) Subs() []*Recorder {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	for _, sub := range r.subs {
-		below := sub.Leaves()
-		if len(below) == 0 {
-			leaves[sub.name[len(r.name)+1:]] = sub
-		}
-		for name, leaf := range below {
-			leaves[sub.name[len(r.name)+1:]+"/"+name] = leaf
-		}
-	}
-	return leaves
+	return slices.Clone(r.subs)
 }
 
 // Sub is the subtest of the given name, nil where there is none.
@@ -148,7 +139,7 @@ func (r *Recorder) Run(name string, f func(harness.T)) bool {
 	return sub.Outcome() != Failed
 }
 
-// Output records what is written, and echoes it.
+// Output records what is written. What the run and its groups say is echoed, what single tests say is not.
 func (r *Recorder) Output() io.Writer { return recording{r} }
 
 type recording struct{ *Recorder }
@@ -157,7 +148,10 @@ func (r recording) Write(data []byte) (int, error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.output.Write(data)
-	return r.tb.Output().Write(data)
+	if r.parent == nil || r.parent.parent == nil {
+		return r.tb.Output().Write(data)
+	}
+	return len(data), nil
 }
 
 // Attr records an attribute.

@@ -54,15 +54,15 @@ var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 func Collect(crate, root string, include []string, open Open) (Tree, error) {
 	crate, err := filepath.Abs(crate)
 	if err != nil {
-		return Tree{}, fmt.Errorf("Crate: %w", err)
+		return Tree{}, FieldError("Crate", "%w", err)
 	}
 	if resolved, err := filepath.EvalSymlinks(crate); err == nil {
 		crate = resolved
 	}
 	if info, err := os.Stat(crate); err != nil {
-		return Tree{}, fmt.Errorf("Crate: no folder %s", crate)
+		return Tree{}, FieldError("Crate", "no folder %s", crate)
 	} else if !info.IsDir() {
-		return Tree{}, fmt.Errorf("Crate: %s is not a folder", crate)
+		return Tree{}, FieldError("Crate", "%s is not a folder", crate)
 	}
 	needed, err := resolve(crate)
 	if err != nil {
@@ -75,7 +75,7 @@ func Collect(crate, root string, include []string, open Open) (Tree, error) {
 		info, err := os.Stat(name)
 		switch {
 		case err != nil:
-			return Tree{}, fmt.Errorf("Include: no file or folder %s", name)
+			return Tree{}, FieldError("Include", "no file or folder %s", name)
 		case info.IsDir():
 			needed.addFolder(filepath.Clean(name))
 		default:
@@ -85,10 +85,10 @@ func Collect(crate, root string, include []string, open Open) (Tree, error) {
 	folders, common := needed.roots()
 	if root != "" {
 		if root, err = filepath.Abs(root); err != nil {
-			return Tree{}, fmt.Errorf("Root: %w", err)
+			return Tree{}, FieldError("Root", "%w", err)
 		}
 		if !within(root, common) {
-			return Tree{}, fmt.Errorf("Root: %s does not hold %s, which the crate needs", root, common)
+			return Tree{}, FieldError("Root", "%s does not hold %s, which the crate needs", root, common)
 		}
 		common = root
 	}
@@ -107,6 +107,11 @@ func Collect(crate, root string, include []string, open Open) (Tree, error) {
 	t.Files = w.files
 	sort.Slice(t.Files, func(i, j int) bool { return t.Files[i].Name < t.Files[j].Name })
 	return t, nil
+}
+
+// FieldError says what is wrong with a field of the user's Suite.
+func FieldError(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
 }
 
 func relative(root, path string) string {

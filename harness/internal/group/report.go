@@ -36,6 +36,8 @@ func (g *group) closeSubtest(test *test) {
 func (g *group) reportCollection() {
 	for _, e := range g.collectErrors {
 		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
+			t.Attr("pytest.nodeid", attributeValue(e.NodeID))
+			t.Attr("pytest.outcome", string(verdict.Error))
 			fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
 			g.writeText(t.Output(), e.Longrepr)
 			t.Fail()
@@ -43,6 +45,8 @@ func (g *group) reportCollection() {
 	}
 	for _, e := range g.collectSkips {
 		g.t.Run(subtest.Name(e.NodeID)+"/(module)", func(t subtest.T) {
+			t.Attr("pytest.nodeid", attributeValue(e.NodeID))
+			t.Attr("pytest.outcome", string(verdict.Skipped))
 			fmt.Fprintf(t.Output(), "%s: skipped as a whole: %s\n", g.place(e.Path, e.Line), g.Tree.HostText(e.Reason))
 			t.SkipNow()
 		})
@@ -58,12 +62,13 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	for _, property := range v.Properties {
 		t.Attr(attributeKey(property[0]), attributeValue(property[1]))
 	}
-	if g.Flags.JSON { // Go's own elapsed time has steps of 10 ms, and its names are not node ids
-		t.Attr("pytest.nodeid", attributeValue(test.NodeID))
-		t.Attr("pytest.seconds", strconv.FormatFloat(v.Duration, 'f', 6, 64))
-	}
+	t.Attr("pytest.nodeid", attributeValue(test.NodeID))
+	t.Attr("pytest.outcome", string(v.Outcome))
+	t.Attr("pytest.seconds", strconv.FormatFloat(v.Duration, 'f', 6, 64)) // Go's own elapsed time has steps of 10 ms
 	for _, sub := range v.Subtests {
 		t.Run(subtest.Name(sub.Name), func(t subtest.T) {
+			t.Attr("pytest.subtest", attributeValue(sub.Name))
+			t.Attr("pytest.outcome", string(sub.Outcome))
 			g.writeText(t.Output(), sub.Text)
 			end(t, sub.Outcome)
 		})

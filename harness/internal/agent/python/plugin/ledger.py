@@ -223,11 +223,11 @@ def _finite(seconds: Any) -> float:
 
 
 def _subtest(report: pytest.TestReport) -> dict[str, str] | None:
-    """What names a subtest, also one of the pytest-subtests plugin."""
+    """What names a subtest, in pytest's own words; also one of the pytest-subtests plugin."""
     context = getattr(report, "context", None)
     if context is None or not hasattr(context, "kwargs"):
         return None
-    parts = [str(context.msg)] if context.msg is not None else []
+    parts = [f"[{context.msg}]"] if context.msg is not None else []
     if context.kwargs:
-        parts.append("[" + ", ".join(f"{key}={plain(value)}" for key, value in context.kwargs.items()) + "]")
+        parts.append("(" + ", ".join(f"{key}={plain(value)}" for key, value in context.kwargs.items()) + ")")
     return {"description": " ".join(parts) or "(<subtest>)"}

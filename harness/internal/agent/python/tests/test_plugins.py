@@ -209,7 +209,8 @@ def test_suite_properties(suite: Suite) -> None:
 def test_temporary_folders(suite: Suite, tmp_path: Path) -> None:
     """One base folder for all children; a given one is not deleted under running siblings."""
     code = "".join(
-        f"def test_{i}(tmp_path):\n    file = tmp_path / 'f'\n    file.touch(); time.sleep(0.1)\n    assert file.exists()\n"
+        f"def test_{i}(tmp_path):\n    file = tmp_path / 'f'\n    file.touch()\n    time.sleep(0.1)\n"
+        "    assert file.exists()\n"
         for i in range(8)
     )
     suite.write(test_a="import time\n" + code)

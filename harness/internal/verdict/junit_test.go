@@ -1,0 +1,148 @@
+package verdict
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const good = `<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest" tests="4">
+<testcase classname="a" name="t[&quot;]" time="0.1"><properties><property name="failure" value="1"/></properties></testcase>
+<testcase classname="a" name="f"><failure message="m">text &lt;error/&gt;</failure><system-out>error</system-out></testcase>
+<testcase classname="a" name="s"><skipped type="pytest.skip" message="m"/></testcase>
+<testcase classname="a" name="e"><skipped/><error/></testcase>
+<testcase classname="" name="a.b"><error message="collection failure"/></testcase>
+</testsuite></testsuites>`
+
+func TestReadJUnit(t *testing.T) {
+	cases, err := ReadJUnit(strings.NewReader(good), 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, []Case{{"a", `t["]`, Neither}, {"a", "f", Red}, {"a", "s", Skip}, {"a", "e", Red}, {"", "a.b", Red}}, cases)
+}
+
+func TestReadJUnitRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"nothing":               {"", "it holds no test suite"},
+		"garbage":               {"\x00\x01\x02", "illegal character code"},
+		"text":                  {"PASSED", "it holds no test suite"},
+		"another document":      {"<html></html>", "it holds no test suite"},
+		"a cut in an element":   {good[:200], "XML syntax error"},
+		"a cut between":         {good[:strings.Index(good, "</testsuite>")], "unexpected EOF"},
+		"an entity of its own":  {`<!DOCTYPE x [<!ENTITY a "b">]><testsuite name="&a;"/>`, "invalid character entity"},
+		"bad UTF-8":             {"<testsuite name=\"\xff\"/>", "invalid UTF-8"},
+		"too deep":              {strings.Repeat("<testsuite>", 100), "more than 32 deep"},
+		"too long":              {good + strings.Repeat(" ", 1<<12), "longer than 4096 bytes"},
+		"an unknown encoding":   {`<?xml version="1.0" encoding="utf-7"?><testsuite/>`, "encoding"},
+		"two names of one kind": {`<testsuite></testcase>`, "XML syntax error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ReadJUnit(strings.NewReader(c.text), 4096)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// FuzzReadJUnit: whatever is read ends with cases or an error, within its bounds.
+func FuzzReadJUnit(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte(good[:300]))
+	f.Add([]byte(`<testsuite><testcase name="a"><testcase name="b"/></testcase></testsuite>`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cases, err := ReadJUnit(bytes.NewReader(data), 1<<16)
+		require.False(t, err == nil && !bytes.Contains(data, []byte("testsuite")))
+		require.LessOrEqual(t, len(cases), len(data)/len("<testcase"))
+	})
+}
+
+func TestReconcile(t *testing.T) {
+	failed := Report{When: "call", Outcome: "failed", Longrepr: "trace"}
+	tornDown := Report{When: "teardown", Outcome: "failed", Longrepr: "trace"}
+	strict := Report{When: "call", Outcome: "failed", WasXFail: ptr("")}
+	pass, fail := ended(whole(report("call", "passed"))...), ended(whole(failed)...)
+	twice := ended(report("setup", "passed"), failed, tornDown)
+	skip := ended(Report{When: "setup", Outcome: "skipped"}, report("teardown", "passed"))
+	at := func(state State) Case { return Case{"a", "t", state} }
+	for name, c := range map[string]struct {
+		ran  Ran
+		file []Case
+		want []string
+	}{
+		"agreement":               {Ran{Tests: []Test{pass}}, []Case{at(Neither)}, nil},
+		"a failure":               {Ran{Tests: []Test{fail}, ExitStatus: 1}, []Case{at(Red)}, nil},
+		"two cases of one test":   {Ran{Tests: []Test{twice}, ExitStatus: 1}, []Case{at(Red), at(Red)}, nil},
+		"an old strict xpass":     {Ran{Tests: []Test{ended(whole(strict)...)}, ExitStatus: 1}, []Case{at(Skip)}, nil},
+		"two of one name":         {Ran{Tests: []Test{pass, skip}}, []Case{at(Skip), at(Neither)}, nil},
+		"no test selected":        {Ran{ExitStatus: 5}, nil, nil},
+		"a test that did not run": {Ran{Tests: []Test{fail, {NodeID: "a.py::u"}}, ExitStatus: 1}, []Case{at(Red)}, nil},
+		"collection": {Ran{CollectErrors: []CollectError{{NodeID: "b.py", Name: "b"}}, CollectSkips: []CollectSkip{{NodeID: "c.py", Name: "c"}}, ExitStatus: 1},
+			[]Case{{"", "b", Red}, {"", "c", Skip}}, nil},
+		"a case is missing":       {Ran{Tests: []Test{pass}}, nil, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times"}},
+		"a case too much":         {Ran{Tests: []Test{pass}}, []Case{at(Neither), {"a", "u", Neither}}, []string{"a.u: seen passed 0 times, and pytest's JUnit file has it once"}},
+		"a nameless case":         {Ran{Tests: []Test{pass}}, []Case{at(Neither), {State: Neither}}, []string{"a testcase without a name: seen passed 0 times, and pytest's JUnit file has it once"}},
+		"a pass that is a skip":   {Ran{Tests: []Test{pass}}, []Case{at(Skip)}, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times", "a.t: seen skipped 0 times, and pytest's JUnit file has it once"}},
+		"twice in the file":       {Ran{Tests: []Test{pass}}, []Case{at(Neither), at(Neither)}, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 2 times"}},
+		"a failure hushed up":     {Ran{Tests: []Test{fail}, ExitStatus: 0}, []Case{at(Red)}, []string{"tests failed, and pytest's exit status is 0"}},
+		"a status of a plugin":    {Ran{Tests: []Test{pass}, ExitStatus: 1}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"}},
+		"an interrupted session":  {Ran{Tests: []Test{pass}, ExitStatus: 2}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 2: the session was interrupted"}},
+		"a status of nobody":      {Ran{Tests: []Test{pass}, ExitStatus: 77}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 77: none of pytest's own, a plugin or a test set it"}},
+		"tests, and pytest has 5": {Ran{Tests: []Test{pass}, ExitStatus: 5}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 5: no tests were run"}},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, Reconcile(c.ran, c.file)) })
+	}
+}
+
+func TestReconcileIsBounded(t *testing.T) {
+	var ran Ran
+	for i := range 1000 {
+		test := ended(whole(report("call", "passed"))...)
+		test.NodeID, test.Name = fmt.Sprintf("a.py::t%d", i), fmt.Sprintf("t%d", i)
+		ran.Tests = append(ran.Tests, test)
+	}
+	problems := Reconcile(ran, nil)
+	require.Len(t, problems, maxProblems+1)
+	require.Equal(t, "and 980 more contradictions between what was seen and pytest's JUnit file", problems[maxProblems])
+}
+
+func TestWriteJUnit(t *testing.T) {
+	hung := ended(whole(Report{When: "call", Outcome: "failed", Longrepr: "hung: no end\n/src/a.py", Sections: [][2]string{{"Captured stdout call", "said \x1b\n"}}})...)
+	hung.Finish.Killed, hung.Path, hung.Line = ptr(KilledHung), "/src/a.py", 7
+	skip := ended(Report{When: "setup", Outcome: "skipped", Message: "why", Properties: [][2]string{{"k", "v"}}}, report("teardown", "passed"))
+	var file bytes.Buffer
+	require.NoError(t, WriteJUnit(&file, []Suite{{
+		Name: "TestPython/g", Tests: []Test{hung, skip, {NodeID: "a.py::u", Classname: "a", Name: "u"}},
+		CollectErrors: []CollectError{{NodeID: "b.py", Longrepr: "no module", Name: "b"}},
+		CollectSkips:  []CollectSkip{{NodeID: "c.py", Reason: "not here", Name: "c"}},
+		Host:          func(text string) string { return strings.ReplaceAll(text, "/src", "/home/me") },
+	}}))
+	require.Equal(t, `<?xml version="1.0" encoding="UTF-8"?>
+<testsuites>
+ <testsuite name="TestPython/g" tests="5" failures="0" errors="3" skipped="2" time="1.000">
+  <testcase classname="" name="b" time="0.000">
+   <error type="collection" message="could not be collected">no module</error>
+  </testcase>
+  <testcase classname="" name="c" time="0.000">
+   <skipped type="collection" message="not here"></skipped>
+  </testcase>
+  <testcase classname="a" name="t" file="/home/me/a.py" line="7" time="0.500">
+   <error type="hung" message="hung: no end">hung: no end&#xA;/home/me/a.py</error>
+   <system-out>--- Captured stdout call ---&#xA;said #x1B&#xA;</system-out>
+  </testcase>
+  <testcase classname="a" name="t" time="0.500">
+   <properties>
+    <property name="k" value="v"></property>
+   </properties>
+   <skipped type="skipped" message="why"></skipped>
+  </testcase>
+  <testcase classname="a" name="u" time="0.000">
+   <error type="not-run"></error>
+  </testcase>
+ </testsuite>
+</testsuites>
+`, file.String())
+	cases, err := ReadJUnit(&file, 1<<20)
+	require.NoError(t, err)
+	require.Len(t, cases, 5)
+}
