@@ -148,7 +148,7 @@ def test_subtests(suite: Suite, isolation: str) -> None:
     if "fixture 'subtests' not found" in run.log:
         pytest.skip("this pytest has no subtests")
     parts = [(e["subtest"]["description"], e["outcome"]) for e in run.of("report") if e["subtest"]]
-    assert parts == [("part [i=0]", "passed"), ("part [i=1]", "failed"), ("part [i=2]", "passed")]
+    assert parts == [("[part] (i=0)", "passed"), ("[part] (i=1)", "failed"), ("[part] (i=2)", "passed")]
     last = [e for e in run.of("report", when="call") if e["subtest"] is None]
     if "contains 1 failed subtest" in run.log:  # pytest's own; the plugin leaves the test itself passed
         assert [(e["outcome"], e["longrepr"]) for e in last] == [("failed", "contains 1 failed subtest")]

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"archive/tar"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+	"pyo3test/images"
+)
+
+// oldPytest is the newest pair that pytest-forked works with, for the test that holds our runner against it, and plugins
+// that are in many projects.
+var oldPytest = []string{"pytest==9.1.1", "pytest-forked==1.7.5", "pytest-timeout==2.4.0", "pytest-benchmark==5.2.3", "pytest-run-parallel==0.8.2"}
+
+// TestPython runs the tests of the agent's Python side, in the tools image and as the user that tests have there.
+func TestPython(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	e, err := engine.Connect(ctx)
+	require.NoError(t, err)
+	defer e.Close()
+	network, err := image.HostNetwork()
+	require.NoError(t, err)
+	tools, err := image.Ensure(ctx, e, network, func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	require.NoError(t, err)
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: image.User})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Remove(context.WithoutCancel(ctx))) }()
+
+	require.NoError(t, c.UploadTar(ctx, "/tmp", func(w *tar.Writer) error {
+		locked, err := images.Files.ReadFile("pytest.txt")
+		if err != nil {
+			return err
+		}
+		if err := engine.PackFile(w, "pytest.txt", locked); err != nil {
+			return err
+		}
+		return filepath.WalkDir("python", func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Ext(path) != ".py" {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			return engine.PackFile(w, filepath.ToSlash(path), data)
+		})
+	}))
+	script := `set -eu
+		uv=` + image.Tools + `/uv
+		for name in locked old; do "$uv" venv --quiet "/tmp/$name"; done
+		"$uv" pip install --quiet --python /tmp/locked/bin/python --require-hashes -r /tmp/pytest.txt
+		"$uv" pip install --quiet --python /tmp/old/bin/python ` + strings.Join(oldPytest, " ") + `
+		cd /tmp/python/tests
+		PATH=` + image.Tools + `:$PATH PYO3TEST_PYTHONS=/tmp/old/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
+	var output strings.Builder
+	err = image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: network.Env()}, nil, &output)
+	require.NoError(t, err, output.String())
+	require.Contains(t, output.String(), " passed")
+	t.Log(output.String())
+}
