@@ -1,0 +1,96 @@
+package harness_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// TestBuildsCostWhatChanged edits a crate between runs: nothing and Python cost no build, Rust an incremental one, and
+// the tree is never written to.
+func TestBuildsCostWhatChanged(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"pyproject.toml":          tiny["pyproject.toml"] + "\n[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
+		"src/lib.rs":              strings.Replace(tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1),
+		"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 1\n",
+		"python/tiny/gone.py":     "",
+		"tests/test_tiny.py":      "import tiny\n\ndef test_answer():\n    assert (tiny.answer(), tiny.PART) == (42, 1)\n",
+	})
+	run := func(outcome harnesstest.Outcome) *harnesstest.Recorder {
+		t.Helper()
+		before := snapshot(t, crate)
+		r := harnesstest.Record(t, harness.Suite{Crate: crate})
+		require.Equal(t, outcome, r.Outcome(), r.Text())
+		require.Equal(t, before, snapshot(t, crate), "the tree was written to")
+		return r
+	}
+	run(harnesstest.Passed)
+
+	require.Contains(t, run(harnesstest.Passed).Text(), "unchanged: tiny._tiny", "no edit")
+
+	edit(t, crate, map[string]string{"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 2\n"})
+	require.Contains(t, run(harnesstest.Failed).Text(), "unchanged: tiny._tiny", "an edit of Python")
+
+	edit(t, crate, map[string]string{"tests/test_tiny.py": "", "tests/test_other.py": "import tiny\n\ndef test_part():\n    assert tiny.PART == 2\n"})
+	renamed := run(harnesstest.Passed)
+	require.Contains(t, renamed.Text(), "unchanged: tiny._tiny", "a renamed test")
+	require.Len(t, renamed.Sub("tiny").Subs(), 1, "the old file's test is gone")
+
+	// Other content with an older time: cargo, left alone, would keep the old program.
+	lib := filepath.Join(crate, "src/lib.rs")
+	edit(t, crate, map[string]string{
+		"src/lib.rs":          strings.ReplaceAll(strings.Replace(tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1), "42", "43"),
+		"tests/test_other.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == 43\n",
+	})
+	old := time.Now().Add(-time.Hour * 24 * 365)
+	require.NoError(t, os.Chtimes(lib, old, old))
+	edited := run(harnesstest.Passed).Text()
+	require.Contains(t, edited, "Compiling tiny v0.1.0 ("+crate+")")
+	require.NotContains(t, edited, "Compiling pyo3", "an edit of Rust compiles its own crate alone")
+}
+
+// TestBuiltOnTheHost: a module that was built on the host neither travels nor shadows the container's.
+func TestBuiltOnTheHost(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library", "tests/tiny.abi3.so": "not a library"})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+}
+
+// TestProfileAndEnvironment: the Suite's fields reach cargo, maturin and pytest.
+func TestProfileAndEnvironment(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"Cargo.toml": tiny["Cargo.toml"] + "\n[features]\nloud = []\n",
+		"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "        42\n", "        if cfg!(feature = \"loud\") && cfg!(debug_assertions) { 1 } else { 0 }\n", 1),
+		"tests/test_tiny.py": `import importlib.metadata, os, resource
+import tiny
+
+def test_build():
+    assert tiny.answer() == 1
+
+def test_environment(pytestconfig):
+    assert os.environ["COLOUR"] == "red" and os.environ["GROUP"] == "only"
+    assert os.environ["PYO3_NO_PYTHON_VERSION_CHECK"] == "1"
+    assert os.path.samefile(os.environ["PYO3_PYTHON"], __import__("sys").executable)
+    assert pytestconfig.getoption("maxfail") == 77
+    assert importlib.metadata.version("attrs")
+
+def test_confined():
+    status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+    assert os.getuid() == 1000 and int(status["CapEff"], 16) == 0 and status["NoNewPrivs"].strip() == "1"
+    assert os.listdir("/sys/class/net") == ["lo"]
+`,
+	})
+	r := harnesstest.Record(t, harness.Suite{
+		Crate: crate, Profile: "dev", Features: []string{"loud"}, Env: map[string]string{"COLOUR": "red"}, Requirements: []string{"attrs"},
+		Groups: []harness.Group{{Name: "first", Env: map[string]string{"GROUP": "only"}, PytestArgs: []string{"--maxfail=77"}}},
+	})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	require.Len(t, r.Sub("first").Subs(), 3)
+}

@@ -1,0 +1,104 @@
+package harness_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tiny is the smallest crate that PyO3 and maturin build, and one test.
+var tiny = map[string]string{
+	"Cargo.toml": `[package]
+name = "tiny"
+version = "0.1.0"
+edition = "2024"
+
+[lib]
+crate-type = ["cdylib"]
+
+[dependencies]
+pyo3 = "0.30.1"
+`,
+	"pyproject.toml": `[build-system]
+requires = ["maturin>=1.9.4,<2"]
+build-backend = "maturin"
+
+[project]
+name = "tiny"
+version = "0.1.0"
+`,
+	"src/lib.rs": `use pyo3::prelude::*;
+
+#[pymodule]
+mod tiny {
+    use pyo3::prelude::*;
+
+    #[pyfunction]
+    fn answer() -> i32 {
+        42
+    }
+}
+`,
+	"tests/test_tiny.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == 42\n",
+}
+
+// writeCrate writes the tiny crate with other or further files, "" leaving one out, and returns its folder. It is the same
+// one each time, so that its dependencies are compiled once: tests that use it are not parallel.
+func writeCrate(t *testing.T, files map[string]string) string {
+	t.Helper()
+	folder := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "tiny")
+	require.NoError(t, os.RemoveAll(folder))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(folder))) })
+	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
+	require.NoError(t, err)
+	edit(t, folder, map[string]string{"Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)})
+	edit(t, folder, tiny)
+	edit(t, folder, files)
+	return folder
+}
+
+// edit writes files of a crate, and deletes those without content.
+func edit(t *testing.T, folder string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(folder, filepath.FromSlash(name))
+		if text == "" {
+			require.NoError(t, os.RemoveAll(path))
+			continue
+		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+}
+
+// snapshot is every file of a folder, with content, mode and time.
+func snapshot(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprint(info.Mode(), info.ModTime().UnixNano())
+		if info.Mode().IsRegular() {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text += fmt.Sprintf(" %x", sha256.Sum256(data))
+		}
+		files[path] = text
+		return nil
+	}))
+	return files
+}
