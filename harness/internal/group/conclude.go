@@ -130,6 +130,10 @@ func (g *group) reconcile(junit []byte) {
 	case *g.exited.Exited.Exit != *g.exitStatus:
 		g.problem("pytest's session ended with status %d, its process with %d", *g.exitStatus, *g.exited.Exited.Exit)
 		return
+	case len(g.tests) == 0 && len(g.collectErrors) == 0 && *g.exitStatus != verdict.ExitNoTests:
+		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
+			verdict.StatusMeaning(*g.exitStatus), strings.TrimSpace(g.exited.Text))
+		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0:
 		g.problem("%s", g.noTestsWords())
 		return

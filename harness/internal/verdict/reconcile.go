@@ -26,11 +26,11 @@ type CollectSkip struct {
 	Name      string
 }
 
-// pytest's exit statuses.
+// Exit statuses of pytest.
 const (
 	exitOK          = 0
 	exitTestsFailed = 1
-	exitNoTests     = 5
+	ExitNoTests     = 5 // none were collected, or none were left
 )
 
 // Ran is all that was seen of a session that ended by itself.
@@ -143,18 +143,18 @@ func (r Ran) contradictsStatus() string {
 		red = red || test.Verdict().Outcome.Red()
 	}
 	switch {
-	case red && (r.ExitStatus == exitOK || r.ExitStatus == exitNoTests):
+	case red && (r.ExitStatus == exitOK || r.ExitStatus == ExitNoTests):
 		return fmt.Sprintf("tests failed, and pytest's exit status is %d", r.ExitStatus)
 	case !red && r.ExitStatus == exitTestsFailed:
 		return "no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"
-	case !red && r.ExitStatus != exitOK && !(r.ExitStatus == exitNoTests && len(r.Tests) == 0):
-		return fmt.Sprintf("no test failed, and pytest's exit status is %d: %s", r.ExitStatus, statusMeaning(r.ExitStatus))
+	case !red && r.ExitStatus != exitOK && !(r.ExitStatus == ExitNoTests && len(r.Tests) == 0):
+		return fmt.Sprintf("no test failed, and pytest's exit status is %d: %s", r.ExitStatus, StatusMeaning(r.ExitStatus))
 	}
 	return ""
 }
 
-// statusMeaning is pytest's own meaning of an exit status.
-func statusMeaning(status int) string {
+// StatusMeaning is pytest's own meaning of an exit status.
+func StatusMeaning(status int) string {
 	switch status {
 	case 2:
 		return "the session was interrupted"
@@ -162,7 +162,7 @@ func statusMeaning(status int) string {
 		return "an internal error of pytest or of a plugin"
 	case 4:
 		return "a usage error"
-	case exitNoTests:
+	case ExitNoTests:
 		return "no tests were run"
 	}
 	return "none of pytest's own, a plugin or a test set it"

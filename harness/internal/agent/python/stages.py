@@ -303,7 +303,8 @@ class Pytest(Job):
     def conclude(self) -> bool:
         """pytest's end is the end. Without a proper one, the end of its output may say why."""
         status, number = self.how()
-        text = "" if self.finished or self.killed_because else self.log_tail()[-LAST_WORDS:]
+        usual = self.finished and status in (0, 1, 5)
+        text = "" if usual or self.killed_because else self.log_tail()[-LAST_WORDS:]
         killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
         self.agent.say("exit", exit=status, signal=number, memory=killed, text=text)
         return False

@@ -242,7 +242,6 @@ def main() -> None:
             "never",
         ]
         run([*install_wheel, "--quiet", "--reinstall", str(wheel)], crate, "installing the built wheel")
-        phase = "collect what was built"
         distribution = wheel.name.split("-")[0]
         lifted = lift(before)
         result = {
