@@ -26,6 +26,9 @@ func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string
 	return r, r.Text()
 }
 
+// crateIn puts the crate's folder into an expectation.
+func crateIn(want, crate string) string { return strings.ReplaceAll(want, "{crate}", crate) }
+
 // outcomes are the verdicts of a group's tests by node id.
 func outcomes(group *harnesstest.Recorder) map[string]string {
 	found := map[string]string{}
@@ -86,7 +89,7 @@ func TestBadProjects(t *testing.T) {
 			crate := writeCrate(t, c.files)
 			_, text := recordRed(t, harness.Suite{Crate: crate})
 			for _, want := range c.want {
-				require.Contains(t, text, strings.ReplaceAll(want, "{crate}", crate))
+				require.Contains(t, text, crateIn(want, crate))
 			}
 		})
 	}
@@ -147,7 +150,7 @@ func TestSessionsThatFail(t *testing.T) {
 			crate := writeCrate(t, c.files)
 			group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: c.isolation})
 			for _, want := range c.want {
-				require.Contains(t, text, strings.ReplaceAll(want, "{crate}", crate))
+				require.Contains(t, text, crateIn(want, crate))
 			}
 			require.Equal(t, c.outcomes, outcomes(group), text)
 		})

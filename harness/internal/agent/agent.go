@@ -61,17 +61,20 @@ type Session struct {
 	mutex   sync.Mutex // of writes
 	stderr  tail
 	readErr error
+	closed  chan struct{}
+	close   sync.Once
 }
 
-// Open starts the agent in a container.
+// Open starts the agent in a container. The end of ctx cuts its streams: use one without a deadline where the agent has
+// to be told to end.
 func Open(ctx context.Context, c *engine.Container, start Start) (*Session, error) {
 	p, err := c.Exec(ctx, engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/agent.py"}})
 	if err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
-	s := &Session{process: p, events: make(chan Event, 256)}
+	s := &Session{process: p, events: make(chan Event, 256), closed: make(chan struct{})}
 	go func() { _, _ = io.Copy(&s.stderr, p.Stderr) }()
-	go s.read(ctx)
+	go s.read()
 	start.Command = "start"
 	if err := s.send(start); err != nil {
 		p.Close()
@@ -84,7 +87,7 @@ func Open(ctx context.Context, c *engine.Container, start Start) (*Session, erro
 // proper one.
 func (s *Session) Events() <-chan Event { return s.events }
 
-func (s *Session) read(ctx context.Context) {
+func (s *Session) read() {
 	defer close(s.events)
 	in := bufio.NewReaderSize(s.process.Stdout, 64<<10)
 	for {
@@ -100,8 +103,8 @@ func (s *Session) read(ctx context.Context) {
 		}
 		select {
 		case s.events <- event:
-		case <-ctx.Done():
-			s.readErr = context.Cause(ctx)
+		case <-s.closed:
+			s.readErr = errors.New("closed")
 			return
 		}
 		if event.Kind == Done {
@@ -175,8 +178,13 @@ func (s *Session) Err() error {
 	return fmt.Errorf("the stream of events broke off: %w", s.readErr)
 }
 
-// Close cuts the streams.
-func (s *Session) Close() { s.process.Close() }
+// Close cuts the streams. It is safe to call twice.
+func (s *Session) Close() {
+	s.close.Do(func() {
+		close(s.closed)
+		s.process.Close()
+	})
+}
 
 // tail keeps the end of what is written to it.
 type tail struct {

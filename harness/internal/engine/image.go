@@ -12,7 +12,6 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
-	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
@@ -124,15 +123,6 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
 	return nil
-}
-
-// Containers counts the containers of ours, running or not, of every process.
-func (e *Engine) Containers(ctx context.Context) (int, error) {
-	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", Label))})
-	if err != nil {
-		return 0, fmt.Errorf("list containers: %w", err)
-	}
-	return len(list), nil
 }
 
 // follow reads the engine's progress messages; an error among them, or a stream that breaks off, is the result.

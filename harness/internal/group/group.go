@@ -130,7 +130,7 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	g.session, err = agent.Open(ctx, g.container, agent.Start{
+	g.session, err = agent.Open(context.WithoutCancel(ctx), g.container, agent.Start{
 		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
 		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources,

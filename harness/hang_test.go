@@ -1,0 +1,84 @@
+package harness_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// hanging sleeps where no signal handler of Python's gets a turn.
+const hanging = "import threading, time\n\ndef test_first():\n    pass\n\ndef test_hangs():\n    print('so far')\n    threading.Lock().acquire() and time.sleep(1000)\n\ndef test_last():\n    pass\n"
+
+func TestHangCostsOneTest(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second})
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	hung := group.Subs()[1]
+	for _, want := range []string{
+		crate + "/tests/test_tiny.py:6: hung in call", "hung: no end within 2s, during call", "test_hangs  " + crate + "/tests/test_tiny.py:8", "so far", "again: go test -run ",
+	} {
+		require.Contains(t, hung.Text(), want)
+	}
+	require.GreaterOrEqual(t, hung.Elapsed(), 2*time.Second)
+	require.Less(t, group.Subs()[2].Elapsed(), time.Second)
+}
+
+func TestBudgetOfTheProject(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest, time\n\n@pytest.mark.timeout(1)\ndef test_hangs():\n    time.sleep(1000)\n", "pytest.ini": "[pytest]\nmarkers = timeout: seconds\n"})
+	group, _ := recordRed(t, harness.Suite{Crate: crate})
+	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 1s")
+}
+
+func TestHangInPytestsOwnProcess(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second, Isolation: harness.InProcess})
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "not run"}, outcomes(group), text)
+	require.Contains(t, text, "1 tests not run: tests/test_tiny.py::test_hangs hung in pytest's own process, which was killed")
+	require.Contains(t, group.Subs()[1].Text(), "test_hangs  "+crate+"/tests/test_tiny.py:8")
+}
+
+// TestHangsOutsideTests: every phase has its budget, and who hangs there is named.
+func TestHangsOutsideTests(t *testing.T) {
+	const rest = "import time\ntime.sleep(1000)\n"
+	for name, c := range map[string]struct {
+		files    map[string]string
+		suite    harness.Suite
+		want     []string
+		outcomes map[string]string
+	}{
+		"import": {map[string]string{"sitecustomize.py": "", "src/lib.rs": "use pyo3::prelude::*;\n\n#[pymodule]\nfn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {\n    loop { std::thread::park(); }\n}\n"},
+			harness.Suite{StartTimeout: 3 * time.Second}, []string{"pytest hung during start and import and was killed", "tiny"}, map[string]string{}},
+		"collection": {map[string]string{"tests/test_zz.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second},
+			[]string{"pytest hung during collection of tests/test_zz.py and was killed", "{crate}/tests/test_zz.py:2"}, map[string]string{}},
+		"session finish": {map[string]string{"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"}, harness.Suite{FinishTimeout: 2 * time.Second},
+			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
+		"exit": {map[string]string{"conftest.py": "import atexit, time\n\natexit.register(time.sleep, 1000)\n"}, harness.Suite{ExitTimeout: time.Second},
+			[]string{"pytest hung during interpreter exit and was killed"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.suite.Crate = writeCrate(t, c.files)
+			group, text := recordRed(t, c.suite)
+			for _, want := range c.want {
+				require.Contains(t, text, crateIn(want, c.suite.Crate))
+			}
+			require.Equal(t, c.outcomes, outcomes(group), text)
+		})
+	}
+}
+
+// TestDeadline: go test's own -timeout would panic and skip all cleaning up, so a run is done before it.
+func TestDeadline(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	harnesstest.Record(t, harness.Suite{Crate: crate, Tests: []string{"tests/test_tiny.py::test_first"}}) // builds
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	end := time.Now().Add(8 * time.Second)
+	r := harnesstest.RecordUntil(t, harness.Suite{Crate: crate}, end)
+	require.True(t, time.Now().Before(end))
+	require.Equal(t, harnesstest.Failed, r.Outcome())
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "not run", "tests/test_tiny.py::test_last": "not run"}, outcomes(r.Subs()[0]))
+	require.Contains(t, r.Subs()[0].Text(), "1 tests not run: the deadline of go test (-timeout) is near")
+}

@@ -1,0 +1,142 @@
+package harness_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+)
+
+const modernPackage = "../pytests/modern"
+
+// modern compiles the test binary of pytests/modern, as go test does.
+func modern(t *testing.T) (binary, folder string) {
+	t.Helper()
+	folder, err := filepath.Abs(modernPackage)
+	require.NoError(t, err)
+	binary = filepath.Join(t.TempDir(), "modern.test")
+	output, err := exec.Command("go", "test", "-c", "-o", binary, modernPackage).CombinedOutput()
+	require.NoError(t, err, string(output))
+	return binary, folder
+}
+
+func command(binary, folder string, args ...string) *exec.Cmd {
+	c := exec.Command(binary, args...)
+	c.Dir = folder
+	return c
+}
+
+// events are what go test -json says of each test: its last action and its attributes.
+func events(t *testing.T, args ...string) (actions map[string]string, attrs map[string]map[string]string) {
+	t.Helper()
+	output, _ := exec.Command("go", append([]string{"test", "-json", "-count=1"}, args...)...).Output()
+	actions, attrs = map[string]string{}, map[string]map[string]string{}
+	for decoder := json.NewDecoder(bytes.NewReader(output)); decoder.More(); {
+		var event struct{ Action, Test, Key, Value string }
+		require.NoError(t, decoder.Decode(&event))
+		switch {
+		case event.Test == "":
+		case event.Action == "attr":
+			if attrs[event.Test] == nil {
+				attrs[event.Test] = map[string]string{}
+			}
+			attrs[event.Test][event.Key] = event.Value
+		case event.Action == "pass", event.Action == "fail", event.Action == "skip":
+			actions[event.Test] = event.Action
+		}
+	}
+	return actions, attrs
+}
+
+// TestRunPatterns: -run and -skip choose single tests of pytest's, as go test's users expect.
+func TestRunPatterns(t *testing.T) {
+	all, attrs := events(t, modernPackage)
+	require.Greater(t, len(all), 70)
+	const one = "TestPython/pyo3test-modern/tests/test_threads.py/test_parallel_sum[7]"
+	require.Equal(t, "pass", all[one])
+	require.Equal(t, "tests/test_threads.py::test_parallel_sum[7]", attrs[one]["pytest.nodeid"])
+	require.Equal(t, "passed", attrs[one]["pytest.outcome"])
+	require.Regexp(t, `^0\.\d{6}$`, attrs[one]["pytest.seconds"])
+
+	pattern := "^" + strings.Join(strings.Split(regexp.QuoteMeta(one), "/"), "$/^") + "$"
+	chosen, _ := events(t, "-run", pattern, modernPackage)
+	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/pyo3test-modern": "pass", one: "pass"}, chosen)
+
+	// As gotestsum asks for the rerun of one subtest.
+	again, _ := events(t, "-run", "^TestPython$/^"+regexp.QuoteMeta(strings.TrimPrefix(one, "TestPython/"))+"$", modernPackage)
+	require.Equal(t, chosen, again)
+
+	left, _ := events(t, "-run", "TestPython/pyo3test-modern/tests/test_threads.py", "-skip", "////parallel", modernPackage)
+	require.NotContains(t, left, one)
+	require.Contains(t, left, "TestPython/pyo3test-modern/tests/test_threads.py/test_started_at_is_made_once")
+
+	none, _ := events(t, "-run", "TestPython/pyo3test-modern/no-such", modernPackage)
+	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/pyo3test-modern": "pass"}, none)
+}
+
+// TestCached: with nothing changed, go test's own cache answers.
+func TestCached(t *testing.T) {
+	run := func() string {
+		output, err := exec.Command("go", "test", "../pytests/legacy").CombinedOutput()
+		require.NoError(t, err, string(output))
+		return string(output)
+	}
+	run()
+	require.Contains(t, run(), "(cached)")
+	source := "../pytests/legacy/tests/python/test_gil.py"
+	info, err := os.Stat(source)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, os.Chtimes(source, info.ModTime(), info.ModTime())) }()
+	touched := time.Now().Add(-time.Minute)
+	require.NoError(t, os.Chtimes(source, touched, touched))
+	require.NotContains(t, run(), "(cached)", "an input was touched")
+}
+
+// TestKilledAtRandom: kill -9 of the test process at any moment leaves no container that runs, and what it had only
+// created is gone with the next run.
+func TestKilledAtRandom(t *testing.T) {
+	binary, folder := modern(t)
+	output, err := command(binary, folder).CombinedOutput()
+	require.NoError(t, err, string(output)) // builds
+	ctx := t.Context()
+	e, err := engine.Connect(ctx)
+	require.NoError(t, err)
+	defer e.Close()
+	before, err := e.Containers(ctx, 0)
+	require.NoError(t, err)
+	started := time.Now()
+	require.NoError(t, command(binary, folder).Run())
+	whole := time.Since(started)
+	for range 20 {
+		c := command(binary, folder)
+		require.NoError(t, c.Start())
+		at := time.Duration(rand.Int64N(int64(whole)))
+		time.Sleep(at)
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		require.Eventually(t, func() bool { return containersOf(t, ctx, e, c.Process.Pid) == 0 }, 20*time.Second, 50*time.Millisecond, "killed after %v", at)
+	}
+	after, err := e.Containers(ctx, 0)
+	require.NoError(t, err)
+	require.LessOrEqual(t, after, before)
+}
+
+// containersOf counts what a process that is gone has left, after the sweep that each run begins with.
+func containersOf(t *testing.T, ctx context.Context, e *engine.Engine, pid int) int {
+	_, err := e.Sweep(ctx)
+	require.NoError(t, err)
+	n, err := e.Containers(ctx, pid)
+	require.NoError(t, err)
+	return n
+}
