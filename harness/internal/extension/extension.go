@@ -82,7 +82,7 @@ func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network im
 	if ok || err != nil {
 		return found, err
 	}
-	unlock, err := cache.Lock(ctx, "build-"+crateID(tree, tools), func() { say("build", "another process builds this crate: waiting for it") })
+	unlock, err := cache.Lock(ctx, "build-"+CrateID(tree, tools), func() { say("build", "another process builds this crate: waiting for it") })
 	if err != nil {
 		return Extension{}, err
 	}
@@ -115,8 +115,8 @@ func isPython(name string) bool {
 	return strings.HasSuffix(name, ".py") || strings.HasSuffix(name, ".pyi")
 }
 
-// crateID names the crate's target folder and lock: one for each place on this host and each base.
-func crateID(tree Tree, tools image.Image) string {
+// CrateID names the crate's target folder and lock: one for each place on this host and each base.
+func CrateID(tree Tree, tools image.Image) string {
 	host, _ := os.Hostname()
 	return sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
@@ -166,7 +166,7 @@ func build(ctx context.Context, e *engine.Engine, tools image.Image, network ima
 	}()
 	c, err := image.StartBuilder(ctx, e, network, engine.Spec{
 		Image: tools.Name, Purpose: "build", User: image.User,
-		Volumes: map[string]string{"/cache": "pyo3test-cache", "/build": "pyo3test-target-" + crateID(tree, tools)},
+		Volumes: map[string]string{"/cache": "pyo3test-cache", "/build": "pyo3test-target-" + CrateID(tree, tools)},
 	})
 	if err != nil {
 		return Extension{}, err
@@ -183,7 +183,7 @@ func build(ctx context.Context, e *engine.Engine, tools image.Image, network ima
 	if err != nil {
 		return Extension{}, err
 	}
-	labels[crateLabel] = crateID(tree, tools)
+	labels[crateLabel] = CrateID(tree, tools)
 	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
 		return Extension{}, err
 	}
