@@ -100,6 +100,15 @@ func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map
 	return nil
 }
 
+// Save returns an image with its layers and its history as a tar stream.
+func (e *Engine) Save(ctx context.Context, name string) (io.ReadCloser, error) {
+	stream, err := e.cli.ImageSave(ctx, []string{name})
+	if err != nil {
+		return nil, fmt.Errorf("save image %s: %w", name, err)
+	}
+	return stream, nil
+}
+
 // Tag gives an image another name.
 func (e *Engine) Tag(ctx context.Context, source, name string) error {
 	if err := e.cli.ImageTag(ctx, source, name); err != nil {
