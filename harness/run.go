@@ -145,6 +145,9 @@ func (r *run) describeBuild() string {
 	for _, module := range r.extension.Modules {
 		names = append(names, module.Name)
 	}
+	if len(names) > 3 {
+		names = append(names[:3], fmt.Sprintf("and %d more", len(names)-3))
+	}
 	text := "built " + strings.Join(names, ", ")
 	if r.extension.Reused {
 		text = "unchanged: " + strings.Join(names, ", ")

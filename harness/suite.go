@@ -65,7 +65,7 @@ type Suite struct {
 	// ExitTimeout bounds the end of the interpreter after the session; the default is DefaultExitTimeout.
 	ExitTimeout time.Duration
 
-	// Profile is cargo's profile; the default is "release", with line tables so that native stacks have file and line.
+	// Profile is cargo's profile; the default is "release", with as much debug information as stacks need for names and lines.
 	Profile string
 	// Features are the crate's features to switch on, beside those that pyproject.toml names.
 	Features []string

@@ -4,6 +4,7 @@ package harnesstest
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -42,7 +43,7 @@ type Recorder struct {
 }
 
 // Record runs a suite as harness.Run does and returns what it reported; tb fails only if the recording itself does. What
-// the run and its groups print is echoed to tb's output as it comes.
+// the run and its groups print is echoed to tb's output as it comes, and of each test one line.
 func Record(tb testing.TB, suite harness.Suite) *Recorder {
 	tb.Helper()
 	return RecordUntil(tb, suite, time.Time{})
@@ -136,6 +137,9 @@ func (r *Recorder) Run(name string, f func(harness.T)) bool {
 	r.subs = append(r.subs, sub)
 	r.mutex.Unlock()
 	sub.call(f)
+	if r.parent != nil && r.parent.parent == nil { // one of pytest's tests
+		fmt.Fprintf(r.tb.Output(), "%s %.100s (%.2fs)\n", sub.Outcome(), sub.name[len(r.name)+1:], sub.Elapsed().Seconds())
+	}
 	return sub.Outcome() != Failed
 }
 

@@ -31,6 +31,7 @@ func TestPython(t *testing.T) {
 	var expected map[string]want
 	require.NoError(t, json.Unmarshal(data, &expected))
 
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir()) // nobody looks for these failures
 	run := harnesstest.Record(t, harness.Suite{Crate: ".", TestTimeout: 3 * time.Second, Workers: 2})
 	require.Equal(t, harnesstest.Failed, run.Outcome())
 	group := run.Sub("outcomes")

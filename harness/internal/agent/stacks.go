@@ -3,7 +3,10 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
+
+	"pyo3test/harness/internal/image"
 )
 
 // thread is one thread of py-spy's JSON output.
@@ -48,13 +51,30 @@ func FormatStacks(dump Event, hostPath func(string) string) string {
 			out.WriteString(", idle")
 		}
 		out.WriteString("\n")
-		for _, f := range t.Frames {
+		folded := 0
+		for i, f := range t.Frames {
+			if machinery.MatchString(f.Filename) && i > 0 {
+				folded++
+				continue
+			}
+			writeFolded(&out, &folded)
 			name := hostPath(f.Filename)
 			if f.Line > 0 {
 				name = fmt.Sprintf("%s:%d", name, f.Line)
 			}
 			fmt.Fprintf(&out, "    %s  %s\n", f.Name, name)
 		}
+		writeFolded(&out, &folded)
 	}
 	return out.String()
+}
+
+// machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
+var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(image.Agent) + `/`)
+
+func writeFolded(out *strings.Builder, folded *int) {
+	if *folded > 0 {
+		fmt.Fprintf(out, "    ... %d frames of pytest\n", *folded)
+	}
+	*folded = 0
 }

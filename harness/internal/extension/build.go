@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -53,7 +54,8 @@ func Environment(user map[string]string) map[string]string {
 	return env
 }
 
-func buildEnvironment(network image.Network, recipe Recipe) []string {
+// buildEnvironment is what a build depends on beside its sources; the network's settings are not part of it.
+func buildEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
 	env["CARGO_TARGET_DIR"] = "/build/target"
 	env["CARGO_TERM_COLOR"] = "never"
@@ -62,17 +64,12 @@ func buildEnvironment(network image.Network, recipe Recipe) []string {
 	env["UV_NO_PROGRESS"] = "1"
 	env["UV_PYTHON_DOWNLOADS"] = "never"
 	if recipe.Profile != "dev" {
-		// File and line for stacks; rustc optimises as before. RUSTFLAGS would replace the project's own flags.
+		// Names, files and lines for stacks, no more (py-spy finds no name by line tables alone); rustc optimises as before. RUSTFLAGS would replace the project's own flags.
 		profile := "CARGO_PROFILE_" + strings.ToUpper(strings.ReplaceAll(recipe.Profile, "-", "_"))
-		env[profile+"_DEBUG"], env[profile+"_STRIP"] = "line-tables-only", "none"
+		env[profile+"_DEBUG"], env[profile+"_STRIP"] = "limited", "none"
 	}
-	list := network.Env()
-	for _, settings := range []map[string]string{env, recipe.Env} {
-		for key, value := range settings {
-			list = append(list, key+"="+value)
-		}
-	}
-	return list
+	maps.Copy(env, recipe.Env)
+	return env
 }
 
 // runBuild runs build.py and relays what its tools say.
@@ -85,7 +82,11 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 		return result{}, err
 	}
 	reader, writer := io.Pipe()
-	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Home + "/build.py"}, Env: buildEnvironment(network, recipe)}
+	env := network.Env()
+	for key, value := range buildEnvironment(recipe) {
+		env = append(env, key+"="+value)
+	}
+	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Home + "/build.py"}, Env: env}
 	ended := make(chan error, 1)
 	go func() {
 		err := image.Run(ctx, c, command, bytes.NewReader(config), writer)

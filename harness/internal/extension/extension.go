@@ -98,7 +98,7 @@ func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network im
 func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
-	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), tree.Crate, tree.Workspace, recipe})
+	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe)})
 	for _, file := range tree.Files {
 		if isPython(file.Name) {
 			if strings.HasSuffix(file.Name, "/__init__.py") {

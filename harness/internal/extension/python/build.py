@@ -28,6 +28,7 @@ TOOLS = Path("/opt/pyo3test/tools/bin")
 VENV = Path("/opt/venv")
 SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no layer
 
+INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
 NATIVE = re.compile(r"\.(so|pyd)$")
 PYTHON_SOURCE = re.compile(r"\.pyi?$")
 
@@ -43,6 +44,7 @@ def say(**message: Any) -> None:
 
 def run(argv: list[str], cwd: Path, what: str) -> None:
     """Run a tool and relay what it prints, line by line."""
+    say(line=what)
     with subprocess.Popen(
         argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
     ) as process:
@@ -50,7 +52,7 @@ def run(argv: list[str], cwd: Path, what: str) -> None:
         for line in process.stdout:
             say(line=line.rstrip("\n")[:4000])
     if process.returncode != 0:
-        raise BuildError(f"{what} ended with status {process.returncode}")
+        raise BuildError(f"{what}: {Path(argv[0]).name} ended with status {process.returncode}")
 
 
 def digest(path: Path) -> str:
@@ -95,14 +97,13 @@ def restore_times() -> None:
 
 def install(requirements: list[str], files: list[dict[str, str]], crate: Path) -> None:
     """Install the test environment; uv keeps its wheels in the shared cache."""
-    uv = [str(TOOLS / "uv"), "pip", "install", "--python", str(VENV / "bin/python"), "--color", "never"]
     for index, file in enumerate(files):
         path = SCRATCH / f"requirements-{index}.txt"
         path.write_text(file["text"])
         hashed = ["--require-hashes"] if "--hash=" in file["text"] else []
-        run([*uv, *hashed, "-r", str(path)], crate, f"installing {file['name']}")
+        run([*INSTALL, *hashed, "-r", str(path)], crate, f"installing {file['name']}")
     if requirements:
-        run([*uv, *requirements], crate, "installing the requirements")
+        run([*INSTALL, *requirements], crate, "installing " + ", ".join(requirements))
 
 
 def build(config: dict[str, Any], crate: Path) -> Path:
@@ -115,7 +116,7 @@ def build(config: dict[str, Any], crate: Path) -> Path:
         argv += ["--features", ",".join(config["features"])]
     if config["no_default_features"]:
         argv += ["--no-default-features"]
-    run([*argv, *config["maturin_args"]], crate, "maturin")
+    run([*argv, *config["maturin_args"]], crate, "building with maturin")
     (wheel,) = wheels.glob("*.whl")
     return wheel
 
@@ -231,17 +232,7 @@ def main() -> None:
         before = set(walk(SOURCES))
         python_files = [path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()]
         wheel = build(config, crate)
-        install_wheel = [
-            str(TOOLS / "uv"),
-            "pip",
-            "install",
-            "--python",
-            str(VENV / "bin/python"),
-            "--no-deps",
-            "--color",
-            "never",
-        ]
-        run([*install_wheel, "--quiet", "--reinstall", str(wheel)], crate, "installing the built wheel")
+        run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
         distribution = wheel.name.split("-")[0]
         lifted = lift(before)
         result = {

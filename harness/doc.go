@@ -1,0 +1,74 @@
+// Package harness runs the Python tests of a PyO3 extension as Go subtests.
+//
+//	func TestPython(t *testing.T) { harness.Run(t, harness.Suite{Crate: "../rust/mycrate"}) }
+//
+// Run finds a Docker engine, makes an image with Python 3.11, Rust and maturin once, builds the crate in a container
+// once for each content, and runs pytest in a container of its own for each [Group]. Every pytest test is a subtest that
+// begins when pytest begins it and ends when pytest ends it. Run returns when all is done and nothing is left running.
+//
+// # What is built
+//
+// The crate, its path dependencies and its workspace travel to the container; the user's tree is never written to. The
+// build is maturin's, as `maturin develop` would do it: release profile, with names and lines for stacks, unless the
+// Suite says otherwise. An edit of Python costs no build, an edit of Rust an incremental one, no edit none. A module that
+// was built on the host does not travel. Before pytest starts, the built module is imported; where that fails the group fails, so no suite can
+// skip itself green for want of its module.
+//
+// PYO3_PYTHON and PYO3_NO_PYTHON_VERSION_CHECK=1 are set for the build and for the tests. PyO3 reads the first, when it is
+// built: it names the interpreter to build for. Nothing in PyO3 reads the second; it is set because projects look for it.
+// The switch that does skip PyO3's check of the version is UNSAFE_PYO3_SKIP_VERSION_CHECK: it builds against a Python
+// that this PyO3 does not know, and is not set here.
+//
+// # What is run
+//
+// pytest collects what it finds by itself, in the crate's folder and with the project's own configuration, or what
+// [Suite.Tests] names. go test's -run and -skip then choose among the collected tests, to the last parameter, -shuffle
+// orders them, -failfast ends the session. Under [Forked], the default, each test runs in a forked child of the collected
+// pytest: `--forked` means what pytest-forked means by it, and each child sets up and tears down all its fixtures, those of
+// session scope too. It is carried out by a plugin of the harness, which works with pytest 9.2 where pytest-forked fails
+// every test, and keeps warnings, properties, subtests and coverage. A project's -n N becomes N children at a time.
+//
+// The name of a subtest is its node id with slashes: TestPython/mycrate/tests/test_map.py/TestMap/test_get[key]. What
+// testing cannot have in a name is written as testing would write it, and a name that is taken gets "~2". Each failure ends
+// with the two commands that run just that test again.
+//
+// # What the outcomes are
+//
+//	pytest                          Go
+//	passed                          pass
+//	failed, error                   fail, with the phase, the traceback, file and line on the host
+//	skipped, xfailed                skip, with the reason
+//	xpassed                         pass with a note; a strict one fails
+//	its process died                fail: the signal or the status, and the last output
+//	no end within its budget        fail: "hung", with the stacks of all its threads; only its process is killed
+//	killed by the kernel for memory fail, with the limit and the peak
+//	not run                         fail, with the reason
+//	subtests                        nested subtests
+//
+// Nothing is green by mistake: what was seen of each test has to agree with pytest's own JUnit file and with its exit
+// status. No tests found, a file that cannot be collected, a session that ends early, a lost stream: each is red.
+//
+// In `go test -json`, each test has the attributes pytest.nodeid, pytest.outcome and pytest.seconds.
+//
+// # What stays
+//
+// Of a red run: pytest's own output, its JUnit file, and one JUnit file of all groups, in the folder that the last line
+// names: that of -artifacts, a folder of PYO3TEST_ARTIFACTS, or the user's cache folder, where the newest twenty stay.
+// PYO3TEST_JUNIT names a file for the JUnit report of every run, or a folder for one file a run; where it is relative, it
+// is so to the package's folder.
+//
+// In the engine: images of the base, the tools and the last five builds of each crate, and volumes with what cargo and uv
+// have fetched and compiled; `make clean` removes them. Containers live as long as a stream from the test process, so
+// that also kill -9 leaves none.
+//
+// # Where it stands
+//
+// Tests run without a network unless [Suite.Network] says so, as a user without rights, with limits. That is a wall
+// between them and the host. Inside a group, tests and the agent that watches them are one user: that guards against
+// accidents, not against malice.
+//
+// The base image is python:3.11 for Debian bookworm with Rust, pinned by digest. Where no registry answers, one of the same
+// role is made from Debian's packages, which takes root on Debian. PYO3TEST_BASE_IMAGE names another base, which has to
+// bring Python 3.11 or later, Rust and gcc; PYO3TEST_MIRROR is put before the pinned names. Certificates, proxies and index
+// settings of the host reach the build, and only the build.
+package harness
