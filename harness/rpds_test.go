@@ -49,7 +49,7 @@ func fetch(t *testing.T, e *engine.Engine, tools image.Image, network image.Netw
 	name, _, _ := strings.Cut(requirement, "=")
 	folder := filepath.Join(os.TempDir(), "pyo3test-selftest-sdists", name)
 	require.NoError(t, os.RemoveAll(folder))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(folder))) })
 	unpacked, err := gzip.NewReader(outer)
 	require.NoError(t, err)
 	for inner := tar.NewReader(unpacked); ; {

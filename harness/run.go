@@ -124,7 +124,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.out.enter("image")
-	if r.tools, err = image.Ensure(ctx, r.engine, network, r.out.line); err != nil {
+	if r.tools, err = r.ensureTools(ctx, network); err != nil {
 		return err
 	}
 	r.out.done("image", fmt.Sprintf("Python %s on %s (%s)", r.tools.Python, r.tools.Base, shortID(r.tools.BaseID)))
@@ -134,6 +134,19 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.out.done("build", r.describeBuild())
 	return nil
+}
+
+// imageTimeout bounds getting the base and making the tools image, which takes one to five minutes.
+const imageTimeout = 30 * time.Minute
+
+func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Image, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout, fmt.Errorf("no base and tools image within %v", imageTimeout))
+	defer cancel()
+	tools, err := image.Ensure(ctx, r.engine, network, r.out.line)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return tools, err
 }
 
 func (r *run) collectSources() (extension.Tree, error) {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/ianlancetaylor/demangle"
+
 	"pyo3test/harness/internal/image"
 )
 
@@ -62,12 +64,26 @@ func FormatStacks(dump Event, hostPath func(string) string) string {
 			if f.Line > 0 {
 				name = fmt.Sprintf("%s:%d", name, f.Line)
 			}
-			fmt.Fprintf(&out, "    %s  %s\n", f.Name, name)
+			fmt.Fprintf(&out, "    %s  %s\n", functionName(f.Name), name)
 		}
 		writeFolded(&out, &folded)
 	}
 	return out.String()
 }
+
+// functionName makes names readable that the linker knows in Rust's own form, the present one or the one before it.
+func functionName(name string) string {
+	if strings.HasPrefix(name, "_R") {
+		return demangle.Filter(name, demangle.NoParams)
+	}
+	return legacyEscapes.Replace(legacyHash.ReplaceAllString(name, ""))
+}
+
+var (
+	legacyHash    = regexp.MustCompile(`::h[0-9a-f]{16}$`)
+	legacyEscapes = strings.NewReplacer("_$LT$", "<", "$LT$", "<", "$GT$", ">", "$LP$", "(", "$RP$", ")", "$C$", ",", "$RF$", "&", "$BP$", "*",
+		"_$u7b$", "{", "$u7b$", "{", "$u7d$", "}", "$u20$", " ", "$u27$", "'", "$u5b$", "[", "$u5d$", "]", "$u7e$", "~", "..", "::")
+)
 
 // machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(image.Agent) + `/`)

@@ -304,7 +304,7 @@ func (t Tree) HostPath(name string) string {
 }
 
 // containerPath finds paths of the sources in text.
-var containerPath = regexp.MustCompile(`(^|[^\w/.-])/src(/[^\s:'",)\]]*)?`)
+var containerPath = regexp.MustCompile(`(^|[^\w/.-])/src(/[^\s:'",)\]]*|\b)`)
 
 // HostText replaces the container's source paths in text by the host's.
 func (t Tree) HostText(text string) string {

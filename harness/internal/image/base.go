@@ -38,8 +38,8 @@ func base(ctx context.Context, e *engine.Engine, network Network, say Say) (name
 		return name, override(ctx, e, name, say)
 	}
 	pulled := repository + "base:" + hash(os.Getenv(MirrorVariable), asset("Dockerfile"), asset("pins.env"))
-	made := repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"))
-	for _, name := range []string{pulled, made} {
+	debian := repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"))
+	for _, name := range []string{pulled, debian} {
 		if _, ok, err := e.Image(ctx, name); ok || err != nil {
 			return name, err
 		}
@@ -49,12 +49,17 @@ func base(ctx context.Context, e *engine.Engine, network Network, say Say) (name
 	if refused == nil {
 		return pulled, pullBase(ctx, e, network, pulled, python, rust, say)
 	}
-	say("image", fmt.Sprintf("cannot have %s (%v); making a base from Debian's packages", python, refused))
-	if err := debianBase(ctx, e, made, say); err != nil {
+	return made(ctx, e, debian, python, refused, say)
+}
+
+// made makes a base where the registry refused the pinned one.
+func made(ctx context.Context, e *engine.Engine, name, pinned string, refused error, say Say) (string, error) {
+	say("image", fmt.Sprintf("cannot have %s (%v); making a base from Debian's packages", pinned, refused))
+	if err := debianBase(ctx, e, name, say); err != nil {
 		return "", fmt.Errorf("get a base image: %s: %w; and without a registry: %w; set %s to an image that this engine can have, or %s to a mirror",
-			python, refused, err, BaseVariable, MirrorVariable)
+			pinned, refused, err, BaseVariable, MirrorVariable)
 	}
-	return made, nil
+	return name, nil
 }
 
 func override(ctx context.Context, e *engine.Engine, name string, say Say) error {

@@ -1,6 +1,10 @@
 package image
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +27,29 @@ func TestToolsImage(t *testing.T) {
 	again, err := Ensure(ctx, e, network, func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
 	require.NoError(t, err)
 	require.Equal(t, made, again)
+}
+
+// TestNoRegistryAndNotDebian: the error of a host that can have a base on neither road says what to do, and nothing stays.
+func TestNoRegistryAndNotDebian(t *testing.T) {
+	ctx := t.Context()
+	e, err := engine.Connect(ctx)
+	require.NoError(t, err)
+	defer e.Close()
+	programs := t.TempDir() // a host without apt-get
+	for _, name := range []string{"bash", "id", "cat"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(programs, name)))
+	}
+	t.Setenv("PATH", programs)
+	const name = repository + "base:none"
+	_, err = made(ctx, e, name, "python:3.11", errors.New("no such host"), func(string, string) {})
+	require.ErrorContains(t, err, "get a base image: python:3.11: no such host; and without a registry: debian base: "+
+		"a base from Debian's packages can be made by root on Debian only")
+	require.ErrorContains(t, err, "set PYO3TEST_BASE_IMAGE to an image that this engine can have, or PYO3TEST_MIRROR to a mirror")
+	for _, name := range []string{name, name + "-unverified"} {
+		_, found, err := e.Image(ctx, name)
+		require.NoError(t, err)
+		require.False(t, found)
+	}
 }

@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFormatStacks(t *testing.T) {
+	host := func(path string) string { return strings.Replace(path, "/src/", "/home/me/", 1) }
+	require.Equal(t, `thread 7 "MainThread", holds the GIL
+    tiny::park::{{closure}}  /home/me/src/lib.rs:9
+    std::thread::functions::park  /rustc/park.rs
+    test_hangs  /home/me/tests/test_tiny.py:3
+    ... 2 frames of pytest
+    main  <unknown>
+thread 8, idle
+    pytest_pyfunc_call  /opt/venv/lib/python3.11/site-packages/_pytest/python.py:1
+`, FormatStacks(Event{PID: 7, Stacks: json.RawMessage(`[
+		{"thread_name":"MainThread","os_thread_id":7,"active":true,"owns_gil":true,"frames":[
+			{"name":"tiny::park::_$u7b$$u7b$closure$u7d$$u7d$::h4f6230125e64be56","filename":"/src/src/lib.rs","line":9},
+			{"name":"_RNvNtNtCsll8UG4dV9RX_3std6thread9functions4park","filename":"/rustc/park.rs"},
+			{"name":"test_hangs","filename":"/src/tests/test_tiny.py","line":3},
+			{"name":"_multicall","filename":"/opt/venv/lib/python3.11/site-packages/pluggy/_execution.py","line":1},
+			{"name":"run","filename":"/opt/pyo3test/agent/launch.py","line":1},
+			{"name":"main","filename":"<unknown>"}]},
+		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}, host))
+
+	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace(FormatStacks(Event{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}, host), ":\n", ": \n", 1))
+	require.Equal(t, "stacks of process 7 could not be had: gone\n", FormatStacks(Event{PID: 7, Problem: "gone"}, host))
+	require.Contains(t, FormatStacks(Event{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}, host), "could not be had")
+}
+
+// FuzzDecode: whatever a line holds, it is an event of the protocol or an error.
+func FuzzDecode(f *testing.F) {
+	for _, line := range []string{
+		`{"ev":"done","t":1}`, `{"ev":"item","index":0,"nodeid":"a","junit":["a","b"]}`, `{"ev":"item","nodeid":"a","junit":["a"]}`, `{"ev":"start","index":-1}`,
+		`{"ev":"report","index":0,"when":"call","outcome":"passed","sections":[["a","b"]],"subtest":{"description":"x"}}`, `{"ev":"finish","exit":0,"signal":null}`,
+		`{"ev":"exit","exit":0}`, `{"ev":"nonsense"}`, `[]`, ``, `{"ev":"report","sections":[["a"]]}`, `{"ev":"collect-error"}`,
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		event, err := Decode(line)
+		if err != nil {
+			return
+		}
+		require.Contains(t, kinds, event.Kind)
+		require.GreaterOrEqual(t, event.Index, 0)
+		if event.Kind == Item || event.Kind == CollectError || event.Kind == CollectSkip {
+			require.Len(t, event.JUnit, 2)
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package image
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// hostWith is the network of a host with this environment and these files of its user.
+func hostWith(t *testing.T, env, files map[string]string) Network {
+	t.Helper()
+	for _, entry := range os.Environ() {
+		if key, _, _ := strings.Cut(entry, "="); key != "PATH" {
+			t.Setenv(key, "")
+		}
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	for key, value := range env {
+		t.Setenv(key, strings.ReplaceAll(value, "~", home))
+	}
+	for name, text := range files {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(home, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(home, name), []byte(text), 0o600))
+	}
+	n, err := HostNetwork()
+	require.NoError(t, err)
+	return n
+}
+
+func TestHostNetwork(t *testing.T) {
+	n := hostWith(t, map[string]string{
+		"https_proxy": "http://proxy:3128", "NO_PROXY": "internal", "CARGO_REGISTRIES_MINE_TOKEN": "t", "PIP_CERT": "~/company.pem", "UNRELATED": "x",
+		"PIP_CONFIG_FILE": "~/pip.conf", "CARGO_BUILD_TARGET": "x86_64-pc-windows-msvc", "PIP_TARGET": "~/somewhere",
+	}, map[string]string{
+		"company.pem":        "-----BEGIN CERTIFICATE-----\ncompany\n-----END CERTIFICATE-----\n",
+		"pip.conf":           "[global]\nindex_url = https://me:secret@pypi.example.com/simple\nextra-index-url =\n    https://a.example.com\n    https://b.example.com\n",
+		".cargo/config.toml": "[http]\nproxy = \"p\"\ncainfo = \"/host/ca.pem\"\n[build]\ntarget = \"x\"\n[source.crates-io]\nreplace-with = \"mine\"\n",
+		".netrc":             "machine a login b password c\n",
+	})
+	require.Equal(t, "http://proxy:3128", n.env["https_proxy"])
+	require.Equal(t, "internal", n.env["NO_PROXY"])
+	require.Equal(t, "t", n.env["CARGO_REGISTRIES_MINE_TOKEN"])
+	require.NotContains(t, n.env, "UNRELATED")
+	require.NotContains(t, n.env, "CARGO_BUILD_TARGET")
+	require.NotContains(t, n.env, "PIP_TARGET")
+	require.Equal(t, "https://me:secret@pypi.example.com/simple", n.env["PIP_INDEX_URL"])
+	require.Equal(t, n.env["PIP_INDEX_URL"], n.env["UV_DEFAULT_INDEX"])
+	require.Equal(t, "https://a.example.com https://b.example.com", n.env["UV_INDEX"])
+	require.Contains(t, string(n.files["ca.pem"]), "company")
+	require.Equal(t, Scratch+"/ca.pem", n.env["PIP_CERT"])
+	require.Equal(t, Scratch+"/ca.pem", n.env["CARGO_HTTP_CAINFO"])
+	cargo := string(n.files["cargo/config.toml"])
+	require.Contains(t, cargo, "replace-with")
+	require.NotContains(t, cargo, "cainfo")
+	require.NotContains(t, cargo, "target")
+	require.Contains(t, string(n.files["home/.netrc"]), "machine a")
+	require.Len(t, n.Proxies(), 2)
+}
+
+func TestBrokenCargoConfiguration(t *testing.T) {
+	t.Setenv("CARGO_HOME", t.TempDir())
+	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("CARGO_HOME"), "config.toml"), []byte("[http\n"), 0o600))
+	_, err := HostNetwork()
+	require.ErrorContains(t, err, "read cargo's configuration "+os.Getenv("CARGO_HOME"))
+}
+
+func TestMirrored(t *testing.T) {
+	require.Equal(t, "rust:1", mirrored("rust:1"))
+	t.Setenv(MirrorVariable, "mirror.example.com/hub/")
+	require.Equal(t, "mirror.example.com/hub/rust:1", mirrored("rust:1"))
+}
