@@ -24,7 +24,7 @@ engine: ## make sure that a Docker engine answers: find, start or install one
 	@images/engine.sh
 
 image: ## make the base image and the tools image, if they are not there
-	@$(with_engine) go test -v -count=1 ./harness/internal/image -run TestToolsImage
+	@$(with_engine) go test -v -count=1 ./harness/internal/agent -run TestToolsImage
 
 lock: ## lock the newest versions of the Python tools, with hashes
 	@images/lock.sh

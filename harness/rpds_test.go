@@ -15,6 +15,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
@@ -100,7 +101,7 @@ func TestRealProject(t *testing.T) {
 	defer e.Close()
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	tools, err := image.Ensure(ctx, e, network, say)
+	tools, err := image.Ensure(ctx, e, network, agent.Programs(), say)
 	require.NoError(t, err)
 	crate := fetch(t, e, tools, network, rpds)
 	before := snapshot(t, crate)

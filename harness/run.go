@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
@@ -142,7 +143,7 @@ const imageTimeout = 30 * time.Minute
 func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Image, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout, fmt.Errorf("no base and tools image within %v", imageTimeout))
 	defer cancel()
-	tools, err := image.Ensure(ctx, r.engine, network, r.out.line)
+	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.out.line)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}

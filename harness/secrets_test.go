@@ -11,6 +11,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
@@ -59,7 +60,7 @@ def test_nothing_is_seen():
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
 	require.Contains(t, network.Env(), "CARGO_REGISTRIES_OTHER_TOKEN="+secret, "the build had it")
-	tools, err := image.Ensure(ctx, e, network, func(string, string) {})
+	tools, err := image.Ensure(ctx, e, network, agent.Programs(), func(string, string) {})
 	require.NoError(t, err)
 	tree, err := extension.Collect(crate, "", nil, os.Open)
 	require.NoError(t, err)

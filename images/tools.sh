@@ -39,6 +39,9 @@ echo "installing maturin, uv, pip and py-spy" >&2
 python3 -m venv "$home/tools"
 "$home/tools/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --require-hashes -r "$here/tools.txt"
 
+# The programs of the harness, compiled once: each container is new, and would do it again.
+"$home/tools/bin/python" -m compileall -q "$home"/agent
+
 # The test environment stays empty here; each extension image fills its own.
 python3 -m venv --without-pip /opt/venv
 mkdir -p /home/pyo3test /src /cache/uv /cache/cargo /build "$home/out" "$home/built"

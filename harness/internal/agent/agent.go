@@ -1,9 +1,8 @@
-// Package agent is the Go side of the program that runs inside a group's container: it brings the program along, starts
-// it, and speaks its protocol, JSON lines both ways. The agent does, Go decides.
+// Package agent is the Go side of the program that runs inside a group's container: it brings the program along for the
+// tools image, starts it, and speaks its protocol, JSON lines both ways. The agent does, Go decides.
 package agent
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"embed"
@@ -25,18 +24,21 @@ var programs embed.FS
 // maxLine bounds one line of the agent, which bounds its own at 1 MiB.
 const maxLine = 2 << 20
 
-// Pack adds the agent's programs to a tar stream that is unpacked at the container's root folder.
-func Pack(w *tar.Writer) error {
-	return fs.WalkDir(programs, "python", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".py") {
+// Programs are the agent's files, for the tools image.
+func Programs() image.Programs {
+	found := image.Programs{}
+	err := fs.WalkDir(programs, "python", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
 		}
 		data, err := programs.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return engine.PackFile(w, strings.TrimPrefix(image.Agent, "/")+strings.TrimPrefix(path, "python"), data)
+		found["agent"+strings.TrimPrefix(path, "python")] = data
+		return err
 	})
+	if err != nil {
+		panic(err) // embedded above
+	}
+	return found
 }
 
 // Start is the first command: how to run pytest.

@@ -60,7 +60,8 @@ func buildEnvironment(recipe Recipe) map[string]string {
 	env["CARGO_TARGET_DIR"] = "/build/target"
 	env["CARGO_TERM_COLOR"] = "never"
 	env["UV_CACHE_DIR"] = "/cache/uv"
-	env["UV_LINK_MODE"] = "copy" // the cache is another file system
+	env["UV_LINK_MODE"] = "copy"     // the cache is another file system
+	env["UV_COMPILE_BYTECODE"] = "1" // once here, or each group would
 	env["UV_NO_PROGRESS"] = "1"
 	env["UV_PYTHON_DOWNLOADS"] = "never"
 	if recipe.Profile != "dev" {

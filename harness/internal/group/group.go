@@ -3,9 +3,7 @@
 package group
 
 import (
-	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -114,7 +112,7 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	g.conclude(context.WithoutCancel(ctx))
 }
 
-// start makes the container, brings the sources and the agent, and starts pytest.
+// start makes the container, brings the sources, and starts the agent, which starts pytest.
 func (g *group) start(ctx context.Context) (err error) {
 	g.enterPhase(starting)
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
@@ -124,10 +122,7 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = g.container.UploadTar(ctx, "/", func(w *tar.Writer) error {
-		return errors.Join(g.Tree.Pack(w), agent.Pack(w))
-	})
-	if err != nil {
+	if err := g.container.UploadTar(ctx, "/", g.Tree.Pack); err != nil {
 		return err
 	}
 	g.session, err = agent.Open(context.WithoutCancel(ctx), g.container, agent.Start{

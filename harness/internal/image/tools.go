@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,9 +46,20 @@ type Image struct {
 	Python string // the version of its Python, for example "3.11.16"
 }
 
+// Programs are files that the tools image holds below [Home], compiled: those of who runs groups. The key is their names.
+type Programs map[string][]byte
+
+func (p Programs) hash() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		parts = append(parts, name, string(p[name]))
+	}
+	return hash(parts...)
+}
+
 // Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
 // make it once.
-func Ensure(ctx context.Context, e *engine.Engine, network Network, say Say) (Image, error) {
+func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) (Image, error) {
 	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
@@ -60,13 +73,13 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, say Say) (Im
 	if err != nil || !ok {
 		return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", base))
 	}
-	name := repository + "tools:" + hash(below.ID, asset("tools.sh"), asset("tools.txt"))
+	name := repository + "tools:" + hash(below.ID, asset("tools.sh"), asset("tools.txt"), programs.hash())
 	found, ok, err := e.Image(ctx, name)
 	if err != nil {
 		return Image{}, err
 	}
 	if !ok {
-		if err := makeTools(ctx, e, network, base, below.ID, name, say); err != nil {
+		if err := makeTools(ctx, e, network, programs, base, below.ID, name, say); err != nil {
 			return Image{}, fmt.Errorf("make the tools image on %s: %w", base, err)
 		}
 		if found, ok, err = e.Image(ctx, name); err != nil || !ok {
@@ -76,14 +89,20 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, say Say) (Im
 	return Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}, nil
 }
 
-func makeTools(ctx context.Context, e *engine.Engine, network Network, base, baseID, name string, say Say) error {
+func makeTools(ctx context.Context, e *engine.Engine, network Network, programs Programs, base, baseID, name string, say Say) error {
 	say("image", "installing the tools")
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: base, Purpose: "tools", User: "0:0"})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	pack := func(w *tar.Writer) error { return packAssets(w, "pyo3test/images/") }
+	pack := func(w *tar.Writer) error {
+		errs := []error{packAssets(w, "pyo3test/images/")}
+		for name, data := range programs {
+			errs = append(errs, engine.PackFile(w, "pyo3test/"+name, data))
+		}
+		return errors.Join(errs...)
+	}
 	if err := c.UploadTar(ctx, "/opt", pack); err != nil {
 		return err
 	}

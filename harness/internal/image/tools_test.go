@@ -12,23 +12,6 @@ import (
 	"pyo3test/harness/internal/engine"
 )
 
-func TestToolsImage(t *testing.T) {
-	ctx := t.Context()
-	e, err := engine.Connect(ctx)
-	require.NoError(t, err)
-	defer e.Close()
-	network, err := HostNetwork()
-	require.NoError(t, err)
-	made, err := Ensure(ctx, e, network, func(phase, text string) { t.Logf("%s: %s", phase, text) })
-	require.NoError(t, err)
-	t.Logf("%+v", made)
-	require.Regexp(t, `^3\.\d+\.\d+`, made.Python)
-
-	again, err := Ensure(ctx, e, network, func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
-	require.NoError(t, err)
-	require.Equal(t, made, again)
-}
-
 // TestNoRegistryAndNotDebian: the error of a host that can have a base on neither road says what to do, and nothing stays.
 func TestNoRegistryAndNotDebian(t *testing.T) {
 	ctx := t.Context()
