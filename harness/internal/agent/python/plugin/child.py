@@ -20,18 +20,18 @@ TEXT_LIMIT = 512 * 1024
 
 
 class Child:
-    """One test in its own process. Messages are sent together with the news of the next phase, to wake the parent less.
+    """One test in its own process. Its messages go to a file, which the parent reads when this process has ended.
 
     They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("interrupt", kind,
     message, returncode), ("broken", traceback), ("done",).
     """
 
-    def __init__(self, config: pytest.Config, pipe: int) -> None:
+    def __init__(self, config: pytest.Config, told: int) -> None:
         self.config = config
         self.owner = os.getpid()
-        self.pipe = linux.move_high(pipe)
+        self.told = linux.move_high(told)
         # A test that closes this descriptor and opens a file gets our number: look before writing there.
-        self.identity = os.fstat(self.pipe).st_ino
+        self.identity = _identity(self.told)
         self.pending = b""
 
     def run(self, item: pytest.Item) -> NoReturn:
@@ -131,15 +131,20 @@ class Child:
             LEAVE(0)  # the test forked and its child came back from the test: that one's story is not ours
         data, self.pending = memoryview(self.pending), b""
         try:
-            if os.fstat(self.pipe).st_ino != self.identity:
+            if _identity(self.told) != self.identity:
                 return
             while data:
-                data = data[os.write(self.pipe, data) :]
+                data = data[os.write(self.told, data) :]
         except OSError:  # closed by the test: the parent will see an end without a report
             pass
 
 
-def become(config: pytest.Config, pipe: int, out: int, err: int) -> Child:
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def become(config: pytest.Config, told: int, out: int, err: int) -> Child:
     """The first steps of a forked child."""
     # A group of its own: a test that signals "its" group must not reach pytest or its siblings.
     os.setpgid(0, 0)
@@ -151,4 +156,4 @@ def become(config: pytest.Config, pipe: int, out: int, err: int) -> Child:
     capture.silence_terminal(config)
     os.close(out)
     os.close(err)
-    return Child(config, pipe)
+    return Child(config, told)

@@ -51,7 +51,7 @@ def _setup_failed(reports: list[pytest.TestReport]) -> bool:
 
 def _explain(running: Running, whole: bool) -> str:
     if running.reason is not None:
-        return running.message
+        return f"{running.message}, during {running.phase}"
     if whole:
         how = signal_name(running.signal) if running.signal is not None else f"exit status {running.exit}"
         return f"the test ended, then its process died: {how}"

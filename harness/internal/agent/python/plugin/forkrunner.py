@@ -32,14 +32,14 @@ class Running:
     index: int
     item: pytest.Item
     pid: int
-    pipe: int
+    told: int
+    """The file that the child writes its messages to; read when it has ended, so that nothing wakes the parent before."""
     pidfd: int
     out: int
     err: int
     started: float
     wall: float
     kills: int
-    reader: wire.Reader = dataclasses.field(default_factory=wire.Reader)
     reports: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     properties: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -138,7 +138,7 @@ class ForkRunner:
 
     def _start(self, session: pytest.Session, index: int, item: pytest.Item) -> None:
         out, err = linux.scratch_file(), linux.scratch_file()
-        reading, writing = os.pipe()
+        told = linux.memory_file()
         capture.flush_all()
         capture.flush_terminal(self.config)
         threads = linux.thread_count()
@@ -147,29 +147,23 @@ class ForkRunner:
         try:
             pid = self._fork(threads)
         except OSError as error:
-            for fd in (out, err, reading, writing):
+            for fd in (out, err, told):
                 os.close(fd)
             self._not_started(session, index, item, error)
             return
         if pid == 0:
             try:
-                self._become_child(out, err, reading, writing)
+                self._become_child(out, err, told)
                 assert self.child is not None
                 self.child.run(item)
             finally:
                 child.LEAVE(71)
-        os.close(writing)
-        os.set_blocking(reading, False)
-        running = Running(index, item, pid, reading, _pidfd(pid), out, err, started, wall, kills)
+        running = Running(index, item, pid, told, _pidfd(pid), out, err, started, wall, kills)
         self.running[pid] = running
-        for fd in (running.pipe, running.pidfd):
-            if fd >= 0:
-                self.by_fd[fd] = running
-                self.poll.register(fd, select.POLLIN)
-        self.events.send_all(
-            ("start", {"index": index, "pid": pid, "threads": threads}),
-            ("phase", {"index": index, "pid": pid, "when": "setup"}),
-        )
+        if running.pidfd >= 0:
+            self.by_fd[running.pidfd] = running
+            self.poll.register(running.pidfd, select.POLLIN)
+        self.events.send("start", index=index, pid=pid, threads=threads)
 
     def _fork(self, threads: int) -> int:
         """Fork, with patience where the system has no room for a process now."""
@@ -186,39 +180,28 @@ class ForkRunner:
                     raise
                 time.sleep(0.05)
 
-    def _become_child(self, out: int, err: int, reading: int, writing: int) -> None:
-        os.close(reading)
+    def _become_child(self, out: int, err: int, told: int) -> None:
         self.events.close_in_child()
         for sibling in self.running.values():
-            for fd in (sibling.pipe, sibling.pidfd, sibling.out, sibling.err):
+            for fd in (sibling.told, sibling.pidfd, sibling.out, sibling.err):
                 if fd >= 0:
                     os.close(fd)
         self.running.clear()
         self.ledger.muted = True
-        self.child = child.become(self.config, writing, out, err)
+        self.child = child.become(self.config, told, out, err)
 
     def _wait(self) -> Iterator[Running]:
-        """Wait for news; gives the children that have ended, their streams read to the end."""
+        """Wait for news; gives the children that have ended."""
         watched = all(each.pidfd >= 0 for each in self.running.values())
         ready = self.poll.poll(None if watched else 10)
-        ended = []
-        for fd, _ in ready:
-            running = self.by_fd.get(fd)
-            if running is None:
-                continue
-            if fd == running.pidfd:
-                ended.append(running)
-            else:
-                self._read(running)
+        ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
         if not watched:
             ended += [each for each in self.running.values() if each.pidfd < 0]
         self._listen()
         for running in ended:
             if self._reap(running):
-                # Not to the end of the stream, which a grandchild may hold open, but all that the child has written.
-                while running.pipe >= 0 and self._read(running):
-                    pass
                 self._listen()
+                self._read(running)
                 self._forget(running)
                 yield running
 
@@ -234,35 +217,25 @@ class ForkRunner:
             self._drop_control()
 
     def _drop_control(self) -> None:
-        known = [fd for running in self.running.values() for fd in (running.pipe, running.pidfd) if fd >= 0]
         self.poll = select.poll()
-        for fd in known:
+        for fd in self.by_fd:
             self.poll.register(fd, select.POLLIN)
 
-    def _read(self, running: Running) -> bool:
-        """Take in what the child has written. Whether there may be more."""
+    def _read(self, running: Running) -> None:
+        """Take in what the child has written, up to what no child of ours wrote."""
+        reader, offset = wire.Reader(), 0
         try:
-            data = os.read(running.pipe, 1 << 18)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._close_pipe(running)
-            return False
-        try:
-            for message in running.reader.feed(data):
-                self._take(running, message)
-        except (wire.Garbage, ValueError, TypeError, EOFError, IndexError):
-            self._close_pipe(running)
-            return False
-        return True
+            while data := os.pread(running.told, 1 << 20, offset):
+                offset += len(data)
+                for message in reader.feed(data):
+                    self._take(running, message)
+        except (wire.Garbage, ValueError, TypeError, EOFError, IndexError, OSError):
+            running.done = False
 
     def _take(self, running: Running, message: tuple[Any, ...]) -> None:
         kind = message[0]
         if kind == "phase":
             running.phase = str(message[1])
-            self.events.send("phase", index=running.index, pid=running.pid, when=running.phase)
         elif kind == "report" and isinstance(message[1], dict):
             running.reports.append(message[1])
         elif kind == "warning" and len(message) == 5:
@@ -277,12 +250,6 @@ class ForkRunner:
             running.done = True
         else:
             raise wire.Garbage
-
-    def _close_pipe(self, running: Running) -> None:
-        if running.pipe >= 0:
-            self._unwatch(running.pipe)
-            os.close(running.pipe)
-            running.pipe = -1
 
     def _unwatch(self, fd: int) -> None:
         self.by_fd.pop(fd, None)
@@ -302,13 +269,13 @@ class ForkRunner:
         if os.WIFSIGNALED(status):
             running.signal = os.WTERMSIG(status)
             if running.reason is None and self.memory.explains(running.signal, running.kills):
-                running.reason, running.message = "memory", f"{memory.words()}, during {running.phase}"
+                running.reason, running.message = "memory", memory.words()
         else:
             running.exit = os.WEXITSTATUS(status)
         return True
 
     def _forget(self, running: Running) -> None:
-        self._close_pipe(running)
+        os.close(running.told)
         if running.pidfd >= 0:
             self._unwatch(running.pidfd)
             os.close(running.pidfd)
@@ -419,6 +386,7 @@ class ForkRunner:
             complete=complete,
             duration=took,
             killed=running.reason,
+            phase=running.phase,
             **fields,
         )
 

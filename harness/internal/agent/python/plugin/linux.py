@@ -78,6 +78,14 @@ def scratch_file(folder: str | None = None) -> int:
     return fd
 
 
+def memory_file() -> int:
+    """A descriptor of an empty file that is on no file system; on a kernel without these, a scratch file's."""
+    try:
+        return os.memfd_create("pyo3test", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):
+        return scratch_file()
+
+
 def read_file(fd: int, limit: int) -> str:
     """The text of a scratch file, without its middle if it is longer than the limit, in bytes."""
     try:

@@ -211,13 +211,13 @@ def suite(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
 
 
 def hang_killer(name: str, reason: str = "hung", dump: bool = False) -> Callable[[Talk, dict[str, Any]], None]:
-    """What the Go side does with a test that is over its time: kill it once it is in the phase "call"."""
+    """What the Go side does with a test that is over its time: kill it, when it surely is in its call."""
 
     def on(talk: Talk, event: dict[str, Any]) -> None:
-        if event["ev"] == "phase" and event["when"] == "call":
+        if event["ev"] == "start":
             item = next(e for e in talk.events if e["ev"] == "item" and e["index"] == event["index"])
             if item["nodeid"].endswith(name):
-                time.sleep(0.3)
+                time.sleep(0.6)
                 if dump:
                     talk.say(cmd="dump", pid=event["pid"], id="d1")
                 else:

@@ -197,7 +197,7 @@ def test_the_end_of_go_is_the_end_of_all(suite: Suite, how: str) -> None:
     def answer(event: dict) -> None:
         if event["ev"] == "collected":
             talk.say(cmd="run", order=[0])
-        if event["ev"] == "phase" and event["when"] == "call":
+        if event["ev"] == "start":
             time.sleep(0.5)
             if how == "stop":
                 talk.say(cmd="stop")

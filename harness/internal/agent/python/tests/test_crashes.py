@@ -99,7 +99,7 @@ def test_hang_is_killed_and_named(suite: Suite) -> None:
     suite.write(test_a="import time\ndef test_hangs():\n    print('so far')\n    time.sleep(1000)\n" + AFTER)
     run = suite.run(on=hang_killer("test_hangs"))
     assert run.reports("test_hangs") == [("setup", "passed"), ("call", "failed"), ("teardown", "passed")]
-    assert run.report("test_hangs")["longrepr"] == "hung: no end after 0.3 s"
+    assert run.report("test_hangs")["longrepr"] == "hung: no end after 0.3 s, during call"
     finish = run.finish("test_hangs")
     assert (finish["killed"], finish["signal"], finish["stdout"]) == ("hung", 9, "so far\n")
     assert [p["pid"] for p in run.one("killed")["processes"]] == [finish["pid"]]
