@@ -69,7 +69,7 @@ type Session struct {
 
 // Open starts the agent in a container. The end of ctx cuts its streams: use one without a deadline where the agent has
 // to be told to end.
-func Open(ctx context.Context, c *engine.Container, start Start) (*Session, error) {
+func Open(ctx context.Context, c *engine.Container) (*Session, error) {
 	p, err := c.Exec(ctx, engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/agent.py"}})
 	if err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
@@ -77,12 +77,13 @@ func Open(ctx context.Context, c *engine.Container, start Start) (*Session, erro
 	s := &Session{process: p, events: make(chan Event, 256), closed: make(chan struct{})}
 	go func() { _, _ = io.Copy(&s.stderr, p.Stderr) }()
 	go s.read()
-	start.Command = "start"
-	if err := s.send(start); err != nil {
-		p.Close()
-		return nil, err
-	}
 	return s, nil
+}
+
+// Start lets it begin. Before that it waits.
+func (s *Session) Start(start Start) error {
+	start.Command = "start"
+	return s.send(start)
 }
 
 // Events gives what the agent says, in order. The channel is closed at its end; Close then tells whether that was a

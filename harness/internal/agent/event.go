@@ -19,6 +19,7 @@ const (
 	Started   Kind = "started"
 	Dump      Kind = "dump"
 	Killed    Kind = "killed"
+	JUnit     Kind = "junit"
 	Exit      Kind = "exit"
 	Beat      Kind = "beat"
 	Garbage   Kind = "garbage"
@@ -43,7 +44,7 @@ const (
 )
 
 var kinds = []Kind{
-	Ready, Importing, Import, Started, Dump, Killed, Exit, Beat, Garbage, Error, Done,
+	Ready, Importing, Import, Started, Dump, Killed, JUnit, Exit, Beat, Garbage, Error, Done,
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished,
 }
 
@@ -75,21 +76,24 @@ type Event struct {
 	Notes   []string `json:"notes"`
 
 	// collection and items
-	Index    int      `json:"index"`
-	NodeID   string   `json:"nodeid"`
-	Path     string   `json:"path"`
-	Line     int      `json:"line"`
-	JUnit    []string `json:"junit"`
-	Timeout  *float64 `json:"timeout"`
-	Count    int      `json:"count"`
-	Longrepr string   `json:"longrepr"`
-	Category string   `json:"category"`
+	Index     int      `json:"index"`
+	NodeID    string   `json:"nodeid"`
+	Path      string   `json:"path"`
+	Line      int      `json:"line"`
+	JUnitName []string `json:"junit"`
+	Timeout   *float64 `json:"timeout"`
+	Count     int      `json:"count"`
+	Longrepr  string   `json:"longrepr"`
+	Category  string   `json:"category"`
 
 	When       string `json:"when"`
 	ExitStatus int    `json:"exitstatus"`
 
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
+
+	// junit: a piece of pytest's file
+	Data []byte `json:"data"`
 
 	// Report and Finish hold the rest of their kinds; the others leave them empty.
 	Report verdict.Report `json:"-"`
@@ -120,7 +124,7 @@ func Decode(line []byte) (Event, error) {
 	case Exit:
 		err = json.Unmarshal(line, &e.Exited)
 	case Item, CollectError, CollectSkip:
-		if len(e.JUnit) != 2 {
+		if len(e.JUnitName) != 2 {
 			err = fmt.Errorf("no JUnit name")
 		}
 	}

@@ -50,7 +50,7 @@ func FuzzDecode(f *testing.F) {
 		require.Contains(t, kinds, event.Kind)
 		require.GreaterOrEqual(t, event.Index, 0)
 		if event.Kind == Item || event.Kind == CollectError || event.Kind == CollectSkip {
-			require.Len(t, event.JUnit, 2)
+			require.Len(t, event.JUnitName, 2)
 		}
 	})
 }

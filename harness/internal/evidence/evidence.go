@@ -105,28 +105,25 @@ func writeFile(name string, data io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// KeepTar writes the files of a tar stream, and returns the one of the given name as well: limit bytes of it at most.
-func (e *Run) KeepTar(group string, stream io.Reader, wanted string, limit int64) ([]byte, error) {
-	var found []byte
+// Wanted tells whether there is a place for what a group leaves: that of failures, or one where all is kept.
+func (e *Run) Wanted(failed bool) bool { return e.folder != "" && (failed || e.lent) }
+
+// KeepTar writes the files of a tar stream.
+func (e *Run) KeepTar(group string, stream io.Reader) error {
 	for archive := tar.NewReader(stream); ; {
 		header, err := archive.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return found, nil
+			return nil
 		case err != nil:
-			return found, fmt.Errorf("read what the group left: %w", err)
-		case header.Typeflag != tar.TypeReg:
-			continue
-		}
-		name := path.Base(header.Name)
-		if name != wanted {
+			return fmt.Errorf("read what the group left: %w", err)
+		case header.Typeflag == tar.TypeReg:
+			name := path.Base(header.Name)
+			if name == "junit.xml" {
+				name = "pytest-junit.xml" // the run's own is beside it
+			}
 			e.Keep(group, name, archive)
-			continue
 		}
-		if found, err = io.ReadAll(io.LimitReader(archive, limit)); err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
-		}
-		e.Keep(group, "pytest-"+name, strings.NewReader(string(found)))
 	}
 }
 
@@ -142,7 +139,7 @@ func (e *Run) Finish(failed bool) string {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	sort.Slice(e.suites, func(i, j int) bool { return e.suites[i].Name < e.suites[j].Name })
-	if e.folder != "" && (failed || e.lent) {
+	if e.Wanted(failed) {
 		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
 	}
 	if name := os.Getenv(JUnitVariable); name != "" {

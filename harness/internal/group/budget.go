@@ -54,7 +54,7 @@ func (g *group) expire(test *test) {
 }
 
 func (t *test) hungWords() string {
-	return fmt.Sprintf("hung: no end within %v, during %s", t.budget, t.Phase)
+	return fmt.Sprintf("hung: no end within %v", t.budget)
 }
 
 // expirePhase ends a pytest that hangs outside any test.

@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,26 +16,25 @@ import (
 )
 
 // maxJUnit bounds pytest's JUnit file, in bytes; the largest seen in a real project is 2 MB.
-const maxJUnit = 256 << 20
+const maxJUnit = 64 << 20
 
-// conclude reads what the group left, closes every subtest, and holds the two ledgers against each other.
+// conclude closes every subtest, holds the two ledgers against each other, and keeps what the group left.
 func (g *group) conclude(ctx context.Context) {
-	junit := g.fetch(ctx)
 	g.closeUnfinished()
 	g.reportCollection()
 	if len(g.problems) == 0 && g.stopping == "" {
-		g.reconcile(junit)
+		g.reconcile()
+	}
+	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.t.Failed()) {
+		g.keepOutput(ctx)
 	}
 	g.sayProblems()
 	g.keepLedger()
 	fmt.Fprintln(g.t.Output(), g.summary())
 }
 
-// fetch brings pytest's JUnit file and keeps the rest as evidence. A container that is gone has nothing to give.
-func (g *group) fetch(ctx context.Context) []byte {
-	if g.container == nil || g.pytest == 0 {
-		return nil
-	}
+// keepOutput brings what pytest and the agent left in the container. One that is gone has nothing to give.
+func (g *group) keepOutput(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	stream, err := g.container.Download(ctx, image.Out)
@@ -45,14 +45,12 @@ func (g *group) fetch(ctx context.Context) []byte {
 		} else {
 			g.problem("the container ended before the group did: was it removed, or its engine stopped?")
 		}
-		return nil
+		return
 	}
 	defer stream.Close()
-	junit, err := g.Evidence.KeepTar(g.Name, stream, "junit.xml", maxJUnit)
-	if err != nil {
+	if err := g.Evidence.KeepTar(g.Name, stream); err != nil {
 		g.problem("%v", err)
 	}
-	return junit
 }
 
 // closeUnfinished gives the tests that have no end of their own theirs: those that ran when pytest died, and those that
@@ -90,7 +88,7 @@ func (g *group) endRunning(test *test) {
 	switch {
 	case test.stacks != "":
 		killed := verdict.KilledHung
-		finish.Killed, words = &killed, test.hungWords()
+		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase
 	case g.exited != nil && g.stopping == "":
 		finish.Exit, finish.Signal = g.exited.Exited.Exit, g.exited.Exited.Signal
 		if g.exited.Exited.Memory != "" {
@@ -102,7 +100,7 @@ func (g *group) endRunning(test *test) {
 		return // nobody knows what it would have come to
 	}
 	test.Finish = &finish
-	test.Reports = append(test.Reports, verdict.Report{When: test.Phase, Outcome: "failed", Longrepr: words, Path: test.Path, Line: test.Line})
+	test.Reports = append(test.Reports, verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: words, Path: test.Path, Line: test.Line})
 }
 
 // whyNotRun says what kept tests from running.
@@ -119,7 +117,7 @@ func (g *group) whyNotRun() string {
 }
 
 // reconcile makes the group red where what was seen, what pytest wrote and how it ended do not agree.
-func (g *group) reconcile(junit []byte) {
+func (g *group) reconcile() {
 	switch {
 	case g.exitStatus == nil:
 		g.problem("pytest ended without saying how its session ended")
@@ -137,11 +135,11 @@ func (g *group) reconcile(junit []byte) {
 	case len(g.tests) == 0 && len(g.collectErrors) == 0:
 		g.problem("%s", g.noTestsWords())
 		return
-	case len(junit) == 0:
+	case len(g.junit) == 0:
 		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the project's configuration?")
 		return
 	}
-	cases, err := verdict.ReadJUnit(bytes.NewReader(junit), maxJUnit)
+	cases, err := verdict.ReadJUnit(bytes.NewReader(g.junit), maxJUnit)
 	if err != nil {
 		g.problem("pytest's JUnit file: %v", err)
 		return

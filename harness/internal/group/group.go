@@ -4,6 +4,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -70,6 +71,7 @@ type group struct {
 	collectSkips  []verdict.CollectSkip
 	warnings      int
 
+	junit      []byte       // pytest's own file
 	exitStatus *int         // pytest's own word at the end of its session
 	exited     *agent.Event // the end of its process
 	stopping   string       // why the harness ended pytest, "" where it did not
@@ -122,15 +124,18 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := g.container.UploadTar(ctx, "/", g.Tree.Pack); err != nil {
+	// The agent's own start and the upload take their time together.
+	uploaded := make(chan error, 1)
+	go func() { uploaded <- g.container.UploadTar(ctx, "/", g.Tree.Pack) }()
+	g.session, err = agent.Open(context.WithoutCancel(ctx), g.container)
+	if err := errors.Join(err, <-uploaded); err != nil {
 		return err
 	}
-	g.session, err = agent.Open(context.WithoutCancel(ctx), g.container, agent.Start{
+	return g.session.Start(agent.Start{
 		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
 		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources,
 	})
-	return err
 }
 
 // lifetime is the fuse for a stream that dies without a word: the run's own deadline, or the engine's default.

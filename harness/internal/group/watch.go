@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,10 +90,10 @@ func (g *group) take(e agent.Event) error {
 		g.collecting = e.NodeID
 	case agent.CollectError:
 		g.collectErrors = append(g.collectErrors, verdict.CollectError{
-			NodeID: e.NodeID, Longrepr: e.Longrepr, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1]})
+			NodeID: e.NodeID, Longrepr: e.Longrepr, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1]})
 	case agent.CollectSkip:
 		g.collectSkips = append(g.collectSkips, verdict.CollectSkip{
-			NodeID: e.NodeID, Reason: e.Reason, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1]})
+			NodeID: e.NodeID, Reason: e.Reason, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1]})
 	case agent.Item:
 		return g.addTest(e)
 	case agent.Collected:
@@ -104,6 +105,11 @@ func (g *group) take(e agent.Event) error {
 		return g.takeTest(e)
 	case agent.Warning:
 		g.warnings++
+	case agent.JUnit:
+		if len(g.junit)+len(e.Data) > maxJUnit {
+			return fmt.Errorf("pytest's JUnit file is longer than %d MiB", maxJUnit>>20)
+		}
+		g.junit = append(g.junit, e.Data...)
 	case agent.Finished:
 		g.exitStatus = &e.ExitStatus
 		g.enterPhase(exiting)
@@ -132,7 +138,7 @@ func (g *group) addTest(e agent.Event) error {
 		budget = time.Duration(*e.Timeout * float64(time.Second))
 	}
 	g.tests = append(g.tests, &test{budget: budget, Test: verdict.Test{
-		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnit[0], Name: e.JUnit[1],
+		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1],
 	}})
 	return nil
 }
@@ -149,7 +155,7 @@ func (g *group) takeTest(e agent.Event) error {
 	}
 	switch e.Kind {
 	case agent.TestStart:
-		test.Started, test.started, test.pid, test.Phase = true, time.Now(), e.PID, "setup"
+		test.Started, test.started, test.pid = true, time.Now(), e.PID
 		g.running[e.Index] = test
 		g.openSubtest(test)
 	case agent.Phase:
@@ -158,6 +164,7 @@ func (g *group) takeTest(e agent.Event) error {
 		test.Reports = append(test.Reports, e.Report)
 	case agent.Finish:
 		test.Finish = &e.Finish
+		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
 		delete(g.running, e.Index)
 		g.enterPhase(testing)
 		if g.left--; g.left == 0 {

@@ -77,6 +77,7 @@ type Finish struct {
 	Complete  bool    `json:"complete"` // all its reports arrived
 	Duration  float64 `json:"duration"` // seconds
 	Killed    *string `json:"killed"`   // why it was killed, nil where nobody did
+	Phase     string  `json:"phase"`    // its last one, where the test ran in a child
 	Interrupt string  `json:"interrupt"`
 	Stdout    string  `json:"stdout"` // of one that could not report
 	Stderr    string  `json:"stderr"`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
@@ -25,6 +26,8 @@ LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
 SETTINGS_VARIABLE = "PYO3TEST_PLUGIN"
 STACKS_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 14 if hasattr(signal, "SIGRTMIN") else 0
 LOG_TAIL = 64 << 10
+JUNIT_PIECE = 192 << 10
+"""Bytes; in base64 a line of a quarter MiB."""
 LAST_WORDS = 4 << 10
 """Characters of pytest's output that go with the news of its untimely end."""
 
@@ -245,7 +248,8 @@ class Pytest(Job):
             "stacks": self.stacks,
             "stacks_signal": STACKS_SIGNAL,
         }
-        junit = f"--junitxml={os.path.join(out, 'junit.xml')}"
+        self.junit = os.path.join(out, "junit.xml")
+        junit = f"--junitxml={self.junit}"
         args = ["run", *PYTEST_ARGS, junit, *[str(arg) for arg in command["args"]]]
         super().__init__(agent, command, args, [events_theirs, control_theirs], events)
 
@@ -306,8 +310,18 @@ class Pytest(Job):
         usual = self.finished and status in (0, 1, 5)
         text = "" if usual or self.killed_because else self.log_tail()[-LAST_WORDS:]
         killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
+        self._tell_junit()
         self.agent.say("exit", exit=status, signal=number, memory=killed, text=text)
         return False
+
+    def _tell_junit(self) -> None:
+        """pytest's JUnit file, in pieces that are lines; it may hold anything, so each is base64."""
+        try:
+            with open(self.junit, "rb") as file:
+                while piece := file.read(JUNIT_PIECE):
+                    self.agent.say("junit", data=base64.b64encode(piece).decode("ascii"))
+        except OSError:  # there is none: the Go side says what that means
+            pass
 
     def close(self) -> None:
         """The control pipe too."""

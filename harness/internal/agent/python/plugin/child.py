@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 from _pytest.runner import call_and_report, show_test_item
 
-from . import capture, coverage_support, linux, memory, wire
+from . import capture, coverage_support, linux, wire
 from .lines import clip
 
 LEAVE = os._exit
@@ -148,7 +148,6 @@ def become(config: pytest.Config, told: int, out: int, err: int) -> Child:
     """The first steps of a forked child."""
     # A group of its own: a test that signals "its" group must not reach pytest or its siblings.
     os.setpgid(0, 0)
-    memory.choose_me_first()
     linux.allow_tracing()
     linux.adopt_orphans()
     coverage_support.enter_child(config)

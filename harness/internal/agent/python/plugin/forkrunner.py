@@ -33,7 +33,7 @@ class Running:
     item: pytest.Item
     pid: int
     told: int
-    """The file that the child writes its messages to; read when it has ended, so that nothing wakes the parent before."""
+    """The file that the child writes its messages to, read when it has ended: nothing wakes the parent before."""
     pidfd: int
     out: int
     err: int

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from . import linux
+from . import linux, memory
 from .events import Events
 from .forkrunner import ForkRunner
 from .ledger import Ledger
@@ -105,6 +105,7 @@ def _processors(config: pytest.Config) -> int:
 def _start(config: pytest.Config, settings: Settings) -> None:
     """Register the plugins that need the configuration, and prepare for being looked at from outside."""
     linux.allow_tracing()
+    memory.choose_tests_first()
     notes = config.stash[NOTES_KEY]
     wanted = config.stash.get(WORKERS_KEY, 0)
     workers = settings.workers or wanted or 1

@@ -59,12 +59,12 @@ class Watch:
         self._given += 1
 
 
-def choose_me_first() -> None:
-    """Let the kernel take this process, and what it starts, rather than who watches it."""
+def choose_tests_first() -> None:
+    """Let the kernel take pytest or what it starts, the largest first, rather than the agent that watches them."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("500")
-    except OSError:  # no such file, or no right: then it chooses by size
+    except OSError:  # no such file, or no right: then it chooses by size alone
         pass
 
 
