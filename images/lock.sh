@@ -14,6 +14,7 @@ for list in tools pytest lint; do
 		--output-file "$work/$list.txt" "$list.in"
 done
 for list in tools pytest lint; do
-	diff -U0 <(grep '==' "$list.txt") <(grep '==' "$work/$list.txt") | grep '^[-+][^-+]' || echo "$list.txt: nothing newer"
+	changes=$(diff -U0 <(grep '==' "$list.txt") <(grep '==' "$work/$list.txt") | grep '^[-+][^-+]' || true)
+	echo "$list.txt: ${changes:-nothing newer}"
 	cat "$work/$list.txt" >"$list.txt"
 done

@@ -28,7 +28,7 @@ type Engine struct {
 	Version string
 
 	cli      *client.Client
-	provider *testcontainers.DockerProvider
+	provider func() (*testcontainers.DockerProvider, error)
 	owner    Owner
 }
 
@@ -70,15 +70,16 @@ func dial(ctx context.Context, host string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider, err := newProvider(host, cli)
-	if err != nil {
-		return nil, err
-	}
+	provider := sync.OnceValues(func() (*testcontainers.DockerProvider, error) { return newProvider(host, cli) })
+	go func() { _, _ = provider() }() // it asks the engine for the same things thrice, while others look up images
 	return &Engine{Host: host, Version: version.Version, cli: cli, provider: provider, owner: thisProcess()}, nil
 }
 
 // Close lets go of the connections. Containers that still run are left to their streams.
-func (e *Engine) Close() error { return e.cli.Close() }
+func (e *Engine) Close() error {
+	_, _ = e.provider() // it may still be at work
+	return e.cli.Close()
+}
 
 func shortDialError(err error) error {
 	switch text := err.Error(); {

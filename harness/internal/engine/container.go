@@ -56,7 +56,11 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 			err = errors.Join(err, c.Remove(context.WithoutCancel(ctx)))
 		}
 	}()
-	created, err := e.provider.CreateContainer(ctx, testcontainers.ContainerRequest{
+	provider, err := e.provider()
+	if err != nil {
+		return nil, err
+	}
+	created, err := provider.CreateContainer(ctx, testcontainers.ContainerRequest{
 		Image:      spec.Image,
 		Entrypoint: []string{"timeout", "-s", "KILL", strconv.Itoa(int(lifetime.Seconds())), "cat"},
 		Labels:     maps.Clone(e.owner.labels(spec.Purpose)),

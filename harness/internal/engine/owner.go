@@ -106,13 +106,9 @@ func (e *Engine) Sweep(ctx context.Context) (int, error) {
 	return removed, nil
 }
 
-// Containers counts the containers of ours, running or not, of a process of this host; of all processes where pid is 0.
+// Containers counts the containers of ours, running or not, of a process of this host.
 func (e *Engine) Containers(ctx context.Context, pid int) (int, error) {
-	args := filters.NewArgs(filters.Arg("label", Label))
-	if pid != 0 {
-		args.Add("label", Label+".pid="+strconv.Itoa(pid))
-		args.Add("label", Label+".host="+e.owner.Host)
-	}
+	args := filters.NewArgs(filters.Arg("label", Label+".pid="+strconv.Itoa(pid)), filters.Arg("label", Label+".host="+e.owner.Host))
 	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
 	if err != nil {
 		return 0, fmt.Errorf("list containers: %w", err)

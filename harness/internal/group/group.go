@@ -53,7 +53,8 @@ type Budgets struct {
 // group is one container's tests under way. All of it belongs to the goroutine of Run.
 type group struct {
 	Config
-	t subtest.T
+	t       subtest.T
+	matcher *subtest.Matcher
 
 	container *engine.Container
 	session   *agent.Session
@@ -98,7 +99,10 @@ type test struct {
 // Run runs a group as the test t, and returns when its container is gone.
 func Run(ctx context.Context, t subtest.T, config Config) {
 	g := &group{Config: config, t: t, running: map[int]*test{}}
-	err := g.start(ctx)
+	var err error
+	if g.matcher, err = subtest.NewMatcher(config.Flags.Run, config.Flags.Skip); err == nil {
+		err = g.start(ctx)
+	}
 	defer func() {
 		if err := g.container.Remove(context.WithoutCancel(ctx)); err != nil {
 			g.problem("%v", err)
@@ -162,10 +166,6 @@ func (g *group) modules() (names []string) {
 
 // collected chooses what runs: which of the collected tests the user selected, and in which order.
 func (g *group) collected() error {
-	matcher, err := subtest.NewMatcher(g.Flags.Run, g.Flags.Skip)
-	if err != nil {
-		return err
-	}
 	ids := make([]string, len(g.tests))
 	for i, test := range g.tests {
 		ids[i] = test.NodeID
@@ -173,7 +173,7 @@ func (g *group) collected() error {
 	table := subtest.NewTable(ids)
 	for i, test := range g.tests {
 		test.name = table.Name(i)
-		if matcher.Match(g.t.Name() + "/" + test.name) {
+		if g.matcher.Match(g.t.Name() + "/" + test.name) {
 			g.selected = append(g.selected, test)
 		}
 	}

@@ -32,16 +32,22 @@ func (g *group) closeSubtest(test *test) {
 	}
 }
 
-// reportCollection makes a subtest of each file that could not be collected, or that skips itself.
+// reportCollection makes a subtest of each file that could not be collected, or that skips itself. What -run asks for in
+// a file that could not be collected does not run, and must not be green for that.
 func (g *group) reportCollection() {
 	for _, e := range g.collectErrors {
+		told := false
 		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
+			told = true
 			t.Attr("pytest.nodeid", attributeValue(e.NodeID))
 			t.Attr("pytest.outcome", string(verdict.Error))
-			fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
-			g.writeText(t.Output(), e.Longrepr)
+			g.sayCollectError(t, e)
 			t.Fail()
 		})
+		if !told && g.matcher.Match(g.t.Name()+"/"+subtest.Name(e.NodeID)) {
+			g.sayCollectError(g.t, e)
+			g.t.Fail()
+		}
 	}
 	for _, e := range g.collectSkips {
 		g.t.Run(subtest.Name(e.NodeID)+"/(module)", func(t subtest.T) {
@@ -54,6 +60,11 @@ func (g *group) reportCollection() {
 	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 {
 		fmt.Fprintln(g.t.Output(), "no tests to run: -run or -skip leave out all that were collected")
 	}
+}
+
+func (g *group) sayCollectError(t subtest.T, e verdict.CollectError) {
+	fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
+	g.writeText(t.Output(), e.Longrepr)
 }
 
 // report writes a test's verdict to its subtest. It does not return where that is a skip.

@@ -36,6 +36,8 @@ def before_forks() -> None:
 
 def enter_child(config: pytest.Config) -> None:
     """In the child, at its start: with `patch = fork` coverage has stopped the measurement that pytest-cov knows."""
+    if "coverage" not in sys.modules:
+        return
     controller: Any = getattr(config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
     current = _current()
     known = getattr(controller, "cov", None)

@@ -1,0 +1,13 @@
+// Package anycrate runs the crate that the environment names, for tests that need go test itself around it.
+package anycrate
+
+import (
+	"os"
+	"testing"
+
+	"pyo3test/harness"
+)
+
+func TestPython(t *testing.T) {
+	harness.Run(t, harness.Suite{Crate: os.Getenv("SELFTEST_CRATE")})
+}
