@@ -22,7 +22,8 @@
 // # What is run
 //
 // pytest collects what it finds by itself, in the crate's folder and with the project's own configuration, or what
-// [Suite.Tests] names. go test's -run and -skip then choose among the collected tests, to the last parameter, -shuffle
+// [Suite.Tests] names. A configuration or a conftest.py above the crate's folder does not travel by itself: name it in
+// [Suite.Include]. go test's -run and -skip then choose among the collected tests, to the last parameter, -shuffle
 // orders them, -failfast ends the session. Under [Forked], the default, each test runs in a forked child of the collected
 // pytest: `--forked` means what pytest-forked means by it, and each child sets up and tears down all its fixtures, those of
 // session scope too. It is carried out by a plugin of the harness, which works with pytest 9.2 where pytest-forked fails

@@ -82,3 +82,19 @@ func TestDeadline(t *testing.T) {
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "not run", "tests/test_tiny.py::test_last": "not run"}, outcomes(r.Subs()[0]))
 	require.Contains(t, r.Subs()[0].Text(), "1 tests not run: the deadline of go test (-timeout) is near")
 }
+
+// TestDeadlineBetweenTests: a group that the deadline ends while no test runs is red too.
+func TestDeadlineBetweenTests(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"collection":     {"conftest.py": "import time\n\ndef pytest_collection_modifyitems():\n    time.sleep(1000)\n"},
+		"session finish": {"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crate := writeCrate(t, files)
+			t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+			r := harnesstest.RecordUntil(t, harness.Suite{Crate: crate}, time.Now().Add(10*time.Second))
+			require.Equal(t, harnesstest.Failed, r.Outcome())
+			require.Contains(t, r.Subs()[0].Text(), "the group was ended early, during "+name+": the deadline of go test (-timeout) is near")
+		})
+	}
+}

@@ -76,8 +76,10 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 			// Attached before it starts, so that there is no moment at which it could outlive us.
 			PostCreates: []testcontainers.ContainerHook{func(ctx context.Context, created testcontainers.Container) error {
 				c.ID = created.GetContainerID()
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+				defer cancel()
 				var err error
-				c.stream, err = e.cli.ContainerAttach(context.WithoutCancel(ctx), c.ID, container.AttachOptions{Stream: true, Stdin: true})
+				c.stream, err = e.cli.ContainerAttach(ctx, c.ID, container.AttachOptions{Stream: true, Stdin: true})
 				return err
 			}},
 		}},

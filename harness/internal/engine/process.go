@@ -12,6 +12,10 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
+// callTimeout bounds one question to the engine, and one write to a process: an engine that stands still must not hold
+// its users. They take milliseconds.
+const callTimeout = time.Minute
+
 // Command is a program to run in a container.
 type Command struct {
 	Argv []string
@@ -35,14 +39,16 @@ type Process struct {
 // Exec starts a command in the container. Its end of the streams is closed when ctx ends; the command itself can only
 // be ended from inside the container, or with it.
 func (c *Container) Exec(ctx context.Context, command Command) (*Process, error) {
-	created, err := c.engine.cli.ContainerExecCreate(ctx, c.ID, container.ExecOptions{
+	begin, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	created, err := c.engine.cli.ContainerExecCreate(begin, c.ID, container.ExecOptions{
 		Cmd: command.Argv, User: command.User, Env: command.Env, WorkingDir: command.Dir,
 		AttachStdin: true, AttachStdout: true, AttachStderr: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exec create: %w", err)
 	}
-	stream, err := c.engine.cli.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	stream, err := c.engine.cli.ContainerExecAttach(begin, created.ID, container.ExecAttachOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("exec attach: %w", err)
 	}
@@ -99,5 +105,11 @@ func (p *Process) Close() { p.stream.Close() }
 
 type stdin struct{ stream *types.HijackedResponse }
 
-func (s stdin) Write(data []byte) (int, error) { return s.stream.Conn.Write(data) }
-func (s stdin) Close() error                   { return s.stream.CloseWrite() }
+func (s stdin) Write(data []byte) (int, error) {
+	if err := s.stream.Conn.SetWriteDeadline(time.Now().Add(callTimeout)); err != nil {
+		return 0, err
+	}
+	return s.stream.Conn.Write(data)
+}
+
+func (s stdin) Close() error { return s.stream.CloseWrite() }

@@ -63,6 +63,7 @@ type result struct {
 	Lifted       []string `json:"lifted"`
 	Resolved     []string `json:"resolved"`
 	PythonInputs []string `json:"python_inputs"`
+	EveryPython  bool     `json:"every_python"` // a build script looks at all there are
 }
 
 const (
@@ -100,7 +101,7 @@ func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 	recipe.Timeout = 0
 	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe)})
 	for _, file := range tree.Files {
-		if isPython(file.Name) {
+		if isPython(file.Name) && !recipe.localRequirements() {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
 				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
 			}
@@ -111,8 +112,32 @@ func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 	return sum(text.String())[:16]
 }
 
-func isPython(name string) bool {
-	return strings.HasSuffix(name, ".py") || strings.HasSuffix(name, ".pyi")
+// isPython leaves stubs out: maturin copies them.
+func isPython(name string) bool { return strings.HasSuffix(name, ".py") }
+
+// everyPython stands for the names of all Python files among a build's inputs.
+const everyPython = "*"
+
+func (t Tree) pythonNames() string {
+	var names []string
+	for _, file := range t.Files {
+		if isPython(file.Name) {
+			names = append(names, file.Name)
+		}
+	}
+	return sum(strings.Join(names, "\n"))
+}
+
+// localRequirements tells whether a copy of some folder is installed, whose Python files then are part of the image.
+func (r Recipe) localRequirements() bool {
+	lines := slices.Clone(r.Requirements)
+	for _, file := range r.RequirementFiles {
+		lines = append(lines, strings.Split(file.Text, "\n")...)
+	}
+	return slices.ContainsFunc(lines, func(line string) bool {
+		line = strings.TrimSpace(line)
+		return strings.HasPrefix(line, ".") || strings.HasPrefix(line, "/") || strings.HasPrefix(line, "-e") || strings.Contains(line, "file:")
+	})
 }
 
 // CrateID names the crate's target folder and lock: one for each place on this host and each base.
@@ -127,7 +152,7 @@ func lookUp(ctx context.Context, e *engine.Engine, key string, tree Tree) (Exten
 	if err != nil {
 		return Extension{}, false, err
 	}
-	sums := map[string]string{}
+	sums := map[string]string{everyPython: tree.pythonNames()}
 	for _, file := range tree.Files {
 		sums[file.Name] = file.Sum
 	}
@@ -197,6 +222,9 @@ func describe(built result, tree Tree, key string) (labels map[string]string, ta
 		if slices.Contains(built.PythonInputs, file.Name) {
 			inputs[file.Name] = file.Sum
 		}
+	}
+	if built.EveryPython {
+		inputs[everyPython] = tree.pythonNames()
 	}
 	inputsText, err := json.Marshal(inputs)
 	if err != nil {

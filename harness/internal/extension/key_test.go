@@ -24,11 +24,15 @@ func TestBuildKey(t *testing.T) {
 	slow.Timeout = 1
 	require.Equal(t, key, buildKey(tools, tree(rust, test), slow))
 
+	local := Recipe{Profile: "release", Requirements: []string{"./helpers"}}
+	require.NotEqual(t, buildKey(tools, tree(rust, test), local), buildKey(tools, tree(rust, File{Name: "tests/test_a.py", Sum: "2"}), local), "a folder is installed")
+
 	for name, other := range map[string]string{
 		"content":     buildKey(tools, tree(File{Name: "src/lib.rs", Sum: "2"}, test), recipe),
 		"name":        buildKey(tools, tree(File{Name: "src/main.rs", Sum: "1"}, test), recipe),
 		"mode":        buildKey(tools, tree(File{Name: "src/lib.rs", Sum: "1", Mode: 0o755}, test), recipe),
 		"a package":   buildKey(tools, tree(rust, File{Name: "a/__init__.py", Sum: "1"}), recipe),
+		"a stub":      buildKey(tools, tree(rust, File{Name: "a.pyi", Sum: "1"}), recipe),
 		"tools":       buildKey(image.Image{ID: "j"}, tree(rust, test), recipe),
 		"profile":     buildKey(tools, tree(rust, test), Recipe{Profile: "dev"}),
 		"feature":     buildKey(tools, tree(rust, test), Recipe{Profile: "release", Features: []string{"f"}}),

@@ -86,12 +86,12 @@ type closure struct {
 func resolve(crate string) (closure, error) {
 	var c closure
 	cargo := filepath.Join(crate, "Cargo.toml")
-	if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate", crate)
-	}
 	path := filepath.Join(crate, "pyproject.toml")
 	switch err := readTOML(path, &c.project); {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
+			return c, fmt.Errorf("no Cargo.toml in %s, and no pyproject.toml: Crate has to name the folder of a Rust crate", crate)
+		}
 		return c, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", crate)
 	case err != nil:
 		return c, err
@@ -100,6 +100,9 @@ func resolve(crate string) (closure, error) {
 	}
 	if at, ok := c.project.Tool.Maturin["manifest-path"].(string); ok {
 		cargo = filepath.Join(crate, at)
+	}
+	if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in [tool.maturin] its Cargo.toml", filepath.Dir(cargo))
 	}
 	c.folders = append(c.folders, crate)
 	c.addReferences(crate, c.project.Project.Readme, c.project.Project.License)

@@ -93,7 +93,7 @@ func Collect(crate, root string, include []string, open Open) (Tree, error) {
 		common = root
 	}
 	t := Tree{Root: common, Crate: relative(common, crate), Workspace: relative(common, needed.workspace), Project: needed.project}
-	w := walker{root: common, open: open, seen: map[string]bool{}}
+	w := walker{root: common, folders: folders, single: needed.files, open: open, seen: map[string]bool{}}
 	for _, folder := range folders {
 		if err := w.folder(folder, nil); err != nil {
 			return Tree{}, err
@@ -123,10 +123,12 @@ func relative(root, path string) string {
 }
 
 type walker struct {
-	root  string
-	open  Open
-	seen  map[string]bool
-	files []File
+	root    string
+	folders []string // taken whole
+	single  []string // files beside them
+	open    Open
+	seen    map[string]bool
+	files   []File
 }
 
 // folder adds what is in a folder; above are the real folders on the way to it, for links that lead in circles.
@@ -164,7 +166,7 @@ func (w *walker) entry(name string, entry fs.DirEntry, above []string) error {
 			return nil
 		}
 		return w.folder(name, above)
-	case native.MatchString(entry.Name()), strings.HasPrefix(entry.Name(), ".coverage"), entry.Name() == ".DS_Store":
+	case native.MatchString(entry.Name()), entry.Name() == ".coverage", strings.HasPrefix(entry.Name(), ".coverage."), entry.Name() == ".DS_Store":
 		return nil
 	case entry.Type()&fs.ModeSymlink != 0:
 		return w.link(name, above)
@@ -180,7 +182,7 @@ func (w *walker) link(name string, above []string) error {
 	if err != nil {
 		return fmt.Errorf("read the sources: %w", err)
 	}
-	if !filepath.IsAbs(target) && within(w.root, filepath.Join(filepath.Dir(name), target)) {
+	if !filepath.IsAbs(target) && w.travels(filepath.Join(filepath.Dir(name), target)) {
 		w.add(File{Name: relative(w.root, name), Mode: fs.ModeSymlink | 0o777, Link: filepath.ToSlash(target), Sum: sum("link " + target)})
 		return nil
 	}
@@ -196,6 +198,11 @@ func (w *walker) link(name string, above []string) error {
 		return w.folder(name, above)
 	}
 	return w.file(name, real)
+}
+
+// travels tells whether a path is among what is taken; the folder above them all is not.
+func (w *walker) travels(path string) bool {
+	return slices.Contains(w.single, path) || slices.ContainsFunc(w.folders, func(folder string) bool { return within(folder, path) })
 }
 
 func (w *walker) file(name, host string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"testing"
 
@@ -67,6 +68,7 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 		"py/tests/test_a.py":      "",
 		"py/native.abi3.so":       "built on the host",
 		"py/.coverage.1":          "",
+		"py/.coveragerc":          "",
 		"py/__pycache__/a.pyc":    "",
 		"py/.git/HEAD":            "",
 		"py/target/CACHEDIR.TAG":  "",
@@ -88,9 +90,17 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 	require.Equal(t, base, tree.Workspace)
 	require.ElementsMatch(t, []string{
 		"far/Cargo.toml", base + "/.cargo/config.toml", base + "/Cargo.lock", base + "/Cargo.toml", base + "/README.md", base + "/crates/a/Cargo.toml",
-		base + "/libs/shared/Cargo.toml", base + "/libs/shared/src/lib.rs", base + "/py/Cargo.toml", base + "/py/circle/to", base + "/py/generated/ignored.rs",
+		base + "/libs/shared/Cargo.toml", base + "/libs/shared/src/lib.rs", base + "/py/.coveragerc", base + "/py/Cargo.toml", base + "/py/circle/to", base + "/py/generated/ignored.rs",
 		base + "/py/inside", base + "/py/outside", base + "/py/pyproject.toml", base + "/py/src/lib.rs", base + "/py/tests/test_a.py",
 	}, names)
+	for _, file := range tree.Files {
+		if file.Link != "" {
+			require.Contains(t, names, path.Join(path.Dir(file.Name), file.Link), "a link that leads nowhere")
+		}
+		if file.Name == base+"/py/outside" {
+			require.Empty(t, file.Link, "it leads to what does not travel, so its content does")
+		}
+	}
 }
 
 func TestPackedIsWhatWasHashed(t *testing.T) {

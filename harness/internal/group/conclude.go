@@ -22,8 +22,12 @@ const maxJUnit = 64 << 20
 func (g *group) conclude(ctx context.Context) {
 	g.closeUnfinished()
 	g.reportCollection()
-	if len(g.problems) == 0 && g.stopping == "" {
+	switch {
+	case len(g.problems) > 0:
+	case g.stopping == "":
 		g.reconcile()
+	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
+		g.problem("the group was ended early, during %s: %s", g.phase, g.stopping)
 	}
 	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.t.Failed()) {
 		g.keepOutput(ctx)

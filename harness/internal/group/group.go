@@ -118,12 +118,24 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	g.conclude(context.WithoutCancel(ctx))
 }
 
+// engineMargin is what a busy engine may take for a container and the sources, beside the start of what runs in it.
+const engineMargin = time.Minute
+
 // start makes the container, brings the sources, and starts the agent, which starts pytest.
 func (g *group) start(ctx context.Context) (err error) {
 	g.enterPhase(starting)
+	life := lifetime(ctx)
+	limit := g.Budgets.Start + engineMargin
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the engine has not started a container within %v: raise StartTimeout", limit))
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}()
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
 		Image: g.Extension.Image, Purpose: "group", User: image.User, Network: g.Network, Confined: true,
-		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: lifetime(ctx),
+		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no laye
 
 INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
 NATIVE = re.compile(r"\.(so|pyd)$")
-PYTHON_SOURCE = re.compile(r"\.pyi?$")
+PYTHON_SOURCE = re.compile(r"\.py$")
 
 
 class BuildError(Exception):
@@ -176,8 +176,12 @@ def editable_roots() -> list[Path]:
     return roots
 
 
-def python_inputs(python_files: list[Path]) -> list[str]:
-    """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter."""
+def python_inputs(python_files: list[Path]) -> tuple[list[str], bool]:
+    """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter.
+
+    Also whether a build script looks at all there are, so that a new one is its matter too.
+    """
+    every = False
     names = set()
     local_scripts = set()
     for listing in TARGET.glob("target/**/*.d"):
@@ -193,8 +197,8 @@ def python_inputs(python_files: list[Path]) -> list[str]:
             r"^cargo::?rerun-if-(?:changed=(.*)|env-changed)", output.read_text(errors="replace"), re.MULTILINE
         )
         if not watched or not all(name == "" or name.endswith(".rs") for name in watched):
-            chosen = python_files  # cargo then looks at each file of the package, or at whole folders
-    return sorted(str(path.relative_to(SOURCES)) for path in chosen)
+            every, chosen = True, python_files  # cargo then looks at each file of the package, or at whole folders
+    return sorted(str(path.relative_to(SOURCES)) for path in chosen), every
 
 
 def resolved() -> list[str]:
@@ -235,12 +239,14 @@ def main() -> None:
         run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
         distribution = wheel.name.split("-")[0]
         lifted = lift(before)
+        inputs, every = python_inputs(python_files)
         result = {
             "distribution": distribution,
             "modules": modules(lifted, distribution, editable_roots()),
             "lifted": lifted,
             "resolved": resolved(),
-            "python_inputs": python_inputs(python_files),
+            "python_inputs": inputs,
+            "every_python": every,
         }
         if not result["modules"]:
             raise BuildError("maturin built no Python module: is this a library crate with crate-type cdylib?")
