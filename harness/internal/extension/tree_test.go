@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,7 +97,8 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 	}, names)
 	for _, file := range tree.Files {
 		if file.Link != "" {
-			require.Contains(t, names, path.Join(path.Dir(file.Name), file.Link), "a link that leads nowhere")
+			target := path.Join(path.Dir(file.Name), file.Link)
+			require.True(t, slices.ContainsFunc(names, func(name string) bool { return name == target || strings.HasPrefix(name, target+"/") }), "%s leads nowhere", file.Name)
 		}
 		if file.Name == base+"/py/outside" {
 			require.Empty(t, file.Link, "it leads to what does not travel, so its content does")
