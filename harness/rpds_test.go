@@ -15,7 +15,6 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
-	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
@@ -27,15 +26,15 @@ const rpds = "rpds_py==2026.9.1 --hash=sha256:4793ef7f78268b124b73fa933440f01d25
 
 // fetch has pip bring the source distribution of a requirement with its hash, and returns the folder of its content. It
 // lies at the same place each time, so that it is compiled once.
-func fetch(t *testing.T, e *engine.Engine, tools image.Image, network image.Network, requirement string) string {
+func (h host) fetch(t *testing.T, requirement string) string {
 	t.Helper()
 	ctx := t.Context()
-	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: image.User})
+	c, err := image.StartBuilder(ctx, h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
 	script := `cd /tmp && cat >wanted.txt && PATH=` + image.Path + ` ` + image.Tools + `/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes -r wanted.txt -d sdist`
 	var output strings.Builder
-	require.NoError(t, image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: network.Env()}, strings.NewReader(requirement), &output), output.String())
+	require.NoError(t, image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: h.network.Env()}, strings.NewReader(requirement), &output), output.String())
 	stream, err := c.Download(ctx, "/tmp/sdist")
 	require.NoError(t, err)
 	defer stream.Close()
@@ -71,10 +70,10 @@ func fetch(t *testing.T, e *engine.Engine, tools image.Image, network image.Netw
 }
 
 // plainPytest runs pytest by hand in a container of the same image, without anything of ours, and returns its JUnit.
-func plainPytest(t *testing.T, e *engine.Engine, built extension.Extension, tree extension.Tree) []verdict.Case {
+func (h host) plainPytest(t *testing.T, built engine.Image, tree extension.Tree) []verdict.Case {
 	t.Helper()
 	ctx := t.Context()
-	c, err := e.Start(ctx, engine.Spec{Image: built.Image, Purpose: "test", User: image.User, Confined: true})
+	c, err := h.Start(ctx, engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
 	require.NoError(t, c.UploadTar(ctx, "/", tree.Pack))
@@ -94,16 +93,8 @@ func plainPytest(t *testing.T, e *engine.Engine, built extension.Extension, tree
 // TestRealProject: on a project that nobody here wrote, with no setting but its path, the tests and their outcomes are
 // those of plain pytest in the same image.
 func TestRealProject(t *testing.T) {
-	ctx := t.Context()
-	say := func(phase, text string) { t.Logf("%s: %s", phase, text) }
-	e, err := engine.Connect(ctx)
-	require.NoError(t, err)
-	defer e.Close()
-	network, err := image.HostNetwork()
-	require.NoError(t, err)
-	tools, err := image.Ensure(ctx, e, network, agent.Programs(), say)
-	require.NoError(t, err)
-	crate := fetch(t, e, tools, network, rpds)
+	h := thisHost(t)
+	crate := h.fetch(t, rpds)
 	before := snapshot(t, crate)
 
 	junit := filepath.Join(t.TempDir(), "junit.xml")
@@ -117,12 +108,8 @@ func TestRealProject(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, snapshot(t, crate), "the tree was written to")
 
-	tree, err := extension.Collect(crate, "", nil, os.Open)
-	require.NoError(t, err)
-	images, err := e.Images(ctx, map[string]string{engine.Label + ".crate": extension.CrateID(tree, tools)})
-	require.NoError(t, err)
-	require.NotEmpty(t, images)
-	theirs := plainPytest(t, e, extension.Extension{Image: images[0].ID}, tree)
+	tree, built := h.built(t, crate)
+	theirs := h.plainPytest(t, built, tree)
 	require.Greater(t, len(theirs), 100)
 	require.ElementsMatch(t, theirs, ours)
 	t.Logf("%d tests, each as plain pytest has it", len(ours))

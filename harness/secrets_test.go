@@ -3,7 +3,6 @@ package harness_test
 import (
 	"bytes"
 	"io"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -11,10 +10,6 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
-	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/image"
 )
 
 // TestNoSecretStays: what a build gets of the host's network settings is in no layer and no description of its image, and
@@ -53,20 +48,10 @@ def test_nothing_is_seen():
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "built tiny", "nothing was built")
 
-	ctx := t.Context()
-	e, err := engine.Connect(ctx)
-	require.NoError(t, err)
-	defer e.Close()
-	network, err := image.HostNetwork()
-	require.NoError(t, err)
-	require.Contains(t, network.Env(), "CARGO_REGISTRIES_OTHER_TOKEN="+secret, "the build had it")
-	tools, err := image.Ensure(ctx, e, network, agent.Programs(), func(string, string) {})
-	require.NoError(t, err)
-	tree, err := extension.Collect(crate, "", nil, os.Open)
-	require.NoError(t, err)
-	images, err := e.Images(ctx, map[string]string{engine.Label + ".crate": extension.CrateID(tree, tools)})
-	require.NoError(t, err)
-	saved, err := e.Save(ctx, images[0].ID)
+	h := thisHost(t)
+	require.Contains(t, h.network.Env(), "CARGO_REGISTRIES_OTHER_TOKEN="+secret, "the build had it")
+	_, built := h.built(t, crate)
+	saved, err := h.Save(t.Context(), built.ID)
 	require.NoError(t, err)
 	defer saved.Close()
 	found, err := contains(saved, secret, "/certificates/company.pem", home)

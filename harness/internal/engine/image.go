@@ -21,7 +21,6 @@ import (
 // Image is an image in the engine's store.
 type Image struct {
 	ID      string
-	Size    int64 // bytes
 	Created int64 // seconds since 1970, where it was listed
 	Labels  map[string]string
 }
@@ -35,7 +34,7 @@ func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err 
 	if err != nil {
 		return Image{}, false, fmt.Errorf("inspect image %s: %w", name, err)
 	}
-	found := Image{ID: inspect.ID, Size: inspect.Size}
+	found := Image{ID: inspect.ID}
 	if inspect.Config != nil {
 		found.Labels = inspect.Config.Labels
 	}
@@ -54,7 +53,7 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image,
 	}
 	var found []Image
 	for _, summary := range list {
-		found = append(found, Image{ID: summary.ID, Size: summary.Size, Created: summary.Created, Labels: summary.Labels})
+		found = append(found, Image{ID: summary.ID, Created: summary.Created, Labels: summary.Labels})
 	}
 	return found, nil
 }
@@ -122,14 +121,6 @@ func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	_, err := e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
 		return fmt.Errorf("remove image %s: %w", name, err)
-	}
-	return nil
-}
-
-// RemoveVolume deletes a cache volume; one that is not there is no error.
-func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
-	if err := e.cli.VolumeRemove(ctx, name, true); err != nil && !cerrdefs.IsNotFound(err) {
-		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
 	return nil
 }

@@ -151,14 +151,6 @@ def ticks_now() -> int:
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
-def signal_name(number: int) -> str:
-    """SIGSEGV (11)."""
-    try:
-        return f"{signal.Signals(number).name} ({number})"
-    except ValueError:
-        return f"signal {number}"
-
-
 def facts(pid: int) -> str:
     """What /proc tells of each thread of a process without any right to trace it."""
     lines = []

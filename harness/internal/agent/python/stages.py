@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import procs
 from plugin import memory
-from plugin.linux import HIGH
+from plugin.linux import HIGH, signal_name
 from relay import Splitter
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Import(Job):
             if self.killed_because:
                 error = self.killed_because
             elif number is not None:
-                error = f"the importing process died: {procs.signal_name(number)}"
+                error = f"the importing process died: {signal_name(number)}"
             else:
                 error = f"the importing process ended with status {status}"
             module = self.at or (str(self.command["imports"][len(self.results)]) if missing else "")

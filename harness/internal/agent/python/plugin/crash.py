@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .linux import signal_name
+
 if TYPE_CHECKING:
     from .forkrunner import Running
-
-
-def signal_name(number: int) -> str:
-    """SIGSEGV (11)."""
-    try:
-        return f"{signal.Signals(number).name} ({number})"
-    except ValueError:
-        return f"signal {number}"
 
 
 def complete(running: Running, reports: list[pytest.TestReport], took: float, whole: bool, out: str, err: str) -> None:

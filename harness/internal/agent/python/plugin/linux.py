@@ -1,4 +1,4 @@
-"""The few Linux calls that Python has no name for."""
+"""The few things of Linux that Python has no name for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import resource
+import signal
 import tempfile
 from typing import Any
 
@@ -105,3 +106,11 @@ def thread_count() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 0
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV (11)."""
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
