@@ -28,7 +28,7 @@ func thisHost(t *testing.T) host {
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	tools, err := image.Ensure(t.Context(), e, network, agent.Programs(), func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	tools, err := image.Ensure(t.Context(), e, network, agent.Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
 	require.NoError(t, err)
 	return host{e, network, tools}
 }
@@ -36,7 +36,9 @@ func thisHost(t *testing.T) host {
 // built is what travels of a crate, and the newest image that was built of it.
 func (h host) built(t *testing.T, crate string) (extension.Tree, engine.Image) {
 	t.Helper()
-	tree, err := extension.Collect(crate, "", nil, os.Open)
+	project, err := extension.ReadProject(crate)
+	require.NoError(t, err)
+	tree, err := project.Collect("", nil, os.Open)
 	require.NoError(t, err)
 	images, err := h.Images(t.Context(), map[string]string{engine.Label + ".crate": extension.CrateID(tree, h.tools)})
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -52,15 +53,14 @@ func (t testingT) Attr(key, value string) {
 // RunT is Run for other implementations of T.
 func RunT(t T, suite Suite) {
 	t.Helper()
-	suite, err := suite.complete()
-	if err != nil {
-		fatal(t, "harness.Suite: %v", err)
-	}
 	ctx, cancel := deadline(t)
 	defer cancel()
 	flags := subtest.ReadFlags()
 	run := &run{suite: suite, flags: flags, out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
+	if err := run.configure(); err != nil {
+		fatal(t, "harness.Suite: %v", err)
+	}
 	if err := run.prepare(ctx); err != nil {
 		fatal(t, "%s", run.explain(err))
 	}
@@ -94,22 +94,58 @@ type run struct {
 	out       *progress
 	engine    *engine.Engine
 	tools     image.Image
-	tree      extension.Tree
+	sources   sources
 	extension extension.Extension
 	tracker   *tracker
 	evidence  *evidence.Run
 }
 
-// prepare finds the engine and makes the images.
-func (r *run) prepare(ctx context.Context) (err error) {
+// sources is what the user's folders hold.
+type sources struct {
+	project      extension.Project
+	dependencies extension.Dependencies
+	tree         extension.Tree
+}
+
+// configure reads the project and completes the Suite.
+func (r *run) configure() (err error) {
 	if r.tracker, err = newTracker(); err != nil {
 		return err
 	}
-	if r.tree, err = r.collectSources(); err != nil {
+	if r.suite.Crate == "" {
+		return extension.FieldError("Crate", "not set: name the folder of a crate")
+	}
+	project, err := extension.ReadProject(r.suite.Crate)
+	if err != nil {
 		return err
 	}
-	recipe, err := r.suite.recipe(r.tree)
-	if err != nil {
+	var unknown []string
+	if r.suite, unknown, err = r.suite.withOptions(project); err != nil {
+		return err
+	}
+	for _, key := range unknown {
+		r.out.line("config", fmt.Sprintf("[tool.pyo3test] has an unknown key %q", key))
+	}
+	r.suite, err = r.suite.complete()
+	return err
+}
+
+// readSources reads what the user's folders hold now.
+func (r *run) readSources() (s sources, err error) {
+	if s.project, err = extension.ReadProject(r.suite.Crate); err != nil {
+		return s, err
+	}
+	wanted := extension.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras, Groups: r.suite.DependencyGroups}
+	if s.dependencies, err = s.project.Dependencies(wanted, r.tracker.open); err != nil {
+		return s, err
+	}
+	s.tree, err = s.project.Collect(r.suite.Root, slices.Concat(r.suite.Include, s.dependencies.Travel), r.tracker.open)
+	return s, err
+}
+
+// prepare finds the engine and makes the images.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.sources, err = r.readSources(); err != nil {
 		return fmt.Errorf("harness.Suite: %w", err)
 	}
 	r.out.enter("engine")
@@ -130,10 +166,16 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	}
 	r.out.done("image", fmt.Sprintf("Python %s on %s (%s)", r.tools.Python, r.tools.Base, shortID(r.tools.BaseID)))
 	r.out.enter("build")
-	if r.extension, err = extension.Ensure(ctx, r.engine, r.tools, network, r.tree, recipe, r.out.line); err != nil {
+	recipe := r.suite.recipe(r.sources.dependencies)
+	if r.extension, err = extension.Ensure(ctx, r.engine, r.tools, network, r.sources.tree, recipe, r.out.line); err != nil {
 		return err
 	}
 	r.out.done("build", r.describeBuild())
+	for _, note := range r.extension.Notes {
+		r.out.line("build", r.sources.tree.HostText(note))
+	}
+	r.out.line("tests", fmt.Sprintf("%d packages to test with, by %s", len(r.extension.Resolved), r.sources.dependencies.From))
+	r.evidence.Keep("", "installed.txt", strings.NewReader(strings.Join(r.extension.Resolved, "\n")+"\n"))
 	return nil
 }
 
@@ -143,15 +185,14 @@ const imageTimeout = 30 * time.Minute
 func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Image, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout, fmt.Errorf("no base and tools image within %v", imageTimeout))
 	defer cancel()
-	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.out.line)
+	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.Python, r.out.line)
+	if err == nil {
+		tools, err = tools.WithPackages(ctx, r.engine, network, r.suite.SystemPackages, r.out.line)
+	}
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	return tools, err
-}
-
-func (r *run) collectSources() (extension.Tree, error) {
-	return extension.Collect(r.suite.Crate, r.suite.Root, r.suite.Include, r.tracker.open)
 }
 
 func (r *run) describeBuild() string {
@@ -167,7 +208,7 @@ func (r *run) describeBuild() string {
 		text = "unchanged: " + strings.Join(names, ", ")
 	}
 	if r.extension.NoLock {
-		text += "; the crate has no Cargo.lock, so its dependencies may change from one build to the next"
+		text += "; the crate has no Cargo.lock: that of its first build is kept in the engine"
 	}
 	return text
 }
@@ -183,7 +224,7 @@ func shortID(id string) string {
 func (r *run) explain(err error) string {
 	var failed *extension.Error
 	if errors.As(err, &failed) {
-		return fmt.Sprintf("%s failed for %s: %s\n\n%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log)
+		return fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Mend())
 	}
 	return err.Error()
 }
@@ -196,7 +237,7 @@ func (r *run) groups(ctx context.Context, t T) {
 	}
 	slots := make(chan struct{}, r.flags.Parallel)
 	var all sync.WaitGroup
-	for _, g := range r.suite.groups(r.tree) {
+	for _, g := range r.suite.groups(r.sources.project) {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
@@ -221,7 +262,7 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.tree, Evidence: r.evidence, Flags: r.flags,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Evidence: r.evidence, Flags: r.flags,
 		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
@@ -231,8 +272,8 @@ func (r *run) config(g Group) group.Config {
 
 // finish writes what is kept of the run and looks whether it may be cached.
 func (r *run) finish(t T) {
-	now, err := r.collectSources()
-	if err != nil || !now.Equal(r.tree) {
+	now, err := r.readSources()
+	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {
 		r.tracker.uncacheable()
 		fmt.Fprintln(t.Output(), "the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
 	}

@@ -1,10 +1,10 @@
 package harness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/extension"
-	"pyo3test/images"
 )
 
 // Isolation says what the tests of a group share.
@@ -75,11 +74,22 @@ type Suite struct {
 	MaturinArgs []string
 
 	// Requirements are what the tests need: requirements in pip's form ("numpy>=2") or requirements files, relative to
-	// Crate. Where they name pytest they replace the default test environment, which is pytest, pytest-forked,
-	// pytest-cov, coverage and pytest-xdist, locked; otherwise they are added to it.
+	// Crate. Where none of Requirements, Extras and DependencyGroups is set, it is the first of these that is there:
+	// uv.lock at the crate or above it; pylock.toml; a dependency group, else an extra, named test, tests, testing or
+	// dev; a requirements file of a usual name, such as requirements-test.txt. Which it was is printed. Where that
+	// names pytest it replaces the default test environment, which is pytest, pytest-forked, pytest-cov, coverage and
+	// pytest-xdist, locked; otherwise it is added to it. The project's own dependencies are always installed.
 	Requirements []string
 	// Extras are the optional dependencies of the project to install.
 	Extras []string
+	// DependencyGroups are the groups of [dependency-groups] to install.
+	DependencyGroups []string
+	// SystemPackages are Debian packages that the build or the tests need ("libssl-dev").
+	SystemPackages []string
+	// Python is the version of Python to build for and to test with; the default is that of the base image, which is
+	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled where a registry
+	// answers; elsewhere PYO3TEST_BASE_IMAGE has to name one.
+	Python string
 	// Env is set for the build and for the tests.
 	Env map[string]string
 	// PytestArgs are further arguments of pytest.
@@ -112,7 +122,11 @@ type Group struct {
 	PytestArgs []string
 }
 
-var groupName = regexp.MustCompile(`^[\w.+-]+$`)
+var (
+	groupName     = regexp.MustCompile(`^[\w.+-]+$`)
+	pythonVersion = regexp.MustCompile(`^3\.\d+$`)
+	packageName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(=\S+)?$`) // https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+)
 
 // complete fills in the defaults, or says which field contradicts what.
 func (s Suite) complete() (Suite, error) {
@@ -156,6 +170,14 @@ func (s Suite) complete() (Suite, error) {
 	setDefault(&s.Profile, "release")
 	setDefault(&s.Memory, DefaultMemory)
 	setDefault(&s.Processes, DefaultProcesses)
+	if s.Python != "" && !pythonVersion.MatchString(s.Python) {
+		refuse("Python: %q is no version: write \"3.12\"", s.Python)
+	}
+	for _, name := range s.SystemPackages {
+		if !packageName.MatchString(name) {
+			refuse("SystemPackages: %q is no name of a Debian package", name)
+		}
+	}
 	if len(s.Groups) > 0 && len(s.Tests) > 0 {
 		refuse("Tests: set together with Groups: say in each group which tests are its own")
 	}
@@ -205,59 +227,18 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // groups are the Suite's own, or one of the crate's name.
-func (s Suite) groups(tree extension.Tree) []Group {
+func (s Suite) groups(project extension.Project) []Group {
 	if len(s.Groups) > 0 {
 		return s.Groups
 	}
-	name := tree.Project.Project.Name
-	if name == "" {
-		name = filepath.Base(filepath.Join(tree.Root, filepath.FromSlash(tree.Crate)))
-	}
+	name := cmp.Or(project.Metadata.Name, filepath.Base(project.Folder))
 	return []Group{{Name: regexp.MustCompile(`[^\w.+-]`).ReplaceAllString(name, "_"), Tests: s.Tests}}
 }
 
-// recipe says what to build and to install: the project's own runtime dependencies, the requirements, and the locked
-// test environment where the requirements do not bring a pytest of their own.
-func (s Suite) recipe(tree extension.Tree) (extension.Recipe, error) {
-	project := tree.Project.Project
-	recipe := extension.Recipe{
+// recipe says what to build and what to install beside it.
+func (s Suite) recipe(dependencies extension.Dependencies) extension.Recipe {
+	return extension.Recipe{
 		Profile: s.Profile, Features: s.Features, NoDefaultFeatures: s.NoDefaultFeatures, MaturinArgs: s.MaturinArgs,
-		Env: maps.Clone(s.Env), Timeout: s.BuildTimeout, Requirements: slices.Clone(project.Dependencies),
+		Dependencies: dependencies, Env: maps.Clone(s.Env), Timeout: s.BuildTimeout,
 	}
-	for _, extra := range s.Extras {
-		requirements, ok := project.Optional[extra]
-		if !ok {
-			return recipe, extension.FieldError("Extras", "the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(project.Optional)))
-		}
-		recipe.Requirements = append(recipe.Requirements, requirements...)
-	}
-	ownPytest := false
-	for _, requirement := range s.Requirements {
-		path := filepath.Join(tree.HostPath(extension.Sources), filepath.FromSlash(tree.Crate), requirement)
-		data, err := os.ReadFile(path)
-		switch {
-		case err == nil:
-			recipe.RequirementFiles = append(recipe.RequirementFiles, extension.RequirementFile{Name: requirement, Text: string(data)})
-			ownPytest = ownPytest || namesPytest(strings.Split(string(data), "\n"))
-		case strings.HasSuffix(requirement, ".txt"):
-			return recipe, extension.FieldError("Requirements", "no file %s", path)
-		default:
-			recipe.Requirements = append(recipe.Requirements, requirement)
-		}
-	}
-	if !ownPytest && !namesPytest(recipe.Requirements) {
-		locked, err := images.Files.ReadFile("pytest.txt")
-		if err != nil {
-			return recipe, fmt.Errorf("read the locked test environment: %w", err)
-		}
-		file := extension.RequirementFile{Name: "the default test environment", Text: string(locked)}
-		recipe.RequirementFiles = append([]extension.RequirementFile{file}, recipe.RequirementFiles...)
-	}
-	return recipe, nil
-}
-
-var pytestRequirement = regexp.MustCompile(`(?i)^\s*pytest\s*($|[\[=<>~!@;#\\ ])`)
-
-func namesPytest(requirements []string) bool {
-	return slices.ContainsFunc(requirements, pytestRequirement.MatchString)
 }

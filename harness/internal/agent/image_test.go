@@ -17,12 +17,12 @@ func TestToolsImage(t *testing.T) {
 	defer e.Close()
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	made, err := image.Ensure(ctx, e, network, Programs(), func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	made, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
 	require.NoError(t, err)
 	t.Logf("%+v", made)
 	require.Regexp(t, `^3\.\d+\.\d+`, made.Python)
 
-	again, err := image.Ensure(ctx, e, network, Programs(), func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
+	again, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
 	require.NoError(t, err)
 	require.Equal(t, made, again)
 }

@@ -29,7 +29,7 @@ func TestPython(t *testing.T) {
 	defer e.Close()
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	tools, err := image.Ensure(ctx, e, network, Programs(), func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	tools, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
 	require.NoError(t, err)
 	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: image.User})
 	require.NoError(t, err)

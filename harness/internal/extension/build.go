@@ -16,6 +16,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/images"
 )
 
 // Error is a build that failed by the user's own sources or requirements: Log holds what the tool said.
@@ -23,6 +24,31 @@ type Error struct {
 	Phase string // "dependencies" or "build"
 	Text  string
 	Log   string // the tool's own words with the host's paths, from the first error on, bounded
+}
+
+// mends are what tools say where something of the system is missing, or does not travel, and what helps.
+var mends = []struct {
+	said *regexp.Regexp
+	mend string
+}{
+	{regexp.MustCompile(`(?i)system library .* (was not found|required by)|pkg-config.*(did not exit|could not be found|not found)|cannot find -l\w|Could not find directory of OpenSSL|Could not find ` + "`?" + `protoc|fatal error: [\w./-]+\.h: No such file|Unable to find libclang|is ` + "`" + `(cmake|perl|make|ninja|nasm|clang)` + "`" + ` not installed|failed to execute command: No such file or directory`),
+		"a library or tool of the system is missing: name its Debian package in SystemPackages, for example \"libssl-dev\""},
+	{regexp.MustCompile(`couldn't read ` + "`?" + `[^` + "`" + `]+` + "`?" + `: No such file|failed to (read|load|open).*No such file or directory`),
+		"a file is missing that does not travel with the crate: name it in Include"},
+	{regexp.MustCompile(`(?i)No solution found when resolving|not found in the package registry|Failed to fetch|error sending request|No matching distribution`),
+		"a requirement cannot be had as it is written: correct it where it is named, or the index settings of this host"},
+	{regexp.MustCompile(`No space left on device|ENOSPC|os error 28`),
+		"the engine's disk is full: free space there, for example with make clean or docker system prune"},
+}
+
+// Mend says what may help, "" where the tool's words do not tell.
+func (e *Error) Mend() string {
+	for _, known := range mends {
+		if known.said.MatchString(e.Log) {
+			return "\n\n" + known.mend
+		}
+	}
+	return ""
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Phase, e.Text) }
@@ -76,8 +102,9 @@ func buildEnvironment(recipe Recipe) map[string]string {
 // runBuild runs build.py and relays what its tools say.
 func runBuild(ctx context.Context, c *engine.Container, network image.Network, tree Tree, recipe Recipe, say image.Say) (result, error) {
 	config, err := json.Marshal(map[string]any{
-		"crate": tree.Crate, "profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
-		"maturin_args": nonNil(recipe.MaturinArgs), "requirements": nonNil(recipe.Requirements), "requirement_files": nonNil(recipe.RequirementFiles),
+		"crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name, "profile": recipe.Profile, "features": nonNil(recipe.Features),
+		"no_default_features": recipe.NoDefaultFeatures, "maturin_args": nonNil(recipe.MaturinArgs),
+		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies,
 	})
 	if err != nil {
 		return result{}, err
@@ -130,6 +157,18 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 		return result{}, errors.New("build: ended without a result")
 	}
 	return *built, nil
+}
+
+// defaultEnvironment is the locked test environment, "" where the project brings a pytest of its own.
+func (r Recipe) defaultEnvironment() string {
+	if r.Dependencies.Pytest {
+		return ""
+	}
+	locked, err := images.Files.ReadFile("pytest.txt")
+	if err != nil {
+		panic("images does not embed pytest.txt") // a mistake of ours that every run would show
+	}
+	return string(locked)
 }
 
 func nonNil[T any](list []T) []T {

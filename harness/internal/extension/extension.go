@@ -28,16 +28,9 @@ type Recipe struct {
 	Features          []string
 	NoDefaultFeatures bool
 	MaturinArgs       []string
-	Requirements      []string // in pip's form
-	RequirementFiles  []RequirementFile
+	Dependencies      Dependencies
 	Env               map[string]string
 	Timeout           time.Duration
-}
-
-// RequirementFile is a requirements file by content; Name is for messages.
-type RequirementFile struct {
-	Name string `json:"name"`
-	Text string `json:"text"`
 }
 
 // Extension is a built crate with its test environment.
@@ -46,6 +39,7 @@ type Extension struct {
 	Modules  []Module // the native modules that were built
 	Resolved []string // what is installed in the test environment, as name==version
 	Reused   bool     // nothing had to be built
+	Notes    []string // what the user should know of the build
 	NoLock   bool     // the tree has no Cargo.lock: the dependencies float
 }
 
@@ -62,6 +56,7 @@ type result struct {
 	Modules      []Module `json:"modules"`
 	Lifted       []string `json:"lifted"`
 	Resolved     []string `json:"resolved"`
+	Notes        []string `json:"notes"`
 	PythonInputs []string `json:"python_inputs"`
 	EveryPython  bool     `json:"every_python"` // a build script looks at all there are
 }
@@ -99,9 +94,9 @@ func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network im
 func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
-	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe)})
+	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe)})
 	for _, file := range tree.Files {
-		if isPython(file.Name) && !recipe.localRequirements() {
+		if isPython(file.Name) && !recipe.Dependencies.Local {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
 				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
 			}
@@ -126,18 +121,6 @@ func (t Tree) pythonNames() string {
 		}
 	}
 	return sum(strings.Join(names, "\n"))
-}
-
-// localRequirements tells whether a copy of some folder is installed, whose Python files then are part of the image.
-func (r Recipe) localRequirements() bool {
-	lines := slices.Clone(r.Requirements)
-	for _, file := range r.RequirementFiles {
-		lines = append(lines, strings.Split(file.Text, "\n")...)
-	}
-	return slices.ContainsFunc(lines, func(line string) bool {
-		line = strings.TrimSpace(line)
-		return strings.HasPrefix(line, ".") || strings.HasPrefix(line, "/") || strings.HasPrefix(line, "-e") || strings.Contains(line, "file:")
-	})
 }
 
 // CrateID names the crate's target folder and lock: one for each place on this host and each base.
@@ -176,7 +159,7 @@ func lookUp(ctx context.Context, e *engine.Engine, key string, tree Tree) (Exten
 }
 
 func extension(name string, built result) Extension {
-	return Extension{Image: name, Modules: built.Modules, Resolved: built.Resolved, NoLock: slices.ContainsFunc(built.Lifted, func(name string) bool {
+	return Extension{Image: name, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes, NoLock: slices.ContainsFunc(built.Lifted, func(name string) bool {
 		return name == "Cargo.lock" || strings.HasSuffix(name, "/Cargo.lock")
 	})}
 }

@@ -24,7 +24,7 @@ func TestBuildKey(t *testing.T) {
 	slow.Timeout = 1
 	require.Equal(t, key, buildKey(tools, tree(rust, test), slow))
 
-	local := Recipe{Profile: "release", Requirements: []string{"./helpers"}}
+	local := Recipe{Profile: "release", Dependencies: Dependencies{Local: true}}
 	require.NotEqual(t, buildKey(tools, tree(rust, test), local), buildKey(tools, tree(rust, File{Name: "tests/test_a.py", Sum: "2"}), local), "a folder is installed")
 
 	for name, other := range map[string]string{
@@ -37,7 +37,7 @@ func TestBuildKey(t *testing.T) {
 		"profile":     buildKey(tools, tree(rust, test), Recipe{Profile: "dev"}),
 		"feature":     buildKey(tools, tree(rust, test), Recipe{Profile: "release", Features: []string{"f"}}),
 		"environment": buildKey(tools, tree(rust, test), Recipe{Profile: "release", Env: map[string]string{"A": "1"}}),
-		"requirement": buildKey(tools, tree(rust, test), Recipe{Profile: "release", Requirements: []string{"attrs"}}),
+		"requirement": buildKey(tools, tree(rust, test), Recipe{Profile: "release", Dependencies: Dependencies{Requirements: []string{"attrs"}}}),
 	} {
 		require.NotEqual(t, key, other, name)
 	}

@@ -42,23 +42,6 @@ func (d dependencies) tables() []map[string]any {
 	return []map[string]any{d.Dependencies, d.DevDependencies, d.BuildDependencies}
 }
 
-// pyproject is what the harness reads of a pyproject.toml.
-type pyproject struct {
-	BuildSystem *struct {
-		Backend string `toml:"build-backend"`
-	} `toml:"build-system"`
-	Project struct {
-		Name         string
-		Readme       any
-		License      any
-		Dependencies []string
-		Optional     map[string][]string `toml:"optional-dependencies"`
-	}
-	Tool struct {
-		Maturin map[string]any
-	}
-}
-
 func readTOML(path string, into any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -79,38 +62,23 @@ type closure struct {
 	folders   []string // taken whole
 	files     []string // single ones beside them
 	workspace string   // the workspace's root, or the crate
-	project   pyproject
 }
 
-// resolve follows a crate's path dependencies and its workspace, as cargo does when it loads them.
-func resolve(crate string) (closure, error) {
+// resolve follows a crate's path dependencies and its workspace, as cargo does when it loads them, and looks for the
+// configuration above it.
+func resolve(p Project, top string, open Open) (closure, error) {
 	var c closure
-	cargo := filepath.Join(crate, "Cargo.toml")
-	path := filepath.Join(crate, "pyproject.toml")
-	switch err := readTOML(path, &c.project); {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
-			return c, fmt.Errorf("no Cargo.toml in %s, and no pyproject.toml: Crate has to name the folder of a Rust crate", crate)
-		}
-		return c, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", crate)
-	case err != nil:
+	c.folders = append(c.folders, p.Folder)
+	c.addReferences(p.Folder, p.Metadata.Readme, p.Metadata.License)
+	if source, ok := p.Tool.Maturin["python-source"].(string); ok {
+		c.addFolder(filepath.Join(p.Folder, source))
+	}
+	cargo := filepath.Dir(p.cargoManifest())
+	c.workspace = cargo
+	if err := c.addPackage(cargo, map[string]bool{}); err != nil {
 		return c, err
-	case c.project.BuildSystem == nil || c.project.BuildSystem.Backend != "maturin":
-		return c, fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
 	}
-	if at, ok := c.project.Tool.Maturin["manifest-path"].(string); ok {
-		cargo = filepath.Join(crate, at)
-	}
-	if _, err := os.Stat(cargo); errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in [tool.maturin] its Cargo.toml", filepath.Dir(cargo))
-	}
-	c.folders = append(c.folders, crate)
-	c.addReferences(crate, c.project.Project.Readme, c.project.Project.License)
-	if source, ok := c.project.Tool.Maturin["python-source"].(string); ok {
-		c.addFolder(filepath.Join(crate, source))
-	}
-	c.workspace = filepath.Dir(cargo)
-	return c, c.addPackage(filepath.Dir(cargo), map[string]bool{})
+	return c, c.addAbove(p.Folder, top, open)
 }
 
 func (c *closure) addPackage(folder string, seen map[string]bool) error {
@@ -178,7 +146,7 @@ func (c *closure) addWorkspace(folder string, m cargoManifest, seen map[string]b
 	}
 	seen["workspace "+root] = true
 	c.workspace = root
-	for _, name := range []string{"Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", ".cargo/config.toml", ".cargo/config"} {
+	for _, name := range []string{"Cargo.toml", "Cargo.lock"} {
 		c.addFile(filepath.Join(root, name))
 	}
 	c.addReferences(root, workspace.Workspace.Package["readme"], workspace.Workspace.Package["license-file"])

@@ -24,10 +24,10 @@ const Sources = "/src"
 // is never written to.
 type Tree struct {
 	Root      string // the host's folder that becomes Sources
+	Name      string // the project's, "" where pyproject.toml has none
 	Crate     string // the crate below Root, with slashes; "." is Root itself
 	Workspace string // the folder that cargo works in, below Root, with slashes
 	Files     []File // sorted by name
-	Project   pyproject
 }
 
 // File is one file or symbolic link of a tree.
@@ -51,26 +51,23 @@ var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 
 // Collect reads the tree that building and testing the crate needs. Root, where it is not "", has to hold all of it;
 // include names further files and folders.
-func Collect(crate, root string, include []string, open Open) (Tree, error) {
-	crate, err := filepath.Abs(crate)
-	if err != nil {
-		return Tree{}, FieldError("Crate", "%w", err)
+func (p Project) Collect(root string, include []string, open Open) (Tree, error) {
+	if root != "" {
+		absolute, err := filepath.Abs(root)
+		if err != nil {
+			return Tree{}, FieldError("Root", "%w", err)
+		}
+		if root = absolute; !within(root, p.Folder) {
+			return Tree{}, FieldError("Root", "%s does not hold %s", root, p.Folder)
+		}
 	}
-	if resolved, err := filepath.EvalSymlinks(crate); err == nil {
-		crate = resolved
-	}
-	if info, err := os.Stat(crate); err != nil {
-		return Tree{}, FieldError("Crate", "no folder %s", crate)
-	} else if !info.IsDir() {
-		return Tree{}, FieldError("Crate", "%s is not a folder", crate)
-	}
-	needed, err := resolve(crate)
+	needed, err := resolve(p, root, open)
 	if err != nil {
 		return Tree{}, err
 	}
 	for _, name := range include {
 		if !filepath.IsAbs(name) {
-			name = filepath.Join(crate, name)
+			name = filepath.Join(p.Folder, name)
 		}
 		info, err := os.Stat(name)
 		switch {
@@ -84,15 +81,12 @@ func Collect(crate, root string, include []string, open Open) (Tree, error) {
 	}
 	folders, common := needed.roots()
 	if root != "" {
-		if root, err = filepath.Abs(root); err != nil {
-			return Tree{}, FieldError("Root", "%w", err)
-		}
 		if !within(root, common) {
 			return Tree{}, FieldError("Root", "%s does not hold %s, which the crate needs", root, common)
 		}
 		common = root
 	}
-	t := Tree{Root: common, Crate: relative(common, crate), Workspace: relative(common, needed.workspace), Project: needed.project}
+	t := Tree{Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder), Workspace: relative(common, needed.workspace)}
 	w := walker{root: common, folders: folders, single: needed.files, open: open, seen: map[string]bool{}}
 	for _, folder := range folders {
 		if err := w.folder(folder, nil); err != nil {

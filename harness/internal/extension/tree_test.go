@@ -36,7 +36,9 @@ func write(t *testing.T, folder string, files map[string]string) {
 
 func collect(t *testing.T, crate string) (Tree, []string) {
 	t.Helper()
-	tree, err := Collect(crate, "", nil, os.Open)
+	project, err := ReadProject(crate)
+	require.NoError(t, err)
+	tree, err := project.Collect("", nil, os.Open)
 	require.NoError(t, err)
 	names := []string{}
 	for _, file := range tree.Files {

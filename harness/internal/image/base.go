@@ -33,23 +33,37 @@ type Say func(phase, text string)
 
 // base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or,
 // where no registry can be reached, one of the same role made from Debian's packages.
-func base(ctx context.Context, e *engine.Engine, network Network, say Say) (name string, err error) {
+func base(ctx context.Context, e *engine.Engine, network Network, version string, say Say) (name string, err error) {
 	if name := os.Getenv(BaseVariable); name != "" {
 		return name, override(ctx, e, name, say)
 	}
-	pulled := repository + "base:" + hash(os.Getenv(MirrorVariable), asset("Dockerfile"), asset("pins.env"))
+	python, rust := mirrored(pythonImage(version)), mirrored(images.Pins()["RUST_IMAGE"])
+	pulled := repository + "base:" + hash(python, asset("Dockerfile"), asset("pins.env"))
 	debian := repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"))
 	for _, name := range []string{pulled, debian} {
+		if name == debian && version != DefaultPython {
+			break
+		}
 		if _, ok, err := e.Image(ctx, name); ok || err != nil {
 			return name, err
 		}
 	}
-	python, rust := mirrored(images.Pins()["PYTHON_IMAGE"]), mirrored(images.Pins()["RUST_IMAGE"])
 	refused := e.RegistryAnswers(ctx, python, registryTimeout)
 	if refused == nil {
 		return pulled, pullBase(ctx, e, network, pulled, python, rust, say)
 	}
+	if version != DefaultPython {
+		return "", fmt.Errorf("get a base image with Python %s: %s: %w; without a registry there is only %s: set %s to an image that has it", version, python, refused, DefaultPython, BaseVariable)
+	}
 	return made(ctx, e, debian, python, refused, say)
+}
+
+// pythonImage is the pinned image, or the newest of another version.
+func pythonImage(version string) string {
+	if version == DefaultPython {
+		return images.Pins()["PYTHON_IMAGE"]
+	}
+	return "python:" + version + "-slim-bookworm"
 }
 
 // made makes a base where the registry refused the pinned one.

@@ -4,6 +4,7 @@ package image
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -57,15 +58,18 @@ func (p Programs) hash() string {
 	return hash(parts...)
 }
 
+// DefaultPython is the version of the pinned base.
+const DefaultPython = "3.11"
+
 // Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
-// make it once.
-func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) (Image, error) {
+// make it once. Python is the version wanted, "" for that of the base.
+func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, say Say) (Image, error) {
 	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	base, err := base(ctx, e, network, say)
+	base, err := base(ctx, e, network, cmp.Or(python, DefaultPython), say)
 	if err != nil {
 		return Image{}, err
 	}
@@ -86,7 +90,11 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Pro
 			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", name))
 		}
 	}
-	return Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}, nil
+	tools := Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}
+	if python != "" && !strings.HasPrefix(tools.Python, python+".") {
+		return Image{}, fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it", base, tools.Python, python, BaseVariable)
+	}
+	return tools, nil
 }
 
 func makeTools(ctx context.Context, e *engine.Engine, network Network, programs Programs, base, baseID, name string, say Say) error {

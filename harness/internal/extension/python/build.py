@@ -17,6 +17,8 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +97,80 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
-def install(requirements: list[str], files: list[dict[str, str]], crate: Path) -> None:
+def install(config: dict[str, Any], crate: Path) -> None:
     """Install the test environment; uv keeps its wheels in the shared cache."""
-    for index, file in enumerate(files):
-        path = SCRATCH / f"requirements-{index}.txt"
+    default, chosen = config["default"], config["dependencies"]
+    if default:
+        path = SCRATCH / "default.txt"
+        path.write_text(default)
+        run([*INSTALL, "--require-hashes", "-r", str(path)], crate, "installing the default test environment")
+    # An index's copy of the project must not be tested: maturin alone builds it.
+    own = SCRATCH / "own.txt"
+    own.write_text(config["project"])
+    chosen_install = [*INSTALL, "--excludes", str(own)] if config["project"] else INSTALL
+    if chosen["lock"]:
+        install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
+    together = list(chosen["requirements"])
+    names = [chosen["from"]] if together else []
+    for index, file in enumerate(chosen["files"]):
+        path, bounds = SCRATCH / f"requirements-{index}.txt", SCRATCH / f"constraints-{index}.txt"
         path.write_text(file["text"])
-        hashed = ["--require-hashes"] if "--hash=" in file["text"] else []
-        run([*INSTALL, *hashed, "-r", str(path)], crate, f"installing {file['name']}")
-    if requirements:
-        run([*INSTALL, *requirements], crate, "installing " + ", ".join(requirements))
+        bounds.write_text(file["constraints"])
+        arguments = ["-r", str(path), "-c", str(bounds)]
+        if "--hash=" in file["text"]:
+            run([*chosen_install, "--require-hashes", *arguments], crate, f"installing {file['name']}")
+        else:
+            together += arguments
+            names.append(file["name"])
+    if together:
+        run([*chosen_install, *together], crate, "installing " + ", ".join(dict.fromkeys(names)))
+    if not any((VENV / "lib").glob("python*/site-packages/pytest/__init__.py")):
+        raise BuildError(f"no pytest in the test environment: {chosen['from']} leaves it out; set Requirements in the Suite")
+
+
+def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) -> None:
+    """Install what a lock file has locked, never the project: that would build it."""
+    listing = crate / "pylock.toml"
+    if lock["kind"] == "uv":
+        listing = SCRATCH / "uv-lock.txt"
+        export = [str(TOOLS / "uv"), "export", "--quiet", "--frozen", "--no-emit-project", "--no-default-groups", "--no-header"]
+        export += ["--no-annotate", "--python", str(VENV / "bin/python"), "--output-file", str(listing)]
+        for kind in ("group", "extra"):
+            for each in lock[kind + "s"]:
+                export += [f"--{kind}", each]
+        run(export, crate, f"reading {name}")
+    run([*argv, "-r", str(listing)], crate, f"installing {name}")
+
+
+def toolchain(crate: Path) -> list[str]:
+    """Have rustup honour a rust-toolchain file where there is a rustup; else say which Rust it is instead.
+
+    What rustup installs goes to the shared cache: this container is thrown away.
+    """
+    folders = [folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]
+    files = [folder / name for folder in folders for name in ("rust-toolchain", "rust-toolchain.toml")]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return []
+    if shutil.which("rustup"):
+        home, cached = Path(os.environ.get("RUSTUP_HOME", "/usr/local/rustup")), CACHE / "rustup"
+        (cached / "toolchains").mkdir(parents=True, exist_ok=True)
+        for built_in in (home / "toolchains").iterdir():
+            link = cached / "toolchains" / built_in.name
+            if not link.is_symlink():
+                link.symlink_to(built_in)
+        shutil.copyfile(home / "settings.toml", cached / "settings.toml")
+        os.environ.update(RUSTUP_HOME=str(cached), RUSTUP_AUTO_INSTALL="1")
+        return []
+    text = file.read_text()
+    try:
+        channel = str(tomllib.loads(text)["toolchain"]["channel"])
+    except (ValueError, KeyError, TypeError):
+        channel = text.strip()
+    version = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    if channel == "stable" or version.startswith((f"rustc {channel}.", f"rustc {channel} ")):
+        return []
+    return [f"{file} asks for Rust {channel}; the base image has no rustup, so this was built with {version}"]
 
 
 def build(config: dict[str, Any], crate: Path) -> Path:
@@ -119,6 +186,23 @@ def build(config: dict[str, Any], crate: Path) -> Path:
     run([*argv, *config["maturin_args"]], crate, "building with maturin")
     (wheel,) = wheels.glob("*.whl")
     return wheel
+
+
+def keep_lock(workspace: Path) -> Callable[[], None]:
+    """Where the project has no Cargo.lock, keep the one that the first build made, or its dependencies would float.
+
+    Returns what to do after the build.
+    """
+    lock, kept = workspace / "Cargo.lock", TARGET / "Cargo.lock"
+    if lock.exists():
+        return lambda: None
+    if kept.exists():
+        shutil.copyfile(kept, lock)
+
+    def keep() -> None:
+        shutil.copyfile(lock, kept)
+
+    return keep
 
 
 def lift(before: set[Path]) -> list[str]:
@@ -229,21 +313,25 @@ def main() -> None:
             link.symlink_to(CACHE / "cargo" / name)
     try:
         say(phase=phase)
-        install(config["requirements"], config["requirement_files"], crate)
-        phase = "build"
-        say(phase=phase)
         restore_times()
         before = set(walk(SOURCES))
+        install(config, crate)
+        phase = "build"
+        say(phase=phase)
+        lock = keep_lock(SOURCES / config["workspace"])
+        notes = toolchain(crate)
         python_files = [path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()]
         wheel = build(config, crate)
         run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
         distribution = wheel.name.split("-")[0]
+        lock()
         lifted = lift(before)
         inputs, every = python_inputs(python_files)
         result = {
             "distribution": distribution,
             "modules": modules(lifted, distribution, editable_roots()),
             "lifted": lifted,
+            "notes": notes,
             "resolved": resolved(),
             "python_inputs": inputs,
             "every_python": every,

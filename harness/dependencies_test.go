@@ -1,0 +1,148 @@
+package harness_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+)
+
+// inTools runs a script in a container of the tools image, with the network, and returns what it prints on both streams.
+func (h host) inTools(t *testing.T, script, input string) string {
+	t.Helper()
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Remove(t.Context())) }()
+	var output strings.Builder
+	env := append(h.network.Env(), "PATH="+image.Path)
+	err = image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env}, strings.NewReader(input), &output)
+	require.NoError(t, err, output.String())
+	return output.String()
+}
+
+// TestDependenciesAreInstalled: from each place where projects write down what their tests need, and only from the
+// first; never an index's copy of the project itself.
+func TestDependenciesAreInstalled(t *testing.T) {
+	h := thisHost(t)
+	const sees = `import importlib.metadata as m, sys, pytest, tiny
+
+def has(name):
+    try:
+        return m.version(name)
+    except m.PackageNotFoundError:
+        return None
+
+def test_installed():
+    assert (pytest.__version__, has("attrs"), has("tox"), has("tiny")) == %s
+`
+	group := tiny["pyproject.toml"] + "requires-python = \">=3.11\"\n[project.optional-dependencies]\nfast = [\"attrs==25.3.0\"]\n[dependency-groups]\ntest = [\"pytest==8.4.2\", \"tiny[fast]\"]\nother = [\"tox\"]\n"
+	lock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv lock --quiet && cat uv.lock", group)
+	pylock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv export --quiet --group test --no-emit-project --format pylock.toml", group)
+	newer := strings.ReplaceAll(group, "25.3.0", "25.4.0") // what the lock says counts
+	for _, c := range []struct {
+		name, from, versions string
+		files                map[string]string
+		suite                harness.Suite
+	}{
+		{"uv.lock", `uv.lock, group "test"`, `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "uv.lock": lock}, harness.Suite{}},
+		{"pylock.toml", "pylock.toml", `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "pylock.toml": pylock}, harness.Suite{}},
+		{"group", `group "test" of pyproject.toml`, `("8.4.2", "25.4.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer}, harness.Suite{}},
+		{
+			"requirements file", "requirements-test.txt", `("8.4.1", "25.2.0", None, "0.1.0")`,
+			map[string]string{"requirements-test.txt": "-r more/base.txt\ntiny\npytest<9\n", "more/base.txt": "-c bounds.txt\nattrs\n", "more/bounds.txt": "attrs==25.2.0\npytest==8.4.1\n"},
+			harness.Suite{},
+		},
+		{"the Suite", "the Suite", `("8.4.2", None, "4.30.0", "0.1.0")`, map[string]string{"pyproject.toml": newer}, harness.Suite{Requirements: []string{"pytest==8.4.2", "tox==4.30.0"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.files["tests/test_tiny.py"] = strings.Replace(sees, "%s", c.versions, 1)
+			c.suite.Crate = writeCrate(t, c.files)
+			before := snapshot(t, c.suite.Crate)
+			artifacts := t.TempDir()
+			t.Setenv("PYO3TEST_ARTIFACTS", artifacts)
+			r := harnesstest.Record(t, c.suite)
+			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+			require.Contains(t, r.Text(), "packages to test with, by "+c.from)
+			require.Equal(t, before, snapshot(t, c.suite.Crate), "the tree was written to")
+			lists, err := filepath.Glob(filepath.Join(artifacts, "*", "installed.txt"))
+			require.NoError(t, err)
+			require.Len(t, lists, 1)
+			list, err := os.ReadFile(lists[0])
+			require.NoError(t, err)
+			require.Contains(t, string(list), "\npytest==8.4.")
+		})
+	}
+}
+
+// TestDependenciesThatCannotBeHad are red before any test runs, and say which and what to do.
+func TestDependenciesThatCannotBeHad(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		suite harness.Suite
+		says  []string
+	}{
+		"a conflict":            {nil, harness.Suite{Requirements: []string{"attrs==25.3.0", "attrs==25.4.0"}}, []string{"installing the Suite", "attrs==25.3.0", "a requirement cannot be had as it is written"}},
+		"no such version":       {map[string]string{"requirements-test.txt": "attrs==0.0.1\n"}, harness.Suite{}, []string{"installing requirements-test.txt", "attrs==0.0.1", "a requirement cannot be had as it is written"}},
+		"a wrong hash":          {map[string]string{"requirements-test.txt": "attrs==25.3.0 --hash=sha256:" + strings.Repeat("0", 64) + "\n"}, harness.Suite{}, []string{"Hash mismatch for `attrs==25.3.0`"}},
+		"pytest is left out":    {map[string]string{"pylock.toml": "lock-version = \"1.0\"\ncreated-by = \"hand\"\npackages = []\n#name = \"pytest\"\n[x]\nname = \"pytest\"\n"}, harness.Suite{}, []string{"no pytest in the test environment: pylock.toml leaves it out"}},
+		"a system package":      {nil, harness.Suite{SystemPackages: []string{"no-such-package"}}, []string{"SystemPackages: install no-such-package: ", "Unable to locate package no-such-package"}},
+		"no such Python":        {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
+		"a system library":      {map[string]string{"build.rs": "fn main() { println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{}, []string{"cannot find -lnosuchlibrary", "name its Debian package in SystemPackages"}},
+		"a file that is left":   {map[string]string{"src/lib.rs": tiny["src/lib.rs"] + "const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{}, []string{"elsewhere.txt", "name it in Include"}},
+		"an option of no field": {map[string]string{"pyproject.toml": tiny["pyproject.toml"] + "[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{}, []string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.suite.Crate = writeCrate(t, c.files)
+			r := harnesstest.Record(t, c.suite)
+			require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+			require.Empty(t, r.Subs(), r.Text())
+			for _, words := range c.says {
+				require.Contains(t, r.Text(), words)
+			}
+		})
+	}
+}
+
+// TestOptions: what a Suite leaves open is taken from [tool.pyo3test]; a key that means nothing is said.
+func TestOptions(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"pyproject.toml": tiny["pyproject.toml"] + `
+[tool.pyo3test]
+workers = 2
+test-timeout = 1.5
+requirements = ["attrs==25.3.0"]
+system_packages = ["hello"]
+colour = "red"
+env = {COLOUR = "blue"}
+
+[[tool.pyo3test.groups]]
+name = "all"
+PytestArgs = ["--maxfail=77"]
+`,
+		"tests/test_tiny.py": `import importlib.metadata, os, subprocess, time
+import tiny
+
+def test_options(pytestconfig):
+    assert os.environ["COLOUR"] == "green"
+    assert pytestconfig.getoption("maxfail") == 77
+    assert importlib.metadata.version("attrs") == "25.3.0"
+    assert "Hello" in subprocess.check_output(["hello"], text=True)
+
+def test_hang():
+    time.sleep(3600)
+`,
+	})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Env: map[string]string{"COLOUR": "green"}})
+	require.Equal(t, harnesstest.Failed, r.Outcome())
+	require.Contains(t, r.Text(), `[tool.pyo3test] has an unknown key "colour"`)
+	require.Contains(t, r.Sub("all").Text(), "2 workers")
+	require.Equal(t, harnesstest.Passed, r.Sub("all").Sub("tests/test_tiny.py/test_options").Outcome(), r.Text())
+	require.Contains(t, r.Sub("all").Sub("tests/test_tiny.py/test_hang").Text(), "hung: no end within 1.5s")
+}

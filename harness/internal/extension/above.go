@@ -1,0 +1,151 @@
+package extension
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/BurntSushi/toml"
+)
+
+// addAbove adds the configuration above the crate that pytest, cargo and rustup find by hand, each by its own rule. It
+// looks no higher than top, where that is not "".
+func (c *closure) addAbove(crate, top string, open Open) error {
+	configured, toolchain := false, false
+	var conftests []string
+	for folder := crate; ; folder = filepath.Dir(folder) {
+		if !configured {
+			if folder != crate {
+				conftests = append(conftests, filepath.Join(folder, "conftest.py"))
+			}
+			file, err := pytestConfiguration(folder, open)
+			if err != nil {
+				return err
+			}
+			if configured = file != ""; configured {
+				// pytest loads no conftest from above the folder of its configuration.
+				for _, name := range append(conftests, file) {
+					if err := c.addIfThere(name, open); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		if !toolchain {
+			for _, name := range []string{"rust-toolchain", "rust-toolchain.toml"} {
+				before := len(c.files)
+				if err := c.addIfThere(filepath.Join(folder, name), open); err != nil {
+					return err
+				}
+				toolchain = toolchain || len(c.files) > before
+			}
+		}
+		if err := c.addCargoConfiguration(folder, open); err != nil {
+			return err
+		}
+		if folder == top || folder == filepath.Dir(folder) {
+			return nil
+		}
+	}
+}
+
+var (
+	pytestSection = regexp.MustCompile(`(?m)^\[pytest\]`)
+	setupSection  = regexp.MustCompile(`(?m)^\[tool:pytest\]`)
+)
+
+// pytestConfiguration returns the file of a folder that pytest would take for its configuration, "" where there is none:
+// https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir
+func pytestConfiguration(folder string, open Open) (string, error) {
+	for _, name := range []string{"pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"} {
+		path := filepath.Join(folder, name)
+		data, ok, err := readIfThere(path, open)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			continue
+		}
+		switch name {
+		case "pyproject.toml":
+			var project struct{ Tool struct{ Pytest any } }
+			ok = toml.Unmarshal(data, &project) == nil && project.Tool.Pytest != nil
+		case "tox.ini":
+			ok = pytestSection.Match(data)
+		case "setup.cfg":
+			ok = setupSection.Match(data)
+		}
+		if ok {
+			return path, nil
+		}
+	}
+	return "", nil
+}
+
+// addCargoConfiguration adds a folder's .cargo/config.toml and the folders of sources that it names. The user's own, in
+// CARGO_HOME, is about this host and stays.
+func (c *closure) addCargoConfiguration(folder string, open Open) error {
+	if home, err := os.UserHomeDir(); err == nil && folder == home || filepath.Join(folder, ".cargo") == os.Getenv("CARGO_HOME") {
+		return nil
+	}
+	for _, name := range []string{"config", "config.toml"} {
+		path := filepath.Join(folder, ".cargo", name)
+		data, ok, err := readIfThere(path, open)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		c.addFile(path)
+		var config struct {
+			Source map[string]struct {
+				Directory     string
+				LocalRegistry string `toml:"local-registry"`
+			}
+		}
+		if err := toml.Unmarshal(data, &config); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		for _, source := range config.Source {
+			for _, at := range []string{source.Directory, source.LocalRegistry} {
+				if at != "" && !filepath.IsAbs(at) {
+					c.addFolder(filepath.Join(folder, at))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// addIfThere adds a file, and lets the test cache know that one is looked for.
+func (c *closure) addIfThere(path string, open Open) error {
+	_, ok, err := readIfThere(path, open)
+	if ok {
+		c.addFile(path)
+	}
+	return err
+}
+
+// readIfThere reads a file; ok is false where there is none, or none that can be read.
+func readIfThere(path string, open Open) (data []byte, ok bool, err error) {
+	f, err := open(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read the sources: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, false, nil //nolint:nilerr // a folder of that name is no configuration
+	}
+	if data, err = io.ReadAll(f); err != nil {
+		return nil, false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return data, true, nil
+}

@@ -1,0 +1,408 @@
+package extension
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Wanted is what a Suite itself says that its tests need.
+type Wanted struct {
+	Requirements []string // in pip's form, or requirements files relative to the crate
+	Extras       []string // of the project
+	Groups       []string // of the project's [dependency-groups]
+}
+
+func (w Wanted) empty() bool { return len(w.Requirements)+len(w.Extras)+len(w.Groups) == 0 }
+
+// Dependencies are what is installed beside the extension, and where that was written down.
+type Dependencies struct {
+	From         string            `json:"from"` // for people
+	Lock         *Lock             `json:"lock"`
+	Requirements []string          `json:"requirements"`
+	Files        []RequirementFile `json:"files"`
+	Pytest       bool              `json:"-"` // they bring a pytest of their own
+	Local        bool              `json:"-"` // folders of the tree are installed
+	Travel       []string          `json:"-"` // the host's files and folders that installing takes
+}
+
+// Lock is a lock file that uv reads where it lies in the tree.
+type Lock struct {
+	Kind   string   `json:"kind"` // "uv" or "pylock"
+	Extras []string `json:"extras"`
+	Groups []string `json:"groups"`
+}
+
+// RequirementFile is a requirements file by content, with what it includes; Name is for messages.
+type RequirementFile struct {
+	Name        string `json:"name"`
+	Text        string `json:"text"`
+	Constraints string `json:"constraints"` // lines that bound a version and ask for nothing
+}
+
+// testNames are what projects call the extra, or the group, that holds what their tests need; the first that is there
+// counts.
+var testNames = []string{"test", "tests", "testing", "dev"}
+
+// requirementsNames are where projects without extras and groups write it down.
+var requirementsNames = []string{
+	"requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt", "requirements_test.txt", "requirements_tests.txt",
+	"test-requirements.txt", "test_requirements.txt", "tests/requirements.txt", "test/requirements.txt", "requirements/test.txt", "requirements/tests.txt",
+	"requirements/testing.txt", "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements/dev.txt",
+}
+
+// Dependencies finds what the tests need: what the Suite says; else uv.lock, at the crate or above it; pylock.toml; a
+// dependency group, an extra, or a requirements file of a usual name. What the project itself needs to run comes with it.
+func (p Project) Dependencies(wanted Wanted, open Open) (Dependencies, error) {
+	c := chooser{Project: p, open: open, Dependencies: Dependencies{Requirements: []string{}, Files: []RequirementFile{}}}
+	if err := c.choose(wanted); err != nil {
+		return Dependencies{}, err
+	}
+	if err := c.add(p.Metadata.Dependencies); err != nil {
+		return Dependencies{}, err
+	}
+	return c.Dependencies, nil
+}
+
+type chooser struct {
+	Project
+	Dependencies
+	open  Open
+	taken []string // extras of the project, which may name each other
+}
+
+func (c *chooser) choose(wanted Wanted) error {
+	if !wanted.empty() {
+		return c.fromSuite(wanted)
+	}
+	group := firstOf(c.Project.Groups)
+	extra := firstOf(c.Metadata.Extras)
+	if found, err := c.fromUVLock(group, extra); found || err != nil {
+		return err
+	}
+	if found, err := c.fromPylock(); found || err != nil {
+		return err
+	}
+	if group != "" {
+		c.From = fmt.Sprintf("group %q of pyproject.toml", group)
+		return c.addGroup(group, nil)
+	}
+	if extra != "" {
+		c.From = fmt.Sprintf("extra %q of pyproject.toml", extra)
+		return c.add(c.Metadata.Extras[extra])
+	}
+	for _, name := range requirementsNames {
+		if _, ok, err := readIfThere(filepath.Join(c.Folder, filepath.FromSlash(name)), c.open); err != nil {
+			return err
+		} else if ok {
+			c.From = name
+			return c.addFile(name)
+		}
+	}
+	c.From = "no list of what the tests need"
+	return nil
+}
+
+func firstOf[T any](named map[string]T) string {
+	for _, name := range testNames {
+		if _, ok := named[name]; ok {
+			return name
+		}
+	}
+	return ""
+}
+
+func (c *chooser) fromSuite(wanted Wanted) error {
+	c.From = "the Suite"
+	for _, extra := range wanted.Extras {
+		requirements, ok := c.Metadata.Extras[extra]
+		if !ok {
+			return FieldError("Extras", "the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(c.Metadata.Extras)))
+		}
+		if err := c.add(requirements); err != nil {
+			return err
+		}
+	}
+	for _, group := range wanted.Groups {
+		if _, ok := c.Project.Groups[group]; !ok {
+			return FieldError("DependencyGroups", "the project has no group %q; it has %q", group, slices.Sorted(maps.Keys(c.Project.Groups)))
+		}
+		if err := c.addGroup(group, nil); err != nil {
+			return err
+		}
+	}
+	for _, requirement := range wanted.Requirements {
+		_, ok, err := readIfThere(filepath.Join(c.Folder, filepath.FromSlash(requirement)), c.open)
+		switch {
+		case err != nil:
+			return FieldError("Requirements", "%w", err)
+		case ok:
+			err = c.addFile(requirement)
+		case strings.HasSuffix(requirement, ".txt"):
+			err = FieldError("Requirements", "no file %s", filepath.Join(c.Folder, requirement))
+		default:
+			err = c.add([]string{requirement})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uvLock is what the harness reads of a uv.lock.
+type uvLock struct {
+	Package []struct {
+		Name   string
+		Source struct{ Editable, Virtual, Directory string }
+	}
+}
+
+// fromUVLock takes the nearest uv.lock that locks this project.
+func (c *chooser) fromUVLock(group, extra string) (bool, error) {
+	for folder := c.Folder; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
+		path := filepath.Join(folder, "uv.lock")
+		data, ok, err := readIfThere(path, c.open)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			continue
+		}
+		var lock uvLock
+		if err := toml.Unmarshal(data, &lock); err != nil {
+			return false, fmt.Errorf("read %s: %w", path, err)
+		}
+		ours := false
+		var local []string
+		for _, each := range lock.Package {
+			c.Pytest = c.Pytest || each.Name == "pytest"
+			at := each.Source.Editable + each.Source.Virtual + each.Source.Directory
+			switch {
+			case at == "":
+			case filepath.Join(folder, at) == c.Folder:
+				ours = true
+			default:
+				local = append(local, filepath.Join(folder, at))
+			}
+		}
+		if !ours {
+			c.Pytest = false
+			continue
+		}
+		c.From, c.Lock = path, &Lock{Kind: "uv", Extras: []string{}, Groups: []string{}}
+		if relative, err := filepath.Rel(c.Folder, path); err == nil {
+			c.From = filepath.ToSlash(relative)
+		}
+		switch {
+		case group != "":
+			c.From += fmt.Sprintf(", group %q", group)
+			c.Lock.Groups = []string{group}
+		case extra != "":
+			c.From += fmt.Sprintf(", extra %q", extra)
+			c.Lock.Extras = []string{extra}
+		}
+		c.Travel = append(c.Travel, path, filepath.Join(folder, "pyproject.toml"))
+		c.addLocal(local...)
+		return true, nil
+	}
+	return false, nil
+}
+
+func (c *chooser) fromPylock() (bool, error) {
+	data, ok, err := readIfThere(filepath.Join(c.Folder, "pylock.toml"), c.open)
+	if !ok || err != nil {
+		return false, err
+	}
+	c.From, c.Lock = "pylock.toml", &Lock{Kind: "pylock", Extras: []string{}, Groups: []string{}}
+	c.Pytest = regexp.MustCompile(`(?m)^name\s*=\s*["']pytest["']`).Match(data)
+	return true, nil
+}
+
+// addLocal lets folders travel that hold packages to install.
+func (c *chooser) addLocal(folders ...string) {
+	for _, folder := range folders {
+		c.Local = true
+		c.Travel = append(c.Travel, folder)
+	}
+}
+
+func (c *chooser) addGroup(name string, above []string) error {
+	if slices.Contains(above, name) {
+		return fmt.Errorf("%s: the dependency group %q includes itself", filepath.Join(c.Folder, "pyproject.toml"), name)
+	}
+	entries, ok := c.Project.Groups[name]
+	if !ok {
+		return fmt.Errorf("%s: the dependency group %q includes %q, which is not there", filepath.Join(c.Folder, "pyproject.toml"), above[len(above)-1], name)
+	}
+	for _, entry := range entries {
+		switch entry := entry.(type) {
+		case string:
+			if err := c.add([]string{entry}); err != nil {
+				return err
+			}
+		case map[string]any:
+			if included, ok := entry["include-group"].(string); ok {
+				if err := c.addGroup(included, append(slices.Clone(above), name)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// add takes requirements. The project's own name stands for extras of it: maturin alone builds the project, and an index's
+// copy of it must not be tested.
+func (c *chooser) add(requirements []string) error {
+	for _, requirement := range requirements {
+		extras, own := c.own(requirement)
+		switch {
+		case own:
+			if err := c.addExtras(extras); err != nil {
+				return err
+			}
+		case !slices.Contains(c.Requirements, requirement):
+			c.note(requirement)
+			c.Requirements = append(c.Requirements, requirement)
+		}
+	}
+	return nil
+}
+
+// addExtras takes what extras of the project itself ask for; one that is not there asks for nothing, as pip has it.
+func (c *chooser) addExtras(extras []string) error {
+	for _, extra := range extras {
+		if slices.Contains(c.taken, extra) {
+			continue
+		}
+		c.taken = append(c.taken, extra)
+		if err := c.add(c.Metadata.Extras[extra]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	requirementName = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?`)
+	editable        = regexp.MustCompile(`^(?:-e|--editable)(?:\s+|=)`)
+	named           = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*`)
+	folderName      = regexp.MustCompile(`^([^\[;\s]+)(?:\[([^\]]*)\])?`)
+	separators      = regexp.MustCompile(`[-_.]+`)
+)
+
+// localFolder takes a requirement apart that is a folder: "./helpers", "-e ../x[test]", "x @ file:///y".
+func localFolder(requirement string) (path, extras string, ok bool) {
+	rest := editable.ReplaceAllString(requirement, "")
+	isEditable := rest != requirement
+	rest = named.ReplaceAllString(rest, "")
+	if below, isFile := strings.CutPrefix(rest, "file:"); isFile {
+		isEditable, rest = true, strings.TrimPrefix(below, "//")
+	}
+	found := folderName.FindStringSubmatch(rest)
+	if found == nil || strings.Contains(found[1], ":") || !isEditable && !strings.HasPrefix(rest, ".") && !strings.HasPrefix(rest, "/") {
+		return "", "", false
+	}
+	return found[1], found[2], true
+}
+
+func normalised(name string) string {
+	return strings.ToLower(separators.ReplaceAllString(name, "-"))
+}
+
+// own tells whether a requirement is the project itself, by name or by folder, and which of its extras it asks for.
+func (c *chooser) own(requirement string) (extras []string, own bool) {
+	path, list, local := localFolder(requirement)
+	if local {
+		own = c.path(path) == c.Folder
+	} else if found := requirementName.FindStringSubmatch(requirement); found != nil {
+		own, list = c.Metadata.Name != "" && normalised(found[1]) == normalised(c.Metadata.Name), found[2]
+	}
+	for extra := range strings.SplitSeq(list, ",") {
+		if extra = strings.TrimSpace(extra); extra != "" {
+			extras = append(extras, extra)
+		}
+	}
+	return extras, own
+}
+
+// path is a local path of a requirement: pip takes it as relative to where it runs, the crate's folder.
+func (c *chooser) path(name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(c.Folder, filepath.FromSlash(name))
+}
+
+// note looks at a requirement: is it pytest, or a folder?
+func (c *chooser) note(requirement string) {
+	if path, _, ok := localFolder(requirement); ok {
+		c.addLocal(c.path(path))
+	} else if found := requirementName.FindStringSubmatch(requirement); found != nil && normalised(found[1]) == "pytest" {
+		c.Pytest = true
+	}
+}
+
+// addFile takes a requirements file, relative to the crate, with what it includes.
+func (c *chooser) addFile(name string) error {
+	file := RequirementFile{Name: name}
+	err := c.flatten(filepath.Join(c.Folder, filepath.FromSlash(name)), false, &file, nil)
+	c.Files = append(c.Files, file)
+	return err
+}
+
+var (
+	included = regexp.MustCompile(`^(?:-r|--requirement|-c|--constraint)(?:\s+|=|\b)\s*(\S.*)$`)
+	comment  = regexp.MustCompile(`(^|\s+)#.*$`)
+)
+
+// flatten takes the lines of a requirements file and of those it includes, whose names are relative to its own.
+func (c *chooser) flatten(path string, constraint bool, into *RequirementFile, above []string) error {
+	if slices.Contains(above, path) {
+		return fmt.Errorf("requirements file %s includes itself", path)
+	}
+	data, ok, err := readIfThere(path, c.open)
+	if err == nil && !ok {
+		err = fmt.Errorf("requirements file %s, which %s includes, is not there", path, above[len(above)-1])
+	}
+	if err != nil {
+		return err
+	}
+	lines := strings.ReplaceAll(strings.ReplaceAll(string(data), "\r\n", "\n"), "\\\n", " ")
+	for line := range strings.SplitSeq(lines, "\n") {
+		if line = strings.TrimSpace(comment.ReplaceAllString(line, "")); line == "" {
+			continue
+		}
+		if found := included.FindStringSubmatch(line); found != nil {
+			other := filepath.FromSlash(found[1])
+			if !filepath.IsAbs(other) {
+				other = filepath.Join(filepath.Dir(path), other)
+			}
+			bounds := constraint || strings.HasPrefix(line, "-c") || strings.HasPrefix(line, "--constraint")
+			if err := c.flatten(other, bounds, into, append(slices.Clone(above), path)); err != nil {
+				return err
+			}
+			continue
+		}
+		extras, own := c.own(line)
+		switch {
+		case constraint && !own:
+			into.Constraints += line + "\n"
+		case own && !constraint:
+			err = c.addExtras(extras)
+		case !own:
+			c.note(line)
+			into.Text += line + "\n"
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

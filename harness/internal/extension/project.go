@@ -1,0 +1,74 @@
+package extension
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Project is a crate's pyproject.toml, as far as the harness reads it.
+type Project struct {
+	Folder string // the crate's, absolute and without links
+	pyproject
+}
+
+type pyproject struct {
+	BuildSystem *struct {
+		Backend string `toml:"build-backend"`
+	} `toml:"build-system"`
+	Metadata struct {
+		Name         string
+		Readme       any
+		License      any
+		Dependencies []string
+		Extras       map[string][]string `toml:"optional-dependencies"`
+	} `toml:"project"`
+	Groups map[string][]any `toml:"dependency-groups"`
+	Tool   struct {
+		Maturin  map[string]any
+		PyO3Test map[string]any `toml:"pyo3test"`
+	}
+}
+
+// ReadProject reads the pyproject.toml of a crate's folder.
+func ReadProject(crate string) (Project, error) {
+	folder, err := filepath.Abs(crate)
+	if err != nil {
+		return Project{}, FieldError("Crate", "%w", err)
+	}
+	if resolved, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = resolved
+	}
+	if info, err := os.Stat(folder); err != nil {
+		return Project{}, FieldError("Crate", "no folder %s", folder)
+	} else if !info.IsDir() {
+		return Project{}, FieldError("Crate", "%s is not a folder", folder)
+	}
+	p := Project{Folder: folder}
+	path := filepath.Join(folder, "pyproject.toml")
+	switch err := readTOML(path, &p.pyproject); {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Join(folder, "Cargo.toml")); errors.Is(err, fs.ErrNotExist) {
+			return p, fmt.Errorf("no Cargo.toml in %s, and no pyproject.toml: Crate has to name the folder of a Rust crate", folder)
+		}
+		return p, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", folder)
+	case err != nil:
+		return p, err
+	case p.BuildSystem == nil || p.BuildSystem.Backend != "maturin":
+		return p, fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
+	}
+	if _, err := os.Stat(p.cargoManifest()); errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in [tool.maturin] its Cargo.toml", filepath.Dir(p.cargoManifest()))
+	}
+	return p, nil
+}
+
+// cargoManifest is the Cargo.toml that maturin builds.
+func (p Project) cargoManifest() string {
+	if at, ok := p.Tool.Maturin["manifest-path"].(string); ok {
+		return filepath.Join(p.Folder, at)
+	}
+	return filepath.Join(p.Folder, "Cargo.toml")
+}

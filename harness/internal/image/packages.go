@@ -1,0 +1,61 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/engine"
+)
+
+// WithPackages returns the tools image with Debian packages beside, and makes it first where it is not there.
+func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string, say Say) (Image, error) {
+	if len(packages) == 0 {
+		return i, nil
+	}
+	packages = slices.Compact(slices.Sorted(slices.Values(packages)))
+	with := i
+	with.Name = repository + "tools:" + hash(append([]string{i.ID}, packages...)...)
+	unlock, err := cache.Lock(ctx, "packages", func() { say("image", "another process installs system packages: waiting for it") })
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	found, ok, err := e.Image(ctx, with.Name)
+	if err != nil {
+		return Image{}, err
+	}
+	if !ok {
+		say("image", "installing "+strings.Join(packages, ", "))
+		if err := installPackages(ctx, e, network, i, with.Name, packages, say); err != nil {
+			return Image{}, fmt.Errorf("SystemPackages: install %s: %w", strings.Join(packages, ", "), err)
+		}
+		if found, ok, err = e.Image(ctx, with.Name); err != nil || !ok {
+			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", with.Name))
+		}
+	}
+	with.ID = found.ID
+	return with, nil
+}
+
+func installPackages(ctx context.Context, e *engine.Engine, network Network, on Image, name string, packages []string, say Say) error {
+	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on.Name, Purpose: "packages", User: "0:0"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
+	relay := &lastLines{say: func(line string) { say("image", line) }}
+	script := `export DEBIAN_FRONTEND=noninteractive
+		command -v apt-get >/dev/null || { echo "the base image has no apt-get: it has to be a Debian for this" >&2; exit 1; }
+		export DEBCONF_NOWARNINGS=yes
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null && rm -rf /var/lib/apt/lists/* /var/log/apt`
+	argv := append([]string{"sh", "-c", script, "sh"}, packages...)
+	if err := Run(ctx, c, engine.Command{Argv: argv, Env: network.Env()}, nil, relay); err != nil {
+		return fmt.Errorf("%s: %w", relay.last, err)
+	}
+	_, err = c.Commit(ctx, name, nil, nil) // it inherits the labels
+	return err
+}

@@ -1,0 +1,67 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+
+	"pyo3test/harness/internal/extension"
+)
+
+// withOptions fills what the Suite leaves open from [tool.pyo3test] of the project's pyproject.toml. The keys are the
+// Suite's fields, in any case, with or without dashes or underscores; times are seconds or Go's "90s". It returns the keys
+// that mean nothing.
+func (s Suite) withOptions(project extension.Project) (_ Suite, unknown []string, err error) {
+	var options Suite
+	var read mapstructure.Metadata
+	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
+		Result: &options, Metadata: &read, MatchName: sameOption, DecodeHook: duration,
+	})
+	if err == nil {
+		err = decoder.Decode(project.Tool.PyO3Test)
+	}
+	if err != nil {
+		return s, nil, fmt.Errorf("%s: [tool.pyo3test]: %w", filepath.Join(project.Folder, "pyproject.toml"), err)
+	}
+	unknown = read.Unused
+	if options.Crate != "" {
+		unknown, options.Crate = append(unknown, "crate"), ""
+	}
+	if options.Root != "" && !filepath.IsAbs(options.Root) {
+		options.Root = filepath.Join(project.Folder, options.Root) // a Suite's is relative to the test
+	}
+	target, source := reflect.ValueOf(&s).Elem(), reflect.ValueOf(options)
+	for i := range target.NumField() {
+		if target.Field(i).IsZero() {
+			target.Field(i).Set(source.Field(i))
+		}
+	}
+	slices.Sort(unknown)
+	return s, unknown, nil
+}
+
+func sameOption(key, field string) bool {
+	return strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), field)
+}
+
+// duration reads a time of TOML's: a number is seconds.
+func duration(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	switch value := value.(type) {
+	case string:
+		return time.ParseDuration(value)
+	case int64:
+		return time.Duration(value) * time.Second, nil
+	case float64:
+		return time.Duration(value * float64(time.Second)), nil
+	}
+	return nil, errors.New(`write seconds, or "90s"`)
+}
