@@ -125,7 +125,9 @@ def install(config: dict[str, Any], crate: Path) -> None:
     if together:
         run([*chosen_install, *together], crate, "installing " + ", ".join(dict.fromkeys(names)))
     if not any((VENV / "lib").glob("python*/site-packages/pytest/__init__.py")):
-        raise BuildError(f"no pytest in the test environment: {chosen['from']} leaves it out; set Requirements in the Suite")
+        raise BuildError(
+            f"no pytest in the test environment: {chosen['from']} leaves it out; set Requirements in the Suite"
+        )
 
 
 def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) -> None:
@@ -133,7 +135,15 @@ def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) 
     listing = crate / "pylock.toml"
     if lock["kind"] == "uv":
         listing = SCRATCH / "uv-lock.txt"
-        export = [str(TOOLS / "uv"), "export", "--quiet", "--frozen", "--no-emit-project", "--no-default-groups", "--no-header"]
+        export = [
+            str(TOOLS / "uv"),
+            "export",
+            "--quiet",
+            "--frozen",
+            "--no-emit-project",
+            "--no-default-groups",
+            "--no-header",
+        ]
         export += ["--no-annotate", "--python", str(VENV / "bin/python"), "--output-file", str(listing)]
         for kind in ("group", "extra"):
             for each in lock[kind + "s"]:
