@@ -1,9 +1,11 @@
 package harness_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -132,6 +134,62 @@ func TestCached(t *testing.T) {
 	touched := time.Now().Add(-time.Minute)
 	require.NoError(t, os.Chtimes(source, touched, touched))
 	require.NotContains(t, run(), "(cached)", "an input was touched")
+}
+
+// TestCachedOutsideTheModule: go test alone sees nothing of a crate outside its module. What is edited there, between runs
+// or while one is under way, what comes and what goes, is tested again.
+func TestCachedOutsideTheModule(t *testing.T) {
+	const waits = "import time, tiny\n\ndef test_answer():\n    time.sleep(float('0'))\n    assert tiny.answer() == 42\n"
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": waits})
+	age := func() { // what is younger than two seconds is never cached
+		old := time.Now().Add(-time.Minute)
+		require.NoError(t, filepath.WalkDir(crate, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Chtimes(path, old, old))
+		}))
+	}
+	// run runs go test, and calls while when its test has begun.
+	run := func(while func()) string {
+		c, text := exec.Command("go", "test", "-v", "./testdata/anycrate"), ""
+		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate)
+		output, err := c.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, c.Start())
+		for lines := bufio.NewScanner(output); lines.Scan(); text += lines.Text() + "\n" {
+			if strings.HasSuffix(lines.Text(), "RUN   TestPython/tiny/tests/test_tiny.py/test_answer") && while != nil {
+				while()
+			}
+		}
+		require.NoError(t, c.Wait(), text)
+		return text
+	}
+	age()
+	require.NotContains(t, run(nil), "(cached)")
+	require.Contains(t, run(nil), "(cached)")
+	for name, change := range map[string]map[string]string{
+		"an edit":                     {"tests/test_tiny.py": waits + "\n"},
+		"a new test":                  {"tests/test_new.py": "def test_new():\n    pass\n"},
+		"a test that goes":            {"tests/test_new.py": ""},
+		"a configuration that comes":  {"../pytest.ini": "[pytest]\n"},
+		"a list of packages":          {"requirements-test.txt": "attrs\n"},
+		"that list goes":              {"requirements-test.txt": ""},
+		"the configuration goes":      {"../pytest.ini": ""},
+		"a lock file above the crate": {"../uv.lock": "version = 1\n"},
+	} {
+		edit(t, crate, change)
+		require.NotContains(t, run(nil), "(cached)", name)
+	}
+	age()
+	run(nil)
+	require.Contains(t, run(nil), "(cached)")
+
+	edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'5'", 1)})
+	age()
+	text := run(func() {
+		edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'2'", 1)})
+		age()
+	})
+	require.Contains(t, text, "the sources changed while the tests ran")
+	require.NotContains(t, run(nil), "(cached)", "an edit while the tests ran")
 }
 
 // TestKilledAtRandom: kill -9 of the test process at any moment leaves no container that runs, and what it had only

@@ -1,0 +1,115 @@
+package harness_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// named is the tiny crate's code as a module of another name.
+func named(module string) string {
+	return strings.Replace(tiny["src/lib.rs"], "#[pymodule]\nmod tiny", "#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
+}
+
+// below is files under a folder.
+func below(folder string, files map[string]string) map[string]string {
+	moved := map[string]string{}
+	for name, text := range files {
+		moved[folder+"/"+name] = text
+	}
+	return moved
+}
+
+func merged(sets ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, set := range sets {
+		maps.Copy(all, set)
+	}
+	return all
+}
+
+// TestLayouts: crates as people lay them out, each with what by hand would need no setting either.
+func TestLayouts(t *testing.T) {
+	const helper = "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"
+	const number = "pub fn number() -> i32 {\n    42\n}\n"
+	uses := strings.Replace(tiny["src/lib.rs"], "        42\n", "        helper::number()\n", 1)
+	test := func(module string) string { return strings.ReplaceAll(tiny["tests/test_tiny.py"], "tiny", module) }
+	python := func(text string) string { return tiny["pyproject.toml"] + text }
+	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
+	require.NoError(t, err)
+	withHelper := strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)
+	withHelper = strings.Replace(withHelper, "dependencies = [\n \"pyo3\",\n]", "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
+	for _, c := range []struct {
+		name  string
+		crate string // below the folder of all; "" is that itself
+		files map[string]string
+		suite harness.Suite
+		says  string
+	}{
+		{name: "python-source", files: map[string]string{
+			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n"), "src/lib.rs": named("_tiny"),
+			"python/tiny/__init__.py": "from ._tiny import answer\n",
+		}},
+		{name: "src layout beside Rust", files: map[string]string{
+			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"src\"\nmanifest-path = \"rust/Cargo.toml\"\n"),
+			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`),
+			"src/tiny/__init__.py": "from ._tiny import answer\n",
+		}},
+		{name: "module, crate and distribution of different names", files: map[string]string{
+			"pyproject.toml": strings.Replace(python("[tool.maturin]\nmodule-name = \"other\"\n"), `name = "tiny"`, `name = "My.Distribution"`, 1),
+			"src/lib.rs":     named("other"), "tests/test_tiny.py": test("other"),
+		}},
+		{name: "member of a workspace", crate: "bindings/python", files: merged(
+			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"bindings/*\", \"helper\"]\nresolver = \"3\"\n[workspace.dependencies]\nhelper = { path = \"helper\" }\n", "Cargo.lock": withHelper, "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
+			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
+			below("bindings/python", tiny),
+			map[string]string{"bindings/python/Cargo.toml": tiny["Cargo.toml"] + "helper.workspace = true\n", "bindings/python/src/lib.rs": uses},
+		)},
+		{name: "path dependency outside, without a workspace", crate: "python", files: merged(
+			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
+			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
+			below("python", tiny),
+			map[string]string{"python/Cargo.toml": tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n", "python/src/lib.rs": uses, "python/Cargo.lock": withHelper},
+		)},
+		{name: "no Cargo.lock", files: map[string]string{"Cargo.lock": ""}, says: "the crate has no Cargo.lock: that of its first build is kept in the engine"},
+		{name: "build.rs, flags in .cargo/config.toml, abi3", files: map[string]string{
+			"Cargo.toml":         strings.Replace(tiny["Cargo.toml"], `pyo3 = "0.30.1"`, `pyo3 = { version = "0.30.1", features = ["abi3-py311"] }`, 1),
+			"build.rs":           "fn main() {\n    println!(\"cargo:rustc-env=ANSWER={}\", std::fs::read_to_string(\"answer.txt\").unwrap().trim());\n}\n",
+			"answer.txt":         "42\n",
+			".cargo/config.toml": "[build]\nrustflags = [\"--cfg\", \"flagged\"]\n",
+			"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "        42\n", "        if cfg!(flagged) { env!(\"ANSWER\").parse().unwrap() } else { 0 }\n", 1),
+		}},
+		{name: "rust-toolchain without a rustup", files: map[string]string{"rust-toolchain.toml": "[toolchain]\nchannel = \"1.85\"\n"}, says: "rust-toolchain.toml asks for Rust 1.85; the base image has no rustup, so this was built with rustc 1."},
+		{name: "a dev group that would bring another pytest", files: map[string]string{
+			"pyproject.toml":     python("[dependency-groups]\ndev = [\"pytest==7.4.4\"]\ntest = [\"pytest==8.4.2\"]\n"),
+			"tests/test_tiny.py": tiny["tests/test_tiny.py"] + "\ndef test_pytest():\n    import pytest\n    assert pytest.__version__ == \"8.4.2\"\n",
+		}},
+		{name: "configuration, conftest and .cargo above the crate", crate: "a/python", files: merged(
+			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "[tool.pytest.ini_options]\npython_files = [\"check_*.py\"]\n", "src/lib.rs": "", "tests/test_tiny.py": ""},
+			map[string]string{"conftest.py": "import pytest\n\n@pytest.fixture\ndef above():\n    return 42\n", ".cargo/config.toml": "[env]\nABOVE = \"42\"\n"},
+			below("a/python", tiny),
+			map[string]string{
+				"a/python/Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`), "a/python/tests/test_tiny.py": "",
+				"a/python/tests/check_tiny.py": "import tiny\n\ndef test_answer(above):\n    assert tiny.answer() == above\n",
+				"a/python/src/lib.rs":          strings.Replace(tiny["src/lib.rs"], "        42\n", "        env!(\"ABOVE\").parse().unwrap()\n", 1),
+			},
+		)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			folder := writeCrate(t, c.files)
+			c.suite.Crate, c.suite.Profile = filepath.Join(folder, c.crate), "dev"
+			before := snapshot(t, folder)
+			r := harnesstest.Record(t, c.suite)
+			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+			require.Contains(t, r.Text(), c.says)
+			require.Equal(t, before, snapshot(t, folder), "the tree was written to")
+		})
+	}
+}

@@ -1,0 +1,211 @@
+package harness_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// worktree is a crate on disk and what its tests have to see of it.
+type worktree struct {
+	folder string // holds the crate, "python", and the crate that it depends on, "helper"
+	state  map[string]string
+	tests  map[string]string // file -> name of its one test
+}
+
+// edits is how many random edits TestNeverStale makes, each followed by a run.
+const edits = 200
+
+// TestNeverStale edits two worktrees of one crate in turn, at random and with times that lie: each run's verdicts are for
+// what is there now, neither for what was nor for the other tree.
+func TestNeverStale(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	number := 0
+	fresh := func() string { number++; return fmt.Sprint(1000 + number) } // same length: sizes tell nothing
+
+	top := filepath.Dir(writeCrate(t, nil))
+	trees := make([]*worktree, 2)
+	for i := range trees {
+		trees[i] = newWorktree(t, filepath.Join(top, fmt.Sprint("tree", i)))
+	}
+	counts := map[string]int{}
+	for i := range edits {
+		tree := trees[random.IntN(2)]
+		kind := tree.edit(t, random, fresh)
+		counts[kind]++
+		expected := tree.text()
+		r := harnesstest.Record(t, harness.Suite{
+			Crate: filepath.Join(tree.folder, "python"), Profile: "dev", Env: map[string]string{"BUILT_FOR": tree.state["env"]},
+			Groups: []harness.Group{{Name: "g", Env: map[string]string{"EXPECTED": expected}}},
+		})
+		require.Equal(t, harnesstest.Passed, r.Outcome(), "edit %d (%s), expected %s\n%s", i, kind, expected, r.Text())
+		var names, want []string
+		for _, sub := range r.Sub("g").Subs() {
+			names = append(names, sub.Attrs()["pytest.nodeid"])
+		}
+		for file, name := range tree.tests {
+			want = append(want, "tests/"+file+"::"+name)
+		}
+		require.ElementsMatch(t, want, names, "edit %d (%s)", i, kind)
+	}
+	t.Logf("%d edits, each followed by a run: %v", edits, counts)
+}
+
+func newWorktree(t *testing.T, folder string) *worktree {
+	w := &worktree{folder: folder, tests: map[string]string{}, state: map[string]string{
+		"rust": "0", "helper": "0", "python": "0", "data": "0", "feature": "off", "env": "0", "conftest": "none", "extra": "none",
+	}}
+	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
+	require.NoError(t, err)
+	withHelper := strings.Replace(string(lock), "name = \"outcomes\"\nversion = \"0.1.0\"\ndependencies = [\n", "name = \"tiny\"\nversion = \"0.1.0\"\ndependencies = [\n \"helper\",\n", 1)
+	edit(t, folder, map[string]string{
+		"python/Cargo.toml":     tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
+		"python/Cargo.lock":     withHelper + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n",
+		"python/pyproject.toml": tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
+		"helper/Cargo.toml":     "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+		// Each value is of a fixed length on its line, so that an edit changes no size.
+		"python/src/lib.rs": `use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "_tiny")]
+mod tiny {
+    use pyo3::prelude::*;
+
+    #[pyfunction]
+    fn state() -> String {
+        let feature = if cfg!(feature = "loud") { "on" } else { "off" };
+        format!(
+            "rust={} helper={} data={} feature={feature} env={}",
+            include!("rust.in"),
+            helper::NUMBER,
+            include_str!("../data.txt").trim(),
+            env!("BUILT_FOR"),
+        )
+    }
+}
+`,
+		"python/src/rust.in":             "\"0\"",
+		"helper/src/lib.rs":              "pub const NUMBER: &str = \"0\";\n",
+		"python/data.txt":                "0",
+		"python/python/tiny/__init__.py": "from ._tiny import state\n",
+		"python/python/tiny/part.py":     "PART = \"0\"\n",
+		"python/tests/state.py": `import importlib.util, os
+import pytest, tiny, tiny.part
+
+def check(request):
+    try:
+        conftest = request.getfixturevalue("value")
+    except pytest.FixtureLookupError:
+        conftest = "none"
+    extra = importlib.import_module("tiny.extra").EXTRA if importlib.util.find_spec("tiny.extra") else "none"
+    assert f"{tiny.state()} python={tiny.part.PART} conftest={conftest} extra={extra}" == os.environ["EXPECTED"]
+`,
+	})
+	w.addTest(t, "test_first.py", "test_0")
+	return w
+}
+
+func (w *worktree) addTest(t *testing.T, file, name string) {
+	w.tests[file] = name
+	edit(t, w.folder, map[string]string{"python/tests/" + file: "import state\n\ndef " + name + "(request):\n    state.check(request)\n"})
+}
+
+// text is what the tests have to see.
+func (w *worktree) text() string {
+	var parts []string
+	for _, key := range []string{"rust", "helper", "data", "feature", "env", "python", "conftest", "extra"} {
+		parts = append(parts, key+"="+w.state[key])
+	}
+	return strings.Join(parts, " ")
+}
+
+// edit makes one change and says of what kind it is.
+func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) string {
+	value := fresh()
+	change := func(key, file, text string) {
+		w.state[key] = value
+		path := filepath.Join(w.folder, file)
+		var old time.Time
+		if info, err := os.Stat(path); err == nil {
+			old = info.ModTime()
+		}
+		edit(t, w.folder, map[string]string{file: text})
+		when := []time.Time{{}, old, old.Add(-time.Hour), time.Now().Add(time.Hour)}[random.IntN(4)]
+		if !when.IsZero() && !old.IsZero() {
+			require.NoError(t, os.Chtimes(path, when, when))
+		}
+	}
+	kinds := map[string]func(){
+		"rust":   func() { change("rust", "python/src/rust.in", "\""+value+"\"") },
+		"helper": func() { change("helper", "helper/src/lib.rs", "pub const NUMBER: &str = \""+value+"\";\n") },
+		"data":   func() { change("data", "python/data.txt", value) },
+		"env":    func() { w.state["env"] = value },
+		"feature": func() {
+			w.state["feature"] = map[string]string{"on": "off", "off": "on"}[w.state["feature"]]
+			features := map[string]string{"on": "default = [\"loud\"]", "off": "default = []"}[w.state["feature"]]
+			edit(t, w.folder, map[string]string{"python/Cargo.toml": tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n\n[features]\nloud = []\n" + features + "\n"})
+		},
+		"module": func() { change("python", "python/python/tiny/part.py", "PART = \""+value+"\"\n") },
+		"extra": func() {
+			if w.state["extra"] == "none" {
+				change("extra", "python/python/tiny/extra.py", "EXTRA = \""+value+"\"\n")
+			} else {
+				w.state["extra"] = "none"
+				edit(t, w.folder, map[string]string{"python/python/tiny/extra.py": ""})
+			}
+		},
+		"conftest": func() {
+			if w.state["conftest"] == "none" || random.IntN(2) == 0 {
+				change("conftest", "python/tests/conftest.py", "import pytest\n\n@pytest.fixture\ndef value():\n    return \""+value+"\"\n")
+			} else {
+				w.state["conftest"] = "none"
+				edit(t, w.folder, map[string]string{"python/tests/conftest.py": ""})
+			}
+		},
+		"test": func() {
+			file := slices.Sorted(maps.Keys(w.tests))[random.IntN(len(w.tests))]
+			switch random.IntN(4) {
+			case 0: // another test in the same file
+				w.addTest(t, file, "test_"+value)
+			case 1: // renamed
+				name := w.tests[file]
+				delete(w.tests, file)
+				edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
+				w.addTest(t, "test_"+value+".py", name)
+			case 2: // new
+				w.addTest(t, "test_"+value+".py", "test_"+value)
+			case 3: // deleted
+				if len(w.tests) > 1 {
+					delete(w.tests, file)
+					edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
+				}
+			}
+		},
+		"built on the host": func() {
+			edit(t, w.folder, map[string]string{"python/python/tiny/_tiny.cpython-311-x86_64-linux-gnu.so": "not " + value})
+		},
+		"times alone": func() {
+			when := time.Now().Add(time.Duration(random.IntN(1000)-500) * time.Hour)
+			for _, file := range []string{"python/src/lib.rs", "helper/src/lib.rs", "python/python/tiny/part.py"} {
+				require.NoError(t, os.Chtimes(filepath.Join(w.folder, file), when, when))
+			}
+		},
+		"nothing": func() {},
+	}
+	kind := slices.Sorted(maps.Keys(kinds))[random.IntN(len(kinds))]
+	kinds[kind]()
+	return kind
+}
