@@ -60,12 +60,16 @@ func (p Programs) hash() string {
 // Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
 // make it once.
 func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) (Image, error) {
+	return ensure(ctx, e, network, pins(), programs, say)
+}
+
+func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
 	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	base, err := base(ctx, e, network, say)
+	base, err := base(ctx, e, network, pins, say)
 	if err != nil {
 		return Image{}, err
 	}
