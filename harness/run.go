@@ -62,7 +62,7 @@ func RunT(t T, suite Suite) {
 		fatal(t, "harness.Suite: %v", err)
 	}
 	if err := run.prepare(ctx); err != nil {
-		fatal(t, "%s", run.explain(err))
+		fatal(t, "%s", run.explain(ctx, err))
 	}
 	defer run.engine.Close()
 	run.groups(ctx, t)
@@ -220,13 +220,19 @@ func shortID(id string) string {
 	return id
 }
 
-// explain adds to an error what its reader needs: the compiler's own words.
-func (r *run) explain(err error) string {
+// explain adds to an error what its reader needs: what to do where the engine is the reason, and the compiler's own words.
+func (r *run) explain(ctx context.Context, err error) string {
+	text := err.Error()
 	var failed *extension.Error
 	if errors.As(err, &failed) {
-		return fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Mend())
+		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Mend())
 	}
-	return err.Error()
+	if r.engine != nil {
+		if mend := r.engine.Mend(ctx, text); mend != "" {
+			text = mend + "\n" + text
+		}
+	}
+	return text
 }
 
 // groups runs each group in a container of its own: at most -parallel of them at a time, counting those of other test

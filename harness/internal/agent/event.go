@@ -100,9 +100,10 @@ type Event struct {
 	Finish verdict.Finish `json:"-"`
 	// Exited is how pytest itself ended.
 	Exited struct {
-		Exit   *int   `json:"exit"`
-		Signal *int   `json:"signal"`
-		Memory string `json:"memory"` // how the kernel killed it for memory, "" where it did not
+		Exit     *int   `json:"exit"`
+		Signal   *int   `json:"signal"`
+		Memory   string `json:"memory"`    // how the kernel killed it for memory, "" where it did not
+		DiskFull bool   `json:"disk_full"` // the container's disk takes no more
 	} `json:"-"`
 }
 

@@ -2,20 +2,17 @@ package engine
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
-	"github.com/testcontainers/testcontainers-go"
 )
 
 // Image is an image in the engine's store.
@@ -56,19 +53,6 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image,
 		found = append(found, Image{ID: summary.ID, Created: summary.Created, Labels: summary.Labels})
 	}
 	return found, nil
-}
-
-// Pull fetches an image, once and without retries, with the credentials of the Docker configuration.
-func (e *Engine) Pull(ctx context.Context, name string, progress func(string)) error {
-	stream, err := e.cli.ImagePull(ctx, name, image.PullOptions{RegistryAuth: credentials(ctx, name)})
-	if err != nil {
-		return fmt.Errorf("pull %s: %w", name, err)
-	}
-	defer stream.Close()
-	if err := follow(stream, progress); err != nil {
-		return fmt.Errorf("pull %s: %w", name, err)
-	}
-	return nil
 }
 
 // Import makes an image of a tar stream of a root file system. A stream that ends with an error makes none.
@@ -146,29 +130,4 @@ func follow(stream io.Reader, progress func(string)) error {
 			progress(line)
 		}
 	}
-}
-
-// RegistryAnswers asks, through the engine, whether an image can be had from its registry. It returns nil when the
-// registry knows the image, else why not, within the time given.
-func (e *Engine) RegistryAnswers(ctx context.Context, name string, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	_, err := e.cli.DistributionInspect(ctx, name, credentials(ctx, name))
-	if ctx.Err() != nil {
-		return fmt.Errorf("the registry did not answer within %v", within)
-	}
-	return err
-}
-
-// credentials are those of the Docker configuration, encoded as the engine wants them; "" is none.
-func credentials(ctx context.Context, name string) string {
-	_, auth, err := testcontainers.DockerImageAuth(ctx, name)
-	if err != nil {
-		return ""
-	}
-	data, err := json.Marshal(auth)
-	if err != nil {
-		return ""
-	}
-	return base64.URLEncoding.EncodeToString(data)
 }

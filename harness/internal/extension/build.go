@@ -37,8 +37,6 @@ var mends = []struct {
 		"a file is missing that does not travel with the crate: name it in Include"},
 	{regexp.MustCompile(`(?i)No solution found when resolving|not found in the package registry|Failed to fetch|error sending request|No matching distribution`),
 		"a requirement cannot be had as it is written: correct it where it is named, or the index settings of this host"},
-	{regexp.MustCompile(`No space left on device|ENOSPC|os error 28`),
-		"the engine's disk is full: free space there, for example with make clean or docker system prune"},
 }
 
 // Mend says what may help, "" where the tool's words do not tell.

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/verdict"
@@ -20,6 +22,7 @@ const maxJUnit = 64 << 20
 
 // conclude closes every subtest, holds the two ledgers against each other, and keeps what the group left.
 func (g *group) conclude(ctx context.Context) {
+	g.mend(ctx)
 	g.closeUnfinished()
 	g.reportCollection()
 	switch {
@@ -28,6 +31,9 @@ func (g *group) conclude(ctx context.Context) {
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
 		g.problem("the group was ended early, during %s: %s", g.phase, g.stopping)
+	}
+	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.redSeen) {
+		g.problems = slices.Insert(g.problems, 0, engine.DiskFull+", and look what the tests write")
 	}
 	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.t.Failed()) {
 		g.keepOutput(ctx)
@@ -44,9 +50,11 @@ func (g *group) keepOutput(ctx context.Context) {
 	stream, err := g.container.Download(ctx, image.Out)
 	if err != nil {
 		running, stateErr := g.container.Running(ctx)
-		if running || stateErr != nil {
+		switch {
+		case engine.Gone(stateErr) && len(g.problems) > 0: // they say so
+		case running || stateErr != nil:
 			g.problem("%v", errors.Join(err, stateErr))
-		} else {
+		default:
 			g.problem("the container ended before the group did: was it removed, or its engine stopped?")
 		}
 		return
@@ -138,6 +146,9 @@ func (g *group) reconcile() {
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0:
 		g.problem("%s", g.noTestsWords())
+		return
+	case len(g.junit) == 0 && g.exited.Exited.DiskFull:
+		g.problem("pytest could not write its JUnit file")
 		return
 	case len(g.junit) == 0:
 		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the project's configuration?")

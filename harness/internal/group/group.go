@@ -9,6 +9,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"pyo3test/harness/internal/agent"
@@ -104,8 +106,10 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 		err = g.start(ctx)
 	}
 	defer func() {
-		if err := g.container.Remove(context.WithoutCancel(ctx)); err != nil {
+		err := g.container.Remove(context.WithoutCancel(ctx))
+		if err != nil && !(engine.Gone(err) && t.Failed()) { // whose end was said already
 			g.problem("%v", err)
+			g.mend(context.WithoutCancel(ctx))
 			g.sayProblems()
 		}
 	}()
@@ -208,6 +212,16 @@ func (g *group) collected() error {
 // problem notes what makes the group red and is no single test's fault.
 func (g *group) problem(format string, args ...any) {
 	g.problems = append(g.problems, g.Tree.HostText(fmt.Sprintf(format, args...)))
+}
+
+// mend puts what to do before the problems where the engine is the reason of one.
+func (g *group) mend(ctx context.Context) {
+	if len(g.problems) == 0 {
+		return
+	}
+	if mend := g.Engine.Mend(ctx, strings.Join(g.problems, "\n")); mend != "" {
+		g.problems = slices.Insert(g.problems, 0, mend)
+	}
 }
 
 // sayProblems makes the group red for its problems.

@@ -22,70 +22,109 @@ const BaseVariable = "PYO3TEST_BASE_IMAGE"
 // MirrorVariable is put before the names of the pinned images, for example "mirror.example.com/docker-hub".
 const MirrorVariable = "PYO3TEST_MIRROR"
 
-// registryTimeout bounds the question whether a registry answers at all; a pull that has begun may take longer.
-const registryTimeout = 10 * time.Second
-
 // repository is below localhost so that no engine looks for it in a registry.
 const repository = "localhost/pyo3test/"
 
 // Say tells the user what goes on: a phase and a line of text.
 type Say func(phase, text string)
 
-// base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or,
-// where no registry can be reached, one of the same role made from Debian's packages.
-func base(ctx context.Context, e *engine.Engine, network Network, version string, say Say) (name string, err error) {
-	if name := os.Getenv(BaseVariable); name != "" {
-		return name, override(ctx, e, name, say)
+// pinned is the road by a registry: what it joins, and how patient it is.
+type pinned struct {
+	version      string // of Python
+	python, rust string
+	answer       time.Duration // bounds the question whether a registry answers at all
+	stall        time.Duration // bounds how long a pull that has begun may stand still
+}
+
+// pins are the pinned images; of another version of Python, the newest image there is.
+func pins(version string) pinned {
+	python := images.Pins()["PYTHON_IMAGE"]
+	if version != DefaultPython {
+		python = "python:" + version + "-slim-bookworm"
 	}
-	python, rust := mirrored(pythonImage(version)), mirrored(images.Pins()["RUST_IMAGE"])
-	pulled := repository + "base:" + hash(python, asset("Dockerfile"), asset("pins.env"))
-	debian := repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"))
-	for _, name := range []string{pulled, debian} {
-		if name == debian && version != DefaultPython {
-			break
+	return pinned{version, python, images.Pins()["RUST_IMAGE"], 10 * time.Second, 2 * time.Minute}
+}
+
+// base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or,
+// where no registry can be reached, one of the same role made from Debian's packages. What the user chose, an image or a
+// mirror, is never replaced by something else.
+func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, say Say) (name string, err error) {
+	if name := os.Getenv(BaseVariable); name != "" {
+		if err := pins.override(ctx, e, name, say); err != nil {
+			return "", fmt.Errorf("get the base image: %s=%s: %w", BaseVariable, name, err)
 		}
+		return name, nil
+	}
+	pulled := repository + "base:" + hash(pins.python, pins.rust, asset("Dockerfile"), asset("pins.env"))
+	debian := debianName()
+	names := []string{pulled, debian}
+	mirror := os.Getenv(MirrorVariable)
+	if mirror != "" || pins.version != DefaultPython {
+		names = names[:1]
+	}
+	for _, name := range names {
 		if _, ok, err := e.Image(ctx, name); ok || err != nil {
 			return name, err
 		}
 	}
-	refused := e.RegistryAnswers(ctx, python, registryTimeout)
-	if refused == nil {
-		return pulled, pullBase(ctx, e, network, pulled, python, rust, say)
+	pins.python, pins.rust = mirrored(pins.python), mirrored(pins.rust)
+	missing, refused, err := pins.missing(ctx, e)
+	switch {
+	case err != nil:
+		return "", err
+	case refused == nil:
+		if err := pins.join(ctx, e, network, missing, pulled, say); err != nil {
+			return "", fmt.Errorf("get the base image: %w: %s", err, elsewhere)
+		}
+		return pulled, nil
+	case mirror != "":
+		return "", fmt.Errorf("get the base image: %s=%s: %w: mend or unset it, or set %s to an image that this engine can have",
+			MirrorVariable, mirror, refused, BaseVariable)
+	case pins.version != DefaultPython:
+		return "", fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set %s to an image that has it",
+			pins.version, refused, DefaultPython, BaseVariable)
 	}
-	if version != DefaultPython {
-		return "", fmt.Errorf("get a base image with Python %s: %s: %w; without a registry there is only %s: set %s to an image that has it", version, python, refused, DefaultPython, BaseVariable)
-	}
-	return made(ctx, e, debian, python, refused, say)
+	return made(ctx, e, debian, refused, say)
 }
 
-// pythonImage is the pinned image, or the newest of another version.
-func pythonImage(version string) string {
-	if version == DefaultPython {
-		return images.Pins()["PYTHON_IMAGE"]
+// elsewhere is what to do where a registry does not give what it should.
+const elsewhere = "try again, or set " + BaseVariable + " to an image that this engine can have, or " + MirrorVariable + " to a mirror"
+
+// missing tells which of the images are not in the engine yet, or why one of them cannot be had.
+func (p pinned) missing(ctx context.Context, e *engine.Engine) (missing []string, refused, err error) {
+	for _, image := range []string{p.python, p.rust} {
+		if _, ok, err := e.Image(ctx, image); err != nil {
+			return nil, nil, err
+		} else if ok {
+			continue
+		}
+		if err := e.RegistryAnswers(ctx, image, p.answer); err != nil {
+			return nil, err, nil
+		}
+		missing = append(missing, image)
 	}
-	return "python:" + version + "-slim-bookworm"
+	return missing, nil, nil
 }
 
 // made makes a base where the registry refused the pinned one.
-func made(ctx context.Context, e *engine.Engine, name, pinned string, refused error, say Say) (string, error) {
-	say("image", fmt.Sprintf("cannot have %s (%v); making a base from Debian's packages", pinned, refused))
+func made(ctx context.Context, e *engine.Engine, name string, refused error, say Say) (string, error) {
+	say("image", fmt.Sprintf("cannot have %v; making a base from Debian's packages", refused))
 	if err := debianBase(ctx, e, name, say); err != nil {
-		return "", fmt.Errorf("get a base image: %s: %w; and without a registry: %w; set %s to an image that this engine can have, or %s to a mirror",
-			pinned, refused, err, BaseVariable, MirrorVariable)
+		return "", fmt.Errorf("get the base image: %w; and without a registry: %w: %s", refused, err, elsewhere)
 	}
 	return name, nil
 }
 
-func override(ctx context.Context, e *engine.Engine, name string, say Say) error {
+func (p pinned) override(ctx context.Context, e *engine.Engine, name string, say Say) error {
 	_, ok, err := e.Image(ctx, name)
 	if ok || err != nil {
 		return err
 	}
-	say("image", "pulling "+name)
-	if err := e.RegistryAnswers(ctx, name, registryTimeout); err != nil {
-		return fmt.Errorf("%s=%s: neither in this engine nor in a registry: %w", BaseVariable, name, err)
+	if err := e.RegistryAnswers(ctx, name, p.answer); err != nil {
+		return fmt.Errorf("neither in this engine nor in a registry: %w", err)
 	}
-	return e.Pull(ctx, name, func(line string) { say("image", line) })
+	say("image", "pulling "+name)
+	return e.Pull(ctx, name, p.stall, func(line string) { say("image", line) })
 }
 
 func mirrored(name string) string {
@@ -95,19 +134,23 @@ func mirrored(name string) string {
 	return name
 }
 
-func pullBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string, say Say) error {
-	for _, image := range []string{python, rust} {
-		if _, ok, err := e.Image(ctx, image); err != nil {
-			return err
-		} else if ok {
-			continue
-		}
+// join pulls what is missing and joins it. What it pulled loses its name then: the layers that the base needs stay with
+// it, and a toolchain that was copied is not kept twice.
+func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string, say Say) error {
+	for _, image := range missing {
 		say("image", "pulling "+image)
-		if err := e.Pull(ctx, image, func(line string) { say("image", line) }); err != nil {
+		if err := e.Pull(ctx, image, p.stall, func(line string) { say("image", line) }); err != nil {
 			return err
 		}
 	}
-	return buildBase(ctx, e, network, name, python, rust, say)
+	if err := buildBase(ctx, e, network, name, p.python, p.rust, say); err != nil {
+		return err
+	}
+	var errs []error
+	for _, image := range missing {
+		errs = append(errs, e.RemoveImage(ctx, image))
+	}
+	return errors.Join(errs...)
 }
 
 // buildBase joins Python's image and Rust's as images/Dockerfile says.
@@ -121,6 +164,16 @@ func buildBase(ctx context.Context, e *engine.Engine, network Network, name, pyt
 		return err
 	}
 	return e.Build(ctx, name, &folder, arguments, func(line string) { say("image", line) })
+}
+
+func debianName() string {
+	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"), strings.Join(debianChanges, "\n"))
+}
+
+// debianChanges are a base's settings beside its files; the label lets make clean find it.
+var debianChanges = []string{
+	"ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8",
+	"LABEL " + engine.Label + "=image",
 }
 
 // debianBase runs the script that packs a root file system, straight into the engine: nothing is left on the disk.
@@ -145,8 +198,7 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) err
 		return fmt.Errorf("debian base: needs bash: %w", err)
 	}
 	// A pack that breaks off must not become an image: the engine sees an error instead of the end.
-	imported := e.Import(ctx, name+"-unverified", packed, []string{
-		"ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8"})
+	imported := e.Import(ctx, name+"-unverified", packed, debianChanges)
 	if imported != nil {
 		cancel()
 	}

@@ -64,12 +64,20 @@ const DefaultPython = "3.11"
 // Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
 // make it once. Python is the version wanted, "" for that of the base.
 func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, say Say) (Image, error) {
+	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, say)
+	if err == nil && python != "" && !strings.HasPrefix(tools.Python, python+".") {
+		err = fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it", tools.Base, tools.Python, python, BaseVariable)
+	}
+	return tools, err
+}
+
+func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
 	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	base, err := base(ctx, e, network, cmp.Or(python, DefaultPython), say)
+	base, err := base(ctx, e, network, pins, say)
 	if err != nil {
 		return Image{}, err
 	}
@@ -90,11 +98,7 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Pro
 			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", name))
 		}
 	}
-	tools := Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}
-	if python != "" && !strings.HasPrefix(tools.Python, python+".") {
-		return Image{}, fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it", base, tools.Python, python, BaseVariable)
-	}
-	return tools, nil
+	return Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}, nil
 }
 
 func makeTools(ctx context.Context, e *engine.Engine, network Network, programs Programs, base, baseID, name string, say Say) error {

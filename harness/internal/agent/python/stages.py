@@ -31,6 +31,9 @@ JUNIT_PIECE = 192 << 10
 LAST_WORDS = 4 << 10
 """Characters of pytest's output that go with the news of its untimely end."""
 
+DISK_MARGIN = 1 << 20
+"""Bytes; with fewer left, reports of a usual size are cut off."""
+
 PYTEST_ARGS = [
     # pytest-forked's plugin adds --forked too, which is an error.
     "-p", "no:forked",
@@ -56,6 +59,15 @@ def restore(tree: str | None, into: str | None) -> None:
     """Lay the files that the build made over the sources."""
     if tree and into and os.path.isdir(tree):
         shutil.copytree(tree, into, symlinks=True, dirs_exist_ok=True)
+
+
+def full(folder: str) -> bool:
+    """Whether the disk takes no more: what is missing of pytest's reports is then nobody's setting."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:  # a test removed it
+        return False
+    return disk.f_bavail * disk.f_frsize < DISK_MARGIN
 
 
 def high_pipe(ours_reads: bool) -> tuple[int, int]:
@@ -311,7 +323,8 @@ class Pytest(Job):
         text = "" if usual or self.killed_because else self.log_tail()[-LAST_WORDS:]
         killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
         self._tell_junit()
-        self.agent.say("exit", exit=status, signal=number, memory=killed, text=text)
+        no_space = full(self.command["out"])
+        self.agent.say("exit", exit=status, signal=number, memory=killed, text=text, disk_full=no_space)
         return False
 
     def _tell_junit(self) -> None:

@@ -1,0 +1,86 @@
+package harness_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+)
+
+const between = "import time\n\ndef test_first():\n    pass\n\ndef test_between():\n    %s\n\ndef test_last():\n    pass\n"
+
+// TestEngineFailures: whatever becomes of the engine during a run, the run ends, is red, names the engine first and says
+// what to do; and the next run on a mended engine is green and leaves no container.
+func TestEngineFailures(t *testing.T) {
+	p := startPrivateEngine(t)
+	green := func(t *testing.T) string {
+		t.Helper()
+		output, ok := p.run(t, writeCrate(t, nil), "", nil)
+		require.True(t, ok, output)
+		require.Empty(t, p.containers(t))
+		return output
+	}
+	red := func(t *testing.T, files map[string]string, when string, then func(), want ...string) (output string) {
+		t.Helper()
+		output, ok := p.run(t, writeCrate(t, files), when, then)
+		require.False(t, ok, output)
+		rest := output
+		for _, words := range want { // in this order
+			_, after, found := strings.Cut(rest, words)
+			require.True(t, found, "no %q where it is due in\n%s", words, output)
+			rest = after
+		}
+		return output
+	}
+	tests := func(line string) map[string]string {
+		return map[string]string{"tests/test_tiny.py": strings.Replace(between, "%s", line, 1)}
+	}
+	rust := func(number string) map[string]string {
+		return map[string]string{"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "42", number, 1)}
+	}
+	gone := "the Docker engine at " + p.host() + " answers no more (no answer): look why it ended, start it, then run again\n"
+	require.Contains(t, green(t), "built tiny")
+
+	t.Run("started again between runs", func(t *testing.T) {
+		p.stop(t)
+		p.start(t)
+		require.Contains(t, green(t), "unchanged: tiny")
+	})
+	t.Run("killed in the tests", func(t *testing.T) {
+		output := red(t, tests("time.sleep(1000)"), "test_between", func() { p.kill(t) },
+			"not run: "+gone, "it was running when its group was ended", "test_last", "1 tests not run: "+gone, gone, "the stream of events broke off")
+		require.Contains(t, output, "3 of 3 tests: 1 passed, 2 not run")
+		require.NotContains(t, output, "Is the docker daemon running?", "once is enough")
+		p.start(t)
+		green(t)
+	})
+	t.Run("killed in the build", func(t *testing.T) {
+		build := map[string]string{"build.rs": "fn main() { std::thread::sleep(std::time::Duration::from_secs(1000)) }\n"}
+		red(t, build, "Compiling tiny", func() { p.kill(t) }, gone, "build: exec ")
+		p.start(t)
+		green(t)
+	})
+	t.Run("disk full", func(t *testing.T) {
+		defer p.fill(t, everything)
+		full := engine.DiskFull + "\n"
+		p.fill(t, 8<<20)
+		red(t, rust("43"), "", nil, full, "dependencies failed for ", "No space left on device")
+		p.fill(t, everything)
+		red(t, rust("44"), "Compiling tiny", func() { p.fill(t, 0) }, full, "build failed for ", "No space left on device")
+		p.fill(t, 0) // the compiler has cleaned up
+		red(t, nil, "", nil, full, "create container: ", "no space left on device")
+		p.fill(t, everything)
+		green(t)
+	})
+	t.Run("disk filled by a test", func(t *testing.T) {
+		defer p.fill(t, everything)
+		p.fill(t, 100<<20)
+		for _, place := range []string{"/tmp/filling", "filling"} {
+			red(t, tests("open('"+place+"', 'wb', 0).write(bytes(1 << 28)); raise OSError"), "", nil,
+				"test_between", "OSError", engine.DiskFull+", and look what the tests write\n", "pytest could not write its JUnit file\n", "3 of 3 tests: 2 passed, 1 failed")
+		}
+		green(t)
+	})
+}
