@@ -9,7 +9,7 @@ from plugin.lines import MAX_LINE
 
 KINDS = {
     "session", "collecting", "collect-error", "collect-skip", "item", "collected",
-    "start", "phase", "report", "finish", "warning", "finished",
+    "foreign", "start", "phase", "report", "finish", "warning", "finished", "leave",
 }  # fmt: skip
 NUMBERS = ("index", "pid", "threads", "count", "line", "workers", "exitstatus", "exit", "signal")
 LARGEST = 2**31 - 1
