@@ -344,14 +344,14 @@ class Pytest(Job):
             fd = os.open(self.junit, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # there is none: the Go side says what that means
             return
-        with open(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > JUNIT_LIMIT:
-                what = f"has {status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "is no file"
-                self.agent.say("error", message=f"pytest's JUnit file {what}: a test or a plugin wrote it")
-                return
-            for _ in range(0, status.st_size, JUNIT_PIECE):
-                self.agent.say("junit", data=base64.b64encode(file.read(JUNIT_PIECE)).decode("ascii"))
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= JUNIT_LIMIT:
+            for at in range(0, status.st_size, JUNIT_PIECE):
+                self.agent.say("junit", data=base64.b64encode(os.pread(fd, JUNIT_PIECE, at)).decode("ascii"))
+        else:
+            what = f"has {status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "is no file"
+            self.agent.say("error", message=f"pytest's JUnit file {what}: a test or a plugin wrote it")
+        os.close(fd)
 
     def close(self) -> None:
         """The control pipe too."""
