@@ -7,7 +7,7 @@ import traceback
 from typing import Any, NoReturn
 
 import pytest
-from _pytest.runner import call_and_report, show_test_item
+from _pytest.runner import call_and_report
 
 from . import capture, coverage_support, linux, whole, wire
 from .lines import clip
@@ -72,10 +72,7 @@ class Child:
             report = call_and_report(item, "setup", log=False)
             self.tell_report(report)
             if report.passed:
-                setup_only = item.config.getoption("setuponly", False)
-                if item.config.getoption("setupshow", False):
-                    show_test_item(item)
-                if not setup_only:
+                if not item.config.getoption("setuponly", False):
                     self.tell_report(call_and_report(item, "call", log=False))
             self.tell_report(call_and_report(item, "teardown", log=False, nextitem=None))
         finally:
