@@ -149,7 +149,7 @@ class Agent:
             if action is None:
                 raise ValueError(f"unknown command {name!r}")
             action(command)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OSError, ArithmeticError, RecursionError) as error:
             words = line[:200].decode("utf-8", "replace")
             self.say("error", message=f"{type(error).__name__}: {error} in the command {words}")
 

@@ -54,7 +54,9 @@ def check(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or event.get("ev") not in KINDS or "t" in event or len(event) < 2:
+    if not isinstance(event, dict) or "t" in event or len(event) < 2:
+        return None
+    if not isinstance(event.get("ev"), str) or event["ev"] not in KINDS:
         return None
     for name in NUMBERS:
         value = event.get(name)
