@@ -141,7 +141,7 @@ func (g *group) reconcile() {
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0 && *g.exitStatus != verdict.ExitNoTests:
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
-			verdict.StatusMeaning(*g.exitStatus), strings.TrimSpace(g.exited.Text))
+			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0:
 		g.problem("%s", g.noTestsWords())

@@ -183,8 +183,8 @@ func (g *group) exitWords() string {
 		return "its end was not reported"
 	}
 	words := verdict.ExitWords(g.exited.Exited.Exit, g.exited.Exited.Signal)
-	if exit := g.exited.Exited.Exit; exit != nil && *exit == 4 {
-		words += usageWords(g.exited.Text)
+	if exit := g.exited.Exited.Exit; exit != nil && *exit == verdict.ExitUsage {
+		words += " (" + g.statusWords(*exit) + ")"
 	}
 	if g.exited.Exited.Memory != "" {
 		words += ", " + g.exited.Exited.Memory
@@ -195,9 +195,17 @@ func (g *group) exitWords() string {
 	return words
 }
 
+// statusWords is what an exit status of pytest means, and for an option or a setting that it does not know, what to do.
+func (g *group) statusWords(status int) string {
+	if status == verdict.ExitUsage {
+		return usageWords(g.exited.Text)
+	}
+	return verdict.StatusMeaning(status)
+}
+
 // untoldWords is what may be behind an end that looks like an ordinary one and was not told.
 func (g *group) untoldWords() string {
-	if exit := g.exited.Exited.Exit; exit != nil && *exit != 4 {
+	if exit := g.exited.Exited.Exit; exit != nil && *exit != verdict.ExitUsage {
 		return "\nit left with os._exit or SystemExit, or the descriptor by which it tells of its tests was closed (os.closerange, for example)"
 	}
 	return ""

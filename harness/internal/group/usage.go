@@ -92,7 +92,7 @@ func usageWords(log string) string {
 		}
 	}
 	if len(wanted) > 0 {
-		return " (a usage error: add to Requirements " + strings.Join(wanted, ", ") + ")"
+		return "a usage error: add to Requirements " + strings.Join(wanted, ", ")
 	}
-	return " (a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin needs the plugin in Requirements)"
+	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin needs the plugin in Requirements"
 }

@@ -7,7 +7,6 @@ import marshal
 import os
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,7 +125,7 @@ def test_wire(chance: random.Random) -> None:
         wire.Reader().feed(wire.HEADER.pack(wire.MARK, len(payload), wire.binascii.crc32(payload)) + payload)
 
 
-def test_commands(suite: Suite, chance: random.Random, tmp_path: Path) -> None:
+def test_commands(suite: Suite, chance: random.Random) -> None:
     """An agent that hears nonsense answers it with errors, runs what it was told to run, and ends properly."""
     talk = suite.write(test_a="def test_1(): pass\n").talk()
     assert talk.process.stdin is not None
@@ -138,7 +137,7 @@ def test_commands(suite: Suite, chance: random.Random, tmp_path: Path) -> None:
             lines.append(spoil(chance, json.dumps(command).encode()).replace(b'"stop"', b"").replace(b'"start"', b""))
         return b"\n".join(lines) + b"\n"
 
-    talk.process.stdin.write(nonsense(300))
+    talk.process.stdin.write(nonsense(100))  # the answers fit into a pipe that nobody reads yet
     talk.start()
 
     def answer(event: dict[str, Any]) -> None:
@@ -146,7 +145,7 @@ def test_commands(suite: Suite, chance: random.Random, tmp_path: Path) -> None:
             talk.say(cmd="run", order=[0])
 
     run = talk.listen(answer)
-    assert run.status == 0 and run.stderr == "" and len(run.of("error")) > 100
+    assert run.status == 0 and run.stderr == "" and len(run.of("error")) > 30
     assert run.verdicts() == {"test_a.py::test_1": "passed"} and run.one("exit")["exit"] == 0
 
 
