@@ -13,9 +13,11 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"time"
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/verdict"
 )
 
 //go:embed python/*.py python/plugin/*.py
@@ -51,9 +53,16 @@ type Start struct {
 	Isolation string            `json:"isolation"` // "forked" or "inprocess"
 	Workers   int               `json:"workers"`   // 0 leaves it to the project's own -n, else 1
 	Out       string            `json:"out"`
-	Imports   []string          `json:"imports"`
+	Imports   []Module          `json:"imports"`
 	Restore   string            `json:"restore"`
 	Into      string            `json:"into"`
+}
+
+// Module is a module to import before the tests do: what comes of it has to be this file with this content.
+type Module struct {
+	Name   string `json:"name"`
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
 }
 
 // Session is an agent at work.
@@ -175,10 +184,28 @@ func (s *Session) Err() error {
 	if s.readErr == nil {
 		return nil
 	}
+	if errors.Is(s.readErr, io.EOF) || errors.Is(s.readErr, io.ErrUnexpectedEOF) {
+		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		defer cancel()
+		if status, err := s.process.Wait(ctx); err == nil {
+			return fmt.Errorf("the agent, which watches the tests in their container, ended with %s: did a test kill it? Its last words: %q", endWords(status), s.stderr.String())
+		}
+	}
 	if words := s.stderr.String(); words != "" {
 		return fmt.Errorf("the stream of events broke off (%w); the agent's last words: %s", s.readErr, words)
 	}
 	return fmt.Errorf("the stream of events broke off: %w", s.readErr)
+}
+
+// endTimeout bounds how long the engine may take to tell the status of an agent that is gone.
+const endTimeout = 5 * time.Second
+
+// endWords names an exit status in the way of shells and engines: from 128 on it is a signal.
+func endWords(status int) string {
+	if status > 128 {
+		return verdict.SignalName(status - 128)
+	}
+	return fmt.Sprintf("status %d", status)
 }
 
 // Close cuts the streams. It is safe to call twice.

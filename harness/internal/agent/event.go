@@ -41,11 +41,13 @@ const (
 	Finish       Kind = "finish"
 	Warning      Kind = "warning"
 	Finished     Kind = "finished"
+	Foreign      Kind = "foreign"
+	Leave        Kind = "leave"
 )
 
 var kinds = []Kind{
 	Ready, Importing, Import, Started, Dump, Killed, JUnit, Exit, Beat, Garbage, Error, Done,
-	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished,
+	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 
 // Event is one line of the agent. Which fields are set depends on the kind.
@@ -60,10 +62,11 @@ type Event struct {
 	Message string `json:"message"`
 	Reason  string `json:"reason"`
 
-	// import
+	// import, foreign
 	OK        bool   `json:"ok"`
 	Module    string `json:"module"`
 	File      string `json:"file"`
+	Built     string `json:"built"`
 	Problem   string `json:"error"`
 	Traceback string `json:"traceback"`
 

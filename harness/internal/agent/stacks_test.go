@@ -32,25 +32,3 @@ thread 8, idle
 	require.Equal(t, "stacks of process 7 could not be had: gone\n", FormatStacks(Event{PID: 7, Problem: "gone"}, host))
 	require.Contains(t, FormatStacks(Event{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}, host), "could not be had")
 }
-
-// FuzzDecode: whatever a line holds, it is an event of the protocol or an error.
-func FuzzDecode(f *testing.F) {
-	for _, line := range []string{
-		`{"ev":"done","t":1}`, `{"ev":"item","index":0,"nodeid":"a","junit":["a","b"]}`, `{"ev":"item","nodeid":"a","junit":["a"]}`, `{"ev":"start","index":-1}`,
-		`{"ev":"report","index":0,"when":"call","outcome":"passed","sections":[["a","b"]],"subtest":{"description":"x"}}`, `{"ev":"finish","exit":0,"signal":null}`,
-		`{"ev":"exit","exit":0}`, `{"ev":"nonsense"}`, `[]`, ``, `{"ev":"report","sections":[["a"]]}`, `{"ev":"collect-error"}`,
-	} {
-		f.Add([]byte(line))
-	}
-	f.Fuzz(func(t *testing.T, line []byte) {
-		event, err := Decode(line)
-		if err != nil {
-			return
-		}
-		require.Contains(t, kinds, event.Kind)
-		require.GreaterOrEqual(t, event.Index, 0)
-		if event.Kind == Item || event.Kind == CollectError || event.Kind == CollectSkip {
-			require.Len(t, event.JUnitName, 2)
-		}
-	})
-}

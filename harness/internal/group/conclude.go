@@ -137,12 +137,19 @@ func (g *group) reconcile() {
 	case g.exited == nil || g.exited.Exited.Exit == nil:
 		g.problem("pytest died after its session: %s", g.exitWords())
 		return
+	case g.imported != len(g.Extension.Modules):
+		g.problem("%d of %d built modules were imported before the tests", g.imported, len(g.Extension.Modules))
+		return
 	case *g.exited.Exited.Exit != *g.exitStatus:
-		g.problem("pytest's session ended with status %d, its process with %d", *g.exitStatus, *g.exited.Exited.Exit)
+		g.problem("pytest's session ended with status %d, its process otherwise: %s", *g.exitStatus, g.exitWords())
+		return
+	case !g.left:
+		g.problem("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
+			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.exitStatus)
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0 && *g.exitStatus != verdict.ExitNoTests:
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
-			verdict.StatusMeaning(*g.exitStatus), strings.TrimSpace(g.exited.Text))
+			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0:
 		g.problem("%s", g.noTestsWords())

@@ -52,6 +52,17 @@ type Budgets struct {
 	Exit    time.Duration // from there to the end of the interpreter
 }
 
+// session is the agent at work; tests have one without a container.
+type session interface {
+	Events() <-chan agent.Event
+	Err() error
+	Run(order []int) error
+	Dump(pid int, id string) error
+	Kill(pid int, reason, message string) error
+	Stop() error
+	Close()
+}
+
 // group is one container's tests under way. All of it belongs to the goroutine of Run.
 type group struct {
 	Config
@@ -59,7 +70,7 @@ type group struct {
 	matcher *subtest.Matcher
 
 	container *engine.Container
-	session   *agent.Session
+	session   session
 
 	phase    phase
 	phaseEnd time.Time // when the phase's budget is over; zero is never
@@ -67,13 +78,16 @@ type group struct {
 
 	tests         []*test // by collection index
 	selected      []*test // in the order of running
-	left          int     // how many of them have no end yet
+	unfinished    int     // how many of them have no end yet
 	running       map[int]*test
 	collecting    string // the file that is being imported
 	collectErrors []verdict.CollectError
 	collectSkips  []verdict.CollectSkip
 	warnings      int
 
+	chosen     bool         // the collection is complete and the choice made
+	imported   int          // how many of the built modules could be imported
+	left       bool         // the interpreter ran to its own end
 	junit      []byte       // pytest's own file
 	exitStatus *int         // pytest's own word at the end of its session
 	exited     *agent.Event // the end of its process
@@ -83,19 +97,21 @@ type group struct {
 	waiting    []*dumpRequest
 	problems   []string // what is no single test's fault; each makes the group red
 	redSeen    bool     // a test failed
+	kept       int      // bytes of the texts of tests that have ended
 }
 
 // test is one collected test.
 type test struct {
 	verdict.Test
-	name    string // of the subtest, below the group's
-	budget  time.Duration
-	pid     int
-	started time.Time
-	expired bool // its budget is over and its end under way
-	stacks  string
-	open    *subtest.Open
-	closed  bool
+	name     string // of the subtest, below the group's
+	selected bool
+	budget   time.Duration
+	pid      int
+	started  time.Time
+	expired  bool // its budget is over and its end under way
+	stacks   string
+	open     *subtest.Open
+	closed   bool
 }
 
 // Run runs a group as the test t, and returns when its container is gone.
@@ -147,11 +163,12 @@ func (g *group) start(ctx context.Context) (err error) {
 	// The agent's own start and the upload take their time together.
 	uploaded := make(chan error, 1)
 	go func() { uploaded <- g.container.UploadTar(ctx, "/", g.Tree.Pack) }()
-	g.session, err = agent.Open(context.WithoutCancel(ctx), g.container)
+	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
 	if err := errors.Join(err, <-uploaded); err != nil {
 		return err
 	}
-	return g.session.Start(agent.Start{
+	g.session = opened
+	return opened.Start(agent.Start{
 		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
 		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources,
@@ -173,15 +190,17 @@ func (g *group) environment() map[string]string {
 	return env
 }
 
-func (g *group) modules() (names []string) {
+func (g *group) modules() []agent.Module {
+	modules := []agent.Module{}
 	for _, module := range g.Extension.Modules {
-		names = append(names, module.Name)
+		modules = append(modules, agent.Module{Name: module.Name, File: module.Path, SHA256: module.SHA256})
 	}
-	return names
+	return modules
 }
 
 // collected chooses what runs: which of the collected tests the user selected, and in which order.
 func (g *group) collected() error {
+	g.chosen = true
 	ids := make([]string, len(g.tests))
 	for i, test := range g.tests {
 		ids[i] = test.NodeID
@@ -190,6 +209,7 @@ func (g *group) collected() error {
 	for i, test := range g.tests {
 		test.name = table.Name(i)
 		if g.matcher.Match(g.t.Name() + "/" + test.name) {
+			test.selected = true
 			g.selected = append(g.selected, test)
 		}
 	}
@@ -201,9 +221,9 @@ func (g *group) collected() error {
 	for i, test := range g.selected {
 		order[i] = test.Index
 	}
-	g.left = len(order)
-	g.enterPhase(testing)
-	if g.left == 0 {
+	g.unfinished = len(order)
+	g.enterPhase(inTests)
+	if g.unfinished == 0 {
 		g.enterPhase(finishing)
 	}
 	return g.session.Run(order)

@@ -13,6 +13,14 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
+// What is kept of the texts of tests that have ended, in bytes: of each, until they come to so many, and of each from then
+// on. A run of ten thousand tests must not need memory for all that they print.
+const (
+	keptText   = 64 << 10
+	keptTexts  = 16 << 20
+	keptLittle = 1 << 10
+)
+
 // openSubtest opens a test's subtest. Where testing does not call the function although the test was selected, the two
 // disagree about -run, and the test would be lost: that is red.
 func (g *group) openSubtest(test *test) {
@@ -30,6 +38,12 @@ func (g *group) closeSubtest(test *test) {
 	if test.open != nil {
 		test.open.End(func(t subtest.T) { g.report(t, test, v) })
 	}
+	// What has been reported is kept for the JUnit file at the end.
+	limit := keptText
+	if g.kept > keptTexts {
+		limit = keptLittle
+	}
+	g.kept += test.Shrink(limit)
 }
 
 // reportCollection makes a subtest of each file that could not be collected, or that skips itself. What -run asks for in
@@ -120,7 +134,7 @@ func (g *group) headline(test *test, v verdict.Verdict) string {
 	if v.Phase != "" {
 		text += " in " + v.Phase
 	}
-	if v.Outcome == verdict.NotRun {
+	if v.Outcome == verdict.NotRun && test.Finish == nil {
 		text += ": " + g.whyNotRun()
 	}
 	file, line := v.Path, v.Line
@@ -169,8 +183,8 @@ func (g *group) exitWords() string {
 		return "its end was not reported"
 	}
 	words := verdict.ExitWords(g.exited.Exited.Exit, g.exited.Exited.Signal)
-	if exit := g.exited.Exited.Exit; exit != nil && *exit == 4 {
-		words += " (a usage error: an argument, or an option in addopts, that this pytest does not know; an option of a plugin needs the plugin in Requirements)"
+	if exit := g.exited.Exited.Exit; exit != nil && *exit == verdict.ExitUsage {
+		words += " (" + g.statusWords(*exit) + ")"
 	}
 	if g.exited.Exited.Memory != "" {
 		words += ", " + g.exited.Exited.Memory
@@ -179,6 +193,27 @@ func (g *group) exitWords() string {
 		words += "; the end of its output:\n" + log
 	}
 	return words
+}
+
+// statusWords is what an exit status of pytest means, and for an option or a setting that it does not know, what to do.
+func (g *group) statusWords(status int) string {
+	if status == verdict.ExitUsage {
+		return usageWords(g.exited.Text)
+	}
+	return verdict.StatusMeaning(status)
+}
+
+// untoldWords is what may be behind an end that looks like an ordinary one and was not told.
+func (g *group) untoldWords() string {
+	if exit := g.exited.Exited.Exit; exit != nil && *exit != verdict.ExitUsage {
+		return "\nit left with os._exit or SystemExit, or the descriptor by which it tells of its tests was closed (os.closerange, for example)"
+	}
+	return ""
+}
+
+// foreignWords explain a module that is not what was built.
+func foreignWords(e agent.Event) string {
+	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or keep its folder off sys.path", e.Module, e.File, e.Built)
 }
 
 // importWords explains an extension that cannot be imported.

@@ -17,7 +17,7 @@ type phase int
 const (
 	starting   phase = iota // the agent starts and imports the extension
 	collecting              // pytest starts and collects
-	testing                 // tests run
+	inTests                 // tests run
 	finishing               // the last test is done, the session ends
 	exiting                 // the session has ended, the interpreter has not
 )
@@ -36,7 +36,7 @@ const (
 func (g *group) enterPhase(p phase) {
 	g.phase = p
 	g.phaseEnd = time.Now().Add(map[phase]time.Duration{
-		starting: g.Budgets.Start, collecting: g.Budgets.Collect, testing: betweenTests, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
+		starting: g.Budgets.Start, collecting: g.Budgets.Collect, inTests: betweenTests, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
 	}[p])
 }
 
@@ -72,13 +72,19 @@ func (g *group) watch(ctx context.Context) error {
 	}
 }
 
-// take acts on one event.
+// take acts on one event. One that comes where none of its kind can come is an error: something else than the plugin
+// told it, and nothing that is told can be trusted.
 func (g *group) take(e agent.Event) error {
+	if why := g.untimely(e.Kind); why != "" {
+		return fmt.Errorf("pytest's stream of events contradicts itself: a %q %s: did a test or a conftest write to a descriptor that it did not open?", e.Kind, why)
+	}
 	switch e.Kind {
 	case agent.Importing:
 		g.pytest = e.PID
 	case agent.Import:
-		if !e.OK && g.stopping == "" {
+		if e.OK {
+			g.imported++
+		} else if g.stopping == "" {
 			g.problem("%s", importWords(e))
 		}
 	case agent.Started:
@@ -103,6 +109,10 @@ func (g *group) take(e agent.Event) error {
 		return g.collected()
 	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
 		return g.takeTest(e)
+	case agent.Foreign:
+		g.problem("%s", foreignWords(e))
+	case agent.Leave:
+		g.left = true
 	case agent.Warning:
 		g.warnings++
 	case agent.JUnit:
@@ -111,13 +121,14 @@ func (g *group) take(e agent.Event) error {
 		}
 		g.junit = append(g.junit, e.Data...)
 	case agent.Finished:
-		g.exitStatus = &e.ExitStatus
+		status := e.ExitStatus
+		g.exitStatus = &status
 		g.enterPhase(exiting)
 	case agent.Exit:
 		g.exited = &e
 		g.phaseEnd = time.Time{}
 		if g.exitStatus == nil && g.stopping == "" {
-			g.problem("pytest ended in the middle of %s: %s", g.phase, g.exitWords())
+			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
 	case agent.Dump:
 		g.endDump(e.ID, agent.FormatStacks(e, g.Tree.HostPath))
@@ -127,6 +138,41 @@ func (g *group) take(e agent.Event) error {
 		g.problem("something other than the plugin wrote to its stream of events: %.200q", e.Text)
 	}
 	return nil
+}
+
+// untimely says why an event cannot come now, or nothing.
+func (g *group) untimely(kind agent.Kind) string {
+	switch kind {
+	case agent.Collecting, agent.CollectError, agent.CollectSkip, agent.Item, agent.Collected:
+		if g.chosen {
+			return "after the end of the collection"
+		}
+	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
+		if !g.chosen {
+			return "before the end of the collection"
+		}
+		if g.exitStatus != nil {
+			return "after the end of the session"
+		}
+	case agent.Finished:
+		if g.exitStatus != nil {
+			return "after the end of the session"
+		}
+		if len(g.running) > 0 {
+			return "while a test runs"
+		}
+	case agent.SessionStart, agent.Foreign, agent.Leave:
+	case agent.JUnit, agent.Exit:
+		if g.exited == nil {
+			return "" // the agent's own, after the last word of pytest
+		}
+	default:
+		return ""
+	}
+	if g.left || g.exited != nil {
+		return "after the end of pytest"
+	}
+	return ""
 }
 
 func (g *group) addTest(e agent.Event) error {
@@ -146,8 +192,8 @@ func (g *group) addTest(e agent.Event) error {
 // takeTest acts on an event of one test. What contradicts what was said before ends the group: its stream cannot be
 // trusted.
 func (g *group) takeTest(e agent.Event) error {
-	if e.Index >= len(g.tests) {
-		return fmt.Errorf("an event of test %d, where %d were collected", e.Index, len(g.tests))
+	if e.Index >= len(g.tests) || !g.tests[e.Index].selected {
+		return fmt.Errorf("an event of test %d, which was not to run", e.Index)
 	}
 	test := g.tests[e.Index]
 	if running := g.running[e.Index] != nil; running == (e.Kind == agent.TestStart) || test.closed {
@@ -161,13 +207,13 @@ func (g *group) takeTest(e agent.Event) error {
 	case agent.Phase:
 		test.Phase = e.When
 	case agent.Report:
-		test.Reports = append(test.Reports, e.Report)
+		test.AddReport(e.Report)
 	case agent.Finish:
 		test.Finish = &e.Finish
 		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
 		delete(g.running, e.Index)
-		g.enterPhase(testing)
-		if g.left--; g.left == 0 {
+		g.enterPhase(inTests)
+		if g.unfinished--; g.unfinished == 0 {
 			g.enterPhase(finishing)
 		}
 		g.closeSubtest(test)

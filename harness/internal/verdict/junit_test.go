@@ -45,15 +45,41 @@ func TestReadJUnitRefuses(t *testing.T) {
 	}
 }
 
-// FuzzReadJUnit: whatever is read ends with cases or an error, within its bounds.
+// FuzzReadJUnit: whatever is read ends with cases or an error, within its bounds; what is cut off is an error, and only
+// what it names can agree with it.
 func FuzzReadJUnit(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(good[:300]))
 	f.Add([]byte(`<testsuite><testcase name="a"><testcase name="b"/></testcase></testsuite>`))
+	f.Add([]byte(`<!DOCTYPE l [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]><testsuite><testcase name="&b;"/></testsuite>`))
+	f.Add([]byte("<testsuite><testcase/><testcase name='\xff'/></testsuite>"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cases, err := ReadJUnit(bytes.NewReader(data), 1<<16)
-		require.False(t, err == nil && !bytes.Contains(data, []byte("testsuite")))
+		const limit = 1 << 16
+		cases, err := ReadJUnit(bytes.NewReader(data), limit)
 		require.LessOrEqual(t, len(cases), len(data)/len("<testcase"))
+		if err != nil {
+			require.Nil(t, cases)
+			return
+		}
+		require.Contains(t, string(data), "testsuite")
+		require.LessOrEqual(t, len(data), limit)
+		end := bytes.LastIndexByte(data, '<')
+		_, err = ReadJUnit(bytes.NewReader(data[:end+1]), limit)
+		require.Error(t, err, "cut off in its last element")
+
+		ran := Ran{}
+		for _, c := range cases {
+			reports := whole(report("call", map[State]string{Neither: "passed", Red: "failed", Skip: "skipped"}[c.State]))
+			test := ended(reports...)
+			test.Classname, test.Name = c.Classname, c.Name
+			ran.Tests = append(ran.Tests, test)
+			if c.State == Red {
+				ran.ExitStatus = 1
+			}
+		}
+		require.Empty(t, Reconcile(ran, cases))
+		ran.Tests = append(ran.Tests, ended(whole(report("call", "passed"))...))
+		require.NotEmpty(t, Reconcile(ran, cases), "one that the file does not have")
 	})
 }
 

@@ -30,6 +30,7 @@ type CollectSkip struct {
 const (
 	exitOK          = 0
 	exitTestsFailed = 1
+	ExitUsage       = 4
 	ExitNoTests     = 5 // none were collected, or none were left
 )
 
@@ -160,7 +161,7 @@ func StatusMeaning(status int) string {
 		return "the session was interrupted"
 	case 3:
 		return "an internal error of pytest or of a plugin"
-	case 4:
+	case ExitUsage:
 		return "a usage error"
 	case ExitNoTests:
 		return "no tests were run"

@@ -51,6 +51,8 @@ type Test struct {
 	Phase   string // the last one that it was seen to enter: setup, call or teardown
 	Reports []Report
 	Finish  *Finish // nil as long as it has no end
+
+	texts int // bytes in the reports
 }
 
 // Report is pytest's report of one phase of a test, or of a subtest in it.
@@ -195,6 +197,10 @@ func (r Report) reason() string {
 func (v *Verdict) judgeReports(own []Report) {
 	if len(own) == 0 {
 		v.Text = "pytest gave no report of it"
+		return
+	}
+	if !slices.ContainsFunc(own, func(r Report) bool { return r.When == "call" || r.outcome() != Passed }) {
+		v.Text = "pytest set it up and did not call it: is --setup-only or --setup-plan among its options?"
 		return
 	}
 	v.Outcome = Passed

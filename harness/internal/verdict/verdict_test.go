@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,7 @@ func TestVerdict(t *testing.T) {
 		"never begun":              {Test{NodeID: "a.py::t"}, NotRun, "", ""},
 		"without an end":           {Test{NodeID: "a.py::t", Started: true, Phase: "call"}, NotRun, "call", "it was running when its group was ended"},
 		"without a report":         {ended(), NotRun, "", "pytest gave no report of it"},
+		"only set up":              {ended(report("setup", "passed"), report("teardown", "passed")), NotRun, "", "pytest set it up and did not call it: is --setup-only or --setup-plan among its options?"},
 		"hung":                     {killed(KilledHung), Hung, "call", "words"},
 		"killed for memory":        {killed(KilledMemory), Killed, "call", "words"},
 		"ended with its session":   {killed("stopped"), NotRun, "call", "it was ended with its session (stopped)"},
@@ -83,4 +85,22 @@ func TestOnlyFourOutcomesAreGreen(t *testing.T) {
 func TestSignalName(t *testing.T) {
 	require.Equal(t, "SIGSEGV (11)", SignalName(11))
 	require.Equal(t, "signal 48", SignalName(48))
+}
+
+// TestTextsAreBounded: a test that reports without end keeps its outcomes and not all of its texts.
+func TestTextsAreBounded(t *testing.T) {
+	test := ended()
+	text := strings.Repeat("x", 1<<20)
+	test.AddReport(Report{When: "setup", Outcome: "passed", Sections: [][2]string{{"a", text}}})
+	test.AddReport(Report{When: "call", Outcome: "passed", Sections: [][2]string{{"a", text}, {"b", text}}})
+	require.Len(t, test.Verdict().Sections, 2)
+	require.Nil(t, test.Reports[0].Sections)
+	for range 1000 {
+		test.AddReport(Report{When: "call", Outcome: "failed", Longrepr: text})
+	}
+	require.Len(t, test.Reports, 1002)
+	require.Equal(t, Failed, test.Verdict().Outcome)
+	require.Less(t, test.Shrink(1<<20), 6<<20)
+	require.Less(t, test.Shrink(1<<10), 2<<20)
+	require.Equal(t, "é\n[... 9996 bytes left out ...]\né", clip(strings.Repeat("é", 5000), 5))
 }

@@ -9,5 +9,5 @@ import (
 )
 
 func TestPython(t *testing.T) {
-	harness.Run(t, harness.Suite{Crate: os.Getenv("SELFTEST_CRATE")})
+	harness.Run(t, harness.Suite{Crate: os.Getenv("SELFTEST_CRATE"), Isolation: harness.Isolation(os.Getenv("SELFTEST_ISOLATION"))})
 }

@@ -149,7 +149,7 @@ class Agent:
             if action is None:
                 raise ValueError(f"unknown command {name!r}")
             action(command)
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OSError, ArithmeticError, RecursionError) as error:
             words = line[:200].decode("utf-8", "replace")
             self.say("error", message=f"{type(error).__name__}: {error} in the command {words}")
 
@@ -162,7 +162,7 @@ class Agent:
             stages.check(command)
             stages.restore(command.get("restore"), command.get("into"))
             os.makedirs(command["out"], exist_ok=True)
-            if command.get("imports"):
+            if command["imports"]:
                 self.job = stages.Import(self, command)
                 self.say("importing", pid=self.job.pid)
             else:
@@ -248,7 +248,10 @@ class Agent:
         """Pass a line of the plugin on if it is an event."""
         event = relay.check(line)
         if event is None:
-            self.say("garbage", text=line[:200].decode("utf-8", "replace"))
+            assert isinstance(self.job, stages.Pytest)
+            self.job.garbage += 1
+            if self.job.garbage <= stages.GARBAGE:
+                self.say("garbage", text=line[:200].decode("utf-8", "replace"))
             return
         self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
         if isinstance(self.job, stages.Pytest):

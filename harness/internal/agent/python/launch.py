@@ -3,7 +3,7 @@
 The agent runs this file with the test environment's Python:
 
     launch.py run ARGS...        pytest, with our plugin package importable under its name
-    launch.py import FD NAMES... import each module and tell the results as JSON lines on the descriptor
+    launch.py import FD MODULES  import each module and tell the results as JSON lines on the descriptor
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 import traceback
 
 PACKAGE = "pyo3test_plugin"
+UNTIMELY = 70
+"""The exit status where something ended the interpreter under pytest: none of pytest's own."""
 
 
 def disguise() -> None:
@@ -45,13 +47,17 @@ def run() -> int:
     preload()
     import pytest
 
-    status = pytest.main()  # what the script calls has another name in each pytest
+    try:
+        status = pytest.main()  # what the script calls has another name in each pytest
+    except SystemExit:  # pytest never leaves so: a conftest or a plugin did, and with 0 it would look like a success
+        traceback.print_exc()
+        status = UNTIMELY
     sys.stdout.flush()
     return int(status)
 
 
-def check_imports(fd: int, names: list[str]) -> None:
-    """Import the modules and tell how it went, then leave without the interpreter's own end.
+def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
+    """Import the modules, look whether they are what was built, and leave without the interpreter's own end.
 
     Native threads may hang or crash that end; this is not what is asked here.
     """
@@ -60,7 +66,8 @@ def check_imports(fd: int, names: list[str]) -> None:
     os.set_inheritable(fd, False)
     faulthandler.enable()  # to stderr, which is the agent's import.log
     disguise()
-    for name in names:
+    for wanted in modules:
+        name = wanted["name"]
         tell(fd, {"importing": name})
         try:
             module = importlib.import_module(name)
@@ -68,13 +75,27 @@ def check_imports(fd: int, names: list[str]) -> None:
             text = "".join(traceback.format_exception_only(type(error), error)).strip()
             tell(fd, {"module": name, "ok": False, "error": text, "traceback": without_us(error)})
             continue
-        tell(fd, {"module": name, "ok": True, "file": str(getattr(module, "__file__", None) or "")})
+        file = str(getattr(module, "__file__", None) or "")
+        error = not_built(file, wanted)
+        tell(fd, {"module": name, "ok": not error, "file": file, "error": error, "traceback": ""})
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass
     os._exit(0)
+
+
+def not_built(file: str, wanted: dict[str, str]) -> str:
+    """Why the file of a module is not the one that was built, or nothing."""
+    if os.path.realpath(file) != os.path.realpath(wanted["file"]):
+        return f"it was imported from {file or 'no file'}, and what was built is {wanted['file']}"
+    import hashlib
+
+    with open(file, "rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() != wanted["sha256"]:
+            return f"{file} is not the file that was built: something changed it"
+    return ""
 
 
 def without_us(error: BaseException) -> str:
@@ -93,5 +114,5 @@ def tell(fd: int, result: dict[str, object]) -> None:
 if __name__ == "__main__":  # multiprocessing's "spawn" imports this file again, as another module
     task = sys.argv.pop(1)
     if task == "import":
-        check_imports(int(sys.argv[1]), sys.argv[2:])
+        check_imports(int(sys.argv[1]), json.loads(sys.argv[2]))
     sys.exit(run())

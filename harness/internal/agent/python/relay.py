@@ -9,7 +9,7 @@ from plugin.lines import MAX_LINE
 
 KINDS = {
     "session", "collecting", "collect-error", "collect-skip", "item", "collected",
-    "start", "phase", "report", "finish", "warning", "finished",
+    "foreign", "start", "phase", "report", "finish", "warning", "finished", "leave",
 }  # fmt: skip
 NUMBERS = ("index", "pid", "threads", "count", "line", "workers", "exitstatus", "exit", "signal")
 LARGEST = 2**31 - 1
@@ -54,7 +54,9 @@ def check(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or event.get("ev") not in KINDS or "t" in event or len(event) < 2:
+    if not isinstance(event, dict) or "t" in event or len(event) < 2:
+        return None
+    if not isinstance(event.get("ev"), str) or event["ev"] not in KINDS:
         return None
     for name in NUMBERS:
         value = event.get(name)

@@ -10,6 +10,7 @@ import resource
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ STACKS_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 14 if hasattr(signal, "SIGRTMI
 LOG_TAIL = 64 << 10
 JUNIT_PIECE = 192 << 10
 """Bytes; in base64 a line of a quarter MiB."""
+JUNIT_LIMIT = 64 << 20
+"""Bytes; the largest seen in a real project is 2 MB."""
+GARBAGE = 10
+"""How many lines that are no events are told one by one; a flood is counted."""
 LAST_WORDS = 4 << 10
 """Characters of pytest's output that go with the news of its untimely end."""
 
@@ -51,6 +56,12 @@ def check(command: dict[str, Any]) -> None:
             raise ValueError(f"{name} must be a {kind.__name__}")
     if command.get("isolation") not in ("forked", "inprocess"):
         raise ValueError("isolation must be forked or inprocess")
+    modules = command.get("imports")
+    if not isinstance(modules, list) or not all(
+        isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("name", "file", "sha256"))
+        for module in modules
+    ):
+        raise ValueError("imports must be a list of names, files and their sha256")
     if type(command.get("workers", 0)) is not int or command.get("workers", 0) < 0:
         raise ValueError("workers must be a number, 0 or more")
 
@@ -80,6 +91,12 @@ def high_pipe(ours_reads: bool) -> tuple[int, int]:
     os.close(theirs)
     os.set_blocking(ours, False)
     return ours, moved
+
+
+def _state(path: str) -> list[int]:
+    """What changes when a file is written to, without reading it."""
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
 
 
 class Job:
@@ -202,8 +219,7 @@ class Import(Job):
         self.results: list[dict[str, Any]] = []
         self.at = ""
         ours, theirs = high_pipe(ours_reads=True)
-        modules = [str(name) for name in command["imports"]]
-        super().__init__(agent, command, ["import", str(theirs), *modules], [theirs], ours)
+        super().__init__(agent, command, ["import", str(theirs), json.dumps(command["imports"])], [theirs], ours)
 
     def take(self, line: bytes) -> None:
         """A result, or the name of the module that comes next."""
@@ -232,7 +248,7 @@ class Import(Job):
                 error = f"the importing process died: {signal_name(number)}"
             else:
                 error = f"the importing process ended with status {status}"
-            module = self.at or (str(self.command["imports"][len(self.results)]) if missing else "")
+            module = self.at or (self.command["imports"][len(self.results)]["name"] if missing else "")
             self.agent.say("import", ok=False, module=module, file="", error=error, traceback=self.log_tail())
             return False
         return all(result.get("ok") is True for result in self.results)
@@ -250,6 +266,7 @@ class Pytest(Job):
         self.first_tick: int | None = None
         self.memory = memory.Watch()
         self.finished = False
+        self.garbage = 0
         events, events_theirs = high_pipe(ours_reads=True)
         self.control, control_theirs = high_pipe(ours_reads=False)
         self.settings = {
@@ -257,8 +274,10 @@ class Pytest(Job):
             "control": control_theirs,
             "isolation": command["isolation"],
             "workers": command.get("workers", 0),
+            "out": out,
             "stacks": self.stacks,
             "stacks_signal": STACKS_SIGNAL,
+            "modules": [{**module, "state": _state(module["file"])} for module in command["imports"]],
         }
         self.junit = os.path.join(out, "junit.xml")
         junit = f"--junitxml={self.junit}"
@@ -322,19 +341,30 @@ class Pytest(Job):
         usual = self.finished and status in (0, 1, 5)
         text = "" if usual or self.killed_because else self.log_tail()[-LAST_WORDS:]
         killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
+        if self.garbage > GARBAGE:
+            self.agent.say("garbage", text=f"and {self.garbage - GARBAGE} more lines")
         self._tell_junit()
         no_space = full(self.command["out"])
         self.agent.say("exit", exit=status, signal=number, memory=killed, text=text, disk_full=no_space)
         return False
 
     def _tell_junit(self) -> None:
-        """pytest's JUnit file, in pieces that are lines; it may hold anything, so each is base64."""
+        """pytest's JUnit file, in pieces that are lines; it may hold anything, so each is base64.
+
+        What a test put in its place may be a pipe that nobody fills, or have no end.
+        """
         try:
-            with open(self.junit, "rb") as file:
-                while piece := file.read(JUNIT_PIECE):
-                    self.agent.say("junit", data=base64.b64encode(piece).decode("ascii"))
+            fd = os.open(self.junit, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # there is none: the Go side says what that means
-            pass
+            return
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size <= JUNIT_LIMIT:
+            for at in range(0, status.st_size, JUNIT_PIECE):
+                self.agent.say("junit", data=base64.b64encode(os.pread(fd, JUNIT_PIECE, at)).decode("ascii"))
+        else:
+            what = f"has {status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "is no file"
+            self.agent.say("error", message=f"pytest's JUnit file {what}: a test or a plugin wrote it")
+        os.close(fd)
 
     def close(self) -> None:
         """The control pipe too."""

@@ -7,16 +7,16 @@ import traceback
 from typing import Any, NoReturn
 
 import pytest
-from _pytest.runner import call_and_report, show_test_item
+from _pytest.runner import call_and_report
 
-from . import capture, coverage_support, linux, wire
+from . import capture, coverage_support, linux, whole, wire
 from .lines import clip
 
 LEAVE = os._exit
 """Kept from before coverage's `patch = _exit` replaces it; coverage is saved by us."""
 
 TEXT_LIMIT = 512 * 1024
-"""Of a captured section or a failure text, in characters: a test may print 50 MB."""
+"""Of a failure text, in characters."""
 
 
 class Child:
@@ -72,10 +72,7 @@ class Child:
             report = call_and_report(item, "setup", log=False)
             self.tell_report(report)
             if report.passed:
-                setup_only = item.config.getoption("setuponly", False)
-                if item.config.getoption("setupshow", False):
-                    show_test_item(item)
-                if not setup_only:
+                if not item.config.getoption("setuponly", False):
                     self.tell_report(call_and_report(item, "call", log=False))
             self.tell_report(call_and_report(item, "teardown", log=False, nextitem=None))
         finally:
@@ -85,7 +82,8 @@ class Child:
 
     def tell_report(self, report: pytest.TestReport) -> None:
         """Keep a report until the next phase begins, or the end."""
-        report.sections = [(str(name), clip(str(content), TEXT_LIMIT)) for name, content in report.sections]
+        keep = self.config.stash[whole.KEY]
+        report.sections = [(str(name), keep.clip(report.nodeid, name, str(content))) for name, content in report.sections]
         if isinstance(report.longrepr, str):
             report.longrepr = clip(report.longrepr, TEXT_LIMIT)
         try:

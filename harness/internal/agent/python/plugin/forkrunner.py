@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from . import capture, child, coverage_support, crash, linux, memory, wire
+from . import capture, child, coverage_support, crash, linux, memory, whole, wire
 from .events import Events
 from .ledger import Ledger
 
@@ -290,13 +290,14 @@ class ForkRunner:
         try:
             reports = self._revive(running)
             if running.interrupt is None:
-                whole = complete and any(report.when == "teardown" for report in reports)
-                if not whole or running.signal is not None or running.exit:
-                    complete = whole
-                    out = linux.read_file(running.out, child.TEXT_LIMIT)
-                    err = linux.read_file(running.err, child.TEXT_LIMIT)
-                    fields = {} if whole else {"stdout": out, "stderr": err}
-                    crash.complete(running, reports, took, whole, out, err)
+                told = complete and any(report.when == "teardown" for report in reports)
+                if not told or running.signal is not None or running.exit:
+                    complete = told
+                    keep, phase = self.config.stash[whole.KEY], "the end" if told else running.phase
+                    out = keep.read(running.item.nodeid, f"stdout {phase}", running.out)
+                    err = keep.read(running.item.nodeid, f"stderr {phase}", running.err)
+                    fields = {} if told else {"stdout": out, "stderr": err}
+                    crash.complete(running, reports, took, told, out, err)
                 self._publish(running.item, running.index, reports, running)
         finally:
             os.close(running.out)

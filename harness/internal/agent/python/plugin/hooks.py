@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 from collections.abc import Generator
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from . import linux, memory
+from . import linux, memory, whole
+from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
 from .ledger import Ledger
@@ -20,6 +22,10 @@ from .session import SessionLoop
 from .settings import Settings
 
 SETTINGS = Settings.take()
+EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else None
+if EVENTS is not None:
+    # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
+    atexit.register(EVENTS.send, "leave", pid=EVENTS.owner)
 NOTES_KEY = pytest.StashKey["list[str]"]()
 WORKERS_KEY = pytest.StashKey[int]()
 RUNNER_KEY = pytest.StashKey[ForkRunner]()
@@ -49,8 +55,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
     """Before xdist acts: take its number of processes as the number of children at once."""
     _take_workers(config, config.option)
-    if SETTINGS is not None:
-        _start(config, SETTINGS)
+    if SETTINGS is not None and EVENTS is not None:
+        _start(config, SETTINGS, EVENTS)
     yield
 
 
@@ -102,7 +108,7 @@ def _processors(config: pytest.Config) -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _start(config: pytest.Config, settings: Settings) -> None:
+def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     """Register the plugins that need the configuration, and prepare for being looked at from outside."""
     linux.allow_tracing()
     memory.choose_tests_first()
@@ -119,14 +125,16 @@ def _start(config: pytest.Config, settings: Settings) -> None:
         notes.append(f"{settings.workers} workers asked for by the group")
     if settings.stacks_signal:
         _register_stacks(settings)
-    events = Events(settings.events, settings.control)
+    config.stash[whole.KEY] = whole.Whole(settings.out)
+    built = Built(settings.modules)
     ledger = Ledger(config, events)
     runner = ForkRunner(config, events, ledger, workers)
-    loop = SessionLoop(config, events, ledger, runner, settings.isolation, workers, notes)
+    loop = SessionLoop(config, events, ledger, runner, built, settings.isolation, workers, notes)
     config.stash[RUNNER_KEY] = runner
     config.pluginmanager.register(ledger, "pyo3test_ledger")
     config.pluginmanager.register(runner, "pyo3test_forkrunner")
     config.pluginmanager.register(loop, "pyo3test_session")
+    config.pluginmanager.register(built, "pyo3test_built")
 
 
 def _register_stacks(settings: Settings) -> None:

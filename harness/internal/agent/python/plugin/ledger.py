@@ -11,6 +11,7 @@ import pytest
 from _pytest import nodes
 from _pytest.junitxml import bin_xml_escape, mangle_test_address
 
+from . import whole
 from .events import Events
 from .wire import plain
 
@@ -135,6 +136,7 @@ class Ledger:
             return
         text = COLOUR.sub("", report.longreprtext)
         path, line, message = self._crash_site(report, text)
+        keep = self.config.stash[whole.KEY]
         self.events.send(
             "report",
             index=index,
@@ -146,7 +148,7 @@ class Ledger:
             path=path,
             line=line,
             wasxfail=str(report.wasxfail) if hasattr(report, "wasxfail") else None,
-            sections=[[str(name), str(content)] for name, content in report.sections],
+            sections=[[str(name), keep.clip(report.nodeid, str(name), str(content))] for name, content in report.sections],
             properties=[[str(plain(key)), str(plain(value))] for key, value in report.user_properties],
             subtest=_subtest(report),
         )
@@ -205,9 +207,17 @@ class Ledger:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, None]:
-        """The last word, after the JUnit file and the terminal's summary are written."""
-        yield
-        self.events.send("finished", exitstatus=int(session.exitstatus))
+        """The session's last word, after the JUnit file and the terminal's summary are written.
+
+        Where something else than pytest.exit, which pytest heeds, breaks the hook off, it is not said.
+        """
+        outcome = yield
+        error = outcome.excinfo[1] if outcome.excinfo else None
+        status = int(session.exitstatus)
+        if isinstance(error, pytest.exit.Exception) and error.returncode is not None:
+            status = error.returncode
+        if error is None or isinstance(error, pytest.exit.Exception):
+            self.events.send("finished", exitstatus=status)
 
 
 def _without_prefix(reason: str) -> str:

@@ -12,14 +12,15 @@ WHOLE = frozenset({"ev", "nodeid", "junit", "path", "file", "module"})
 """Names, which would be worthless cut."""
 
 
-def clip(text: str, limit: int) -> str:
-    """The text, or its head and tail with a note of how many bytes are left out."""
+def clip(text: str, limit: int, whole: str = "") -> str:
+    """The text, or its head and tail with a note of how many bytes are left out, and of the file that has them."""
     if len(text) <= limit:
         return text
     head = limit // 2
     tail = limit - head
     middle = len(text[head:-tail].encode("utf-8", "surrogatepass"))
-    return f"{text[:head]}\n[... {middle} bytes left out ...]\n{text[-tail:]}"
+    where = f", all is in {whole}" if whole else ""
+    return f"{text[:head]}\n[... {middle} bytes left out{where} ...]\n{text[-tail:]}"
 
 
 def encode(record: dict[str, Any]) -> bytes:

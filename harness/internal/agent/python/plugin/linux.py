@@ -87,19 +87,6 @@ def memory_file() -> int:
         return scratch_file()
 
 
-def read_file(fd: int, limit: int) -> str:
-    """The text of a scratch file, without its middle if it is longer than the limit, in bytes."""
-    try:
-        size = os.fstat(fd).st_size
-        if size <= limit:
-            return os.pread(fd, size, 0).decode("utf-8", "replace")
-        head = os.pread(fd, limit // 2, 0).decode("utf-8", "replace")
-        tail = os.pread(fd, limit // 2, size - limit // 2).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return f"{head}\n[... {size - 2 * (limit // 2)} bytes left out ...]\n{tail}"
-
-
 def thread_count() -> int:
     """How many threads this process has, native ones included."""
     try:

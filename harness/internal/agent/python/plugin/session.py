@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from . import linux
+from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
 from .ledger import Ledger
@@ -23,6 +24,7 @@ class SessionLoop:
         events: Events,
         ledger: Ledger,
         runner: ForkRunner,
+        built: Built,
         isolation: str,
         workers: int,
         notes: list[str],
@@ -31,6 +33,7 @@ class SessionLoop:
         self.events = events
         self.ledger = ledger
         self.runner = runner
+        self.built = built
         self.isolation = isolation
         self.workers = workers
         self.notes = notes
@@ -48,6 +51,7 @@ class SessionLoop:
             errors = session.testsfailed
             raise session.Interrupted(f"{errors} error{'s' if errors != 1 else ''} during collection")
         collected = list(session.items)
+        self.built.tell(self.events)
         self.ledger.tell_items(collected)
         if options.collectonly:
             return True

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from typing import Any
 
 VARIABLE = "PYO3TEST_PLUGIN"
 
 
 @dataclasses.dataclass
 class Settings:
-    """The plugin's configuration. `workers` 0 leaves the number to the project's own -n."""
+    """The plugin's configuration. `workers` 0 leaves the number to the project's own -n, `out` is what stays."""
 
     events: int
     control: int
     isolation: str
     workers: int
+    out: str
     stacks: str
     stacks_signal: int
+    modules: list[dict[str, Any]]
 
     @classmethod
     def take(cls) -> Settings | None:

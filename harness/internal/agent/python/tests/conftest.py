@@ -7,6 +7,7 @@ to try other versions of pytest.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import selectors
@@ -202,6 +203,12 @@ class Suite:
         assert run.status == 0 and run.stderr == "", run.stderr
         assert run.events[0]["ev"] == "ready" and run.events[-1]["ev"] == "done"
         return run
+
+
+def built(path: Path, name: str = "") -> dict[str, str]:
+    """A module as the Go side names it: where it was built, and its content."""
+    data = path.read_bytes() if path.exists() else b""
+    return {"name": name or path.stem, "file": str(path), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 @pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)

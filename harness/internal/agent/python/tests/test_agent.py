@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import AGENT, Suite, Talk, alive, hang_killer
+from conftest import AGENT, Suite, Talk, alive, built, hang_killer
 
 HANG = "import time\ndef test_hangs():\n    time.sleep(1000)\n"
 
 
 def test_import_then_tests(suite: Suite) -> None:
     suite.write(test_a="def test_1(): pass\n", native="")
-    run = suite.run(imports=["native", "json"], env={"PYTHONPATH": str(suite.folder)})
+    suite.write(other="")
+    modules = [built(suite.folder / "native.py"), built(suite.folder / "other.py")]
+    run = suite.run(imports=modules, env={"PYTHONPATH": str(suite.folder)})
     native, other = run.of("import")
     assert native["ok"] and native["module"] == "native" and native["file"] == str(suite.folder / "native.py")
     assert other["ok"] and run.one("importing")["pid"] > 0 and run.one("exit")["exit"] == 0
@@ -24,7 +26,9 @@ def test_import_then_tests(suite: Suite) -> None:
 
 def test_the_sources_do_not_shadow_the_build(suite: Suite) -> None:
     """As under the `pytest` script, the working folder is not on sys.path when the modules are imported."""
-    run = suite.write(native="", test_a="def test_1(): pass\n").run(imports=["native"])
+    run = suite.write(native="", test_a="def test_1(): pass\n").run(
+        imports=[built(suite.folder / "native.py")]
+    )
     failed = run.one("import")
     assert not failed["ok"] and failed["error"] == "ModuleNotFoundError: No module named 'native'"
     assert run.of("started") == [] and run.of("exit") == []
@@ -40,8 +44,9 @@ def test_the_sources_do_not_shadow_the_build(suite: Suite) -> None:
     ],
 )
 def test_import_failures(suite: Suite, code: str, error: str, trace: str) -> None:
-    suite.write(bad=code + "\n", test_a="def test_1(): pass\n")
-    run = suite.run(imports=["json", "bad", "re"], env={"PYTHONPATH": str(suite.folder)})
+    suite.write(bad=code + "\n", good="", never="", test_a="def test_1(): pass\n")
+    modules = [built(suite.folder / f"{name}.py") for name in ("good", "bad", "never")]
+    run = suite.run(imports=modules, env={"PYTHONPATH": str(suite.folder)})
     failed = run.one("import", ok=False)
     assert (failed["module"], failed["error"]) == ("bad", error) and trace in failed["traceback"]
     assert run.of("started") == []
@@ -55,7 +60,7 @@ def test_import_that_hangs_can_be_killed(suite: Suite) -> None:
             time.sleep(0.5)
             talk.say(cmd="kill", pid=event["pid"], reason="hung", message="hung: no end after 0.5 s")
 
-    run = suite.run(imports=["bad"], env={"PYTHONPATH": str(suite.folder)}, on=on)
+    run = suite.run(imports=[built(suite.folder / "bad.py")], env={"PYTHONPATH": str(suite.folder)}, on=on)
     assert run.one("import")["error"] == "hung: no end after 0.5 s" and run.one("import")["module"] == "bad"
 
 

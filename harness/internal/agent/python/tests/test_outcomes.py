@@ -271,3 +271,12 @@ def test_interrupts_stop_the_session(suite: Suite, raising: str, status: int, wo
 def test_collect_only(suite: Suite) -> None:
     run = suite.write(test_a="def test_1(): pass\n").run("--collect-only", "-q")
     assert run.one("collected")["count"] == 1 and run.of("start") == [] and run.one("exit")["exit"] == 0
+
+
+@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("option", ["--setup-show", "--setup-only", "--setup-plan"])
+def test_options_that_look_at_setups(suite: Suite, option: str, isolation: str) -> None:
+    """The Go side sees a test that was only set up as not run."""
+    run = suite.write(test_a="def test_1(): pass\n").run(option, isolation=isolation)
+    phases = ["setup", "call", "teardown"] if option == "--setup-show" else ["setup", "teardown"]
+    assert run.reports("test_1") == [(phase, "passed") for phase in phases]

@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzDecode: what is decoded is an event of the protocol, with what those who act on it rely on.
+func FuzzDecode(f *testing.F) {
+	for _, line := range []string{
+		`{"ev":"report","t":1.5,"index":0,"pid":7,"when":"call","outcome":"failed","duration":0.1,"longrepr":"x","sections":[["a","b"]],"wasxfail":null,"subtest":{"description":"s"}}`,
+		`{"ev":"finish","index":0,"pid":7,"exit":null,"signal":9,"complete":false,"killed":"hung"}`,
+		`{"ev":"item","index":0,"nodeid":"a.py::t","junit":["a","t"],"timeout":1e3}`, `{"ev":"collect-skip","junit":["","a"]}`,
+		`{"ev":"exit","exit":0,"signal":null,"memory":""}`, `{"ev":"junit","data":"PHg+"}`, `{"ev":"dump","stacks":[{"frames":null}]}`,
+		`{"ev":"item","index":-1,"junit":["a"]}`, `{"ev":"fly"}`, `[]`, `{"ev":"phase","index":1e99}`, "\xff",
+	} {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := Decode(line)
+		if err != nil {
+			require.NotEmpty(t, err.Error())
+			return
+		}
+		require.True(t, slices.Contains(kinds, e.Kind))
+		require.GreaterOrEqual(t, e.Index, 0)
+		require.GreaterOrEqual(t, e.PID, 0)
+		if e.Kind == Item || e.Kind == CollectError || e.Kind == CollectSkip {
+			require.Len(t, e.JUnitName, 2)
+		}
+		if e.Kind == Dump {
+			require.NotEmpty(t, FormatStacks(e, func(path string) string { return path }))
+		}
+	})
+}

@@ -1,0 +1,368 @@
+package group
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/evidence"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
+)
+
+// script is a session whose agent says what is written down, line by line.
+type script struct {
+	events chan agent.Event
+	err    error
+}
+
+// newScript reads the lines as agent.Session does: up to the last word, or to one that is no event.
+func newScript(lines []string) *script {
+	s := &script{events: make(chan agent.Event, len(lines)), err: io.ErrUnexpectedEOF}
+	defer close(s.events)
+	for _, line := range lines {
+		event, err := agent.Decode([]byte(line))
+		if err != nil {
+			s.err = err
+			return s
+		}
+		s.events <- event
+		if event.Kind == agent.Done {
+			s.err = nil
+			return s
+		}
+	}
+	return s
+}
+
+func (s *script) Events() <-chan agent.Event     { return s.events }
+func (s *script) Err() error                     { return s.err }
+func (s *script) Run([]int) error                { return nil }
+func (s *script) Dump(int, string) error         { return nil }
+func (s *script) Kill(int, string, string) error { return nil }
+func (s *script) Stop() error                    { return nil }
+func (s *script) Close()                         {}
+
+// outcomeT is a subtest.T that keeps colours and words.
+type outcomeT struct {
+	name   string
+	parent *outcomeT
+	mutex  sync.Mutex
+	failed bool
+	out    bytes.Buffer
+	names  []string
+}
+
+func (t *outcomeT) Helper()                     {}
+func (t *outcomeT) Name() string                { return t.name }
+func (t *outcomeT) Output() io.Writer           { return t }
+func (t *outcomeT) Attr(string, string)         {}
+func (t *outcomeT) ArtifactDir() string         { return "" }
+func (t *outcomeT) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (t *outcomeT) FailNow()                    { t.Fail(); runtime.Goexit() }
+func (t *outcomeT) SkipNow()                    { runtime.Goexit() }
+
+func (t *outcomeT) Write(data []byte) (int, error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return t.out.Write(data)
+}
+
+func (t *outcomeT) Failed() bool {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return t.failed
+}
+
+func (t *outcomeT) Fail() {
+	for ; t != nil; t = t.parent {
+		t.mutex.Lock()
+		t.failed = true
+		t.mutex.Unlock()
+	}
+}
+
+func (t *outcomeT) Run(name string, f func(subtest.T)) bool {
+	sub := &outcomeT{name: t.name + "/" + name, parent: t}
+	t.mutex.Lock()
+	t.names = append(t.names, name)
+	t.mutex.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(sub)
+	}()
+	<-done
+	return !sub.Failed()
+}
+
+// play runs a group whose agent says these lines, as Run does after its start.
+func play(t testing.TB, lines []string) *outcomeT {
+	top := &outcomeT{name: "TestPython/g"}
+	matcher, err := subtest.NewMatcher("", "")
+	require.NoError(t, err)
+	minute := time.Minute
+	g := &group{
+		Config: Config{
+			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Name: "g",
+			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
+		},
+		t: top, matcher: matcher, session: newScript(lines), running: map[int]*test{},
+	}
+	if err := g.watch(t.Context()); err != nil {
+		g.problem("%v", err)
+	}
+	g.conclude(t.Context())
+	return top
+}
+
+const goodJUnit = `<testsuites><testsuite><testcase classname="a" name="t0"/><testcase classname="a" name="t1"><skipped/></testcase>` +
+	`<testcase classname="a" name="t2"/></testsuite></testsuites>`
+
+// goodSession is what an agent says of three tests: one passes, one is skipped, one has a subtest.
+func goodSession() []string {
+	lines := []string{
+		`{"ev":"ready","pid":1}`, `{"ev":"importing","pid":7}`, `{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
+		`{"ev":"session","pytest":"9.2.0","workers":1}`, `{"ev":"collecting","nodeid":"a.py"}`,
+	}
+	for i := range 3 {
+		lines = append(lines, fmt.Sprintf(`{"ev":"item","index":%d,"nodeid":"a.py::t%d","junit":["a","t%d"]}`, i, i, i))
+	}
+	lines = append(lines, `{"ev":"collected","count":3}`)
+	for i := range 3 {
+		at := fmt.Sprintf(`"index":%d,"pid":%d`, i, 10+i)
+		lines = append(lines, `{"ev":"start",`+at+`}`)
+		switch i {
+		case 1:
+			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"skipped"}`)
+		case 2:
+			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"passed"}`,
+				`{"ev":"report",`+at+`,"when":"call","outcome":"passed","subtest":{"description":"s"}}`, `{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
+		default:
+			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"passed"}`, `{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
+		}
+		lines = append(lines, `{"ev":"report",`+at+`,"when":"teardown","outcome":"passed"}`, `{"ev":"finish",`+at+`,"exit":0,"complete":true}`)
+	}
+	return append(lines, `{"ev":"finished","exitstatus":0}`, `{"ev":"leave"}`, junitLine(goodJUnit), `{"ev":"exit","exit":0}`, `{"ev":"done"}`)
+}
+
+func junitLine(file string) string {
+	return `{"ev":"junit","data":"` + base64.StdEncoding.EncodeToString([]byte(file)) + `"}`
+}
+
+func TestGoodSession(t *testing.T) {
+	top := play(t, goodSession())
+	require.False(t, top.Failed(), top.out.String())
+	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, top.names)
+}
+
+// TestNoLineMayBeMissingOrTwice: of every line of a good session but the few that carry no verdict.
+func TestNoLineMayBeMissingOrTwice(t *testing.T) {
+	harmless := []string{"ready", "importing", "started", "session", "collecting"}
+	for i, line := range goodSession() {
+		event, err := agent.Decode([]byte(line))
+		require.NoError(t, err)
+		if slices.Contains(harmless, string(event.Kind)) || event.Report.When == "setup" || event.Report.When == "teardown" || event.Report.Subtest != nil {
+			continue
+		}
+		require.True(t, play(t, slices.Delete(goodSession(), i, i+1)).Failed(), "without %s", line)
+		if event.Kind != agent.Report && event.Kind != agent.Done {
+			require.True(t, play(t, slices.Insert(goodSession(), i, line)).Failed(), "with %s twice", line)
+		}
+	}
+}
+
+func TestContradictions(t *testing.T) {
+	start := slices.IndexFunc(goodSession(), func(line string) bool { return strings.Contains(line, `"start"`) })
+	for line, want := range map[string]string{
+		`{"ev":"item","index":3,"nodeid":"a.py::t3","junit":["a","t3"]}`: `"item" after the end of the collection`,
+		`{"ev":"collected","count":3}`:                                   `"collected" after the end of the collection`,
+		`{"ev":"finished","exitstatus":0}`:                               `"finished" while a test runs`,
+		`{"ev":"start","index":7}`:                                       "an event of test 7, which was not to run",
+		`{"ev":"garbage","text":"noise"}`:                                `something other than the plugin wrote to its stream of events: "noise"`,
+		`{"ev":"fly"}`:                                                   `unknown event "fly"`,
+		`{"ev":"phase","index":-1}`:                                      "negative index",
+		`{"ev":"foreign","module":"tiny","file":"/a","built":"/b"}`:      "the tests import tiny from /a, and what was built is /b",
+	} {
+		top := play(t, slices.Insert(goodSession(), start+1, line))
+		require.True(t, top.Failed(), line)
+		require.Contains(t, top.out.String(), want)
+	}
+}
+
+// FuzzSession edits a good session, three bytes an edit. Green means that it still tells one consistent story of passes.
+func FuzzSession(f *testing.F) {
+	for op := range byte(operations) {
+		f.Add([]byte{op, 3, 9, op, 14, 2})
+	}
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		lines := goodSession()
+		for chunk := range slices.Chunk(edits, 3) {
+			if len(chunk) == 3 && len(lines) > 0 {
+				lines = editSession(lines, chunk[0], int(chunk[1]), int(chunk[2]))
+			}
+		}
+		top := play(t, lines)
+		if why := contradiction(lines); why != nil && !top.Failed() {
+			t.Errorf("green, although %v:\n%s\n%s", why, strings.Join(lines, "\n"), top.out.String())
+		}
+	})
+}
+
+// foreignLines are what a fuzzer would take long to find.
+var foreignLines = []string{
+	`{"ev":"garbage","text":"x"}`, `{"ev":"error","message":"x"}`, `{"ev":"foreign","module":"tiny"}`, `{"ev":"import","ok":false,"module":"tiny"}`,
+	`{"ev":"collect-error","nodeid":"b.py","junit":["","b"]}`, `{"ev":"collect-skip","nodeid":"b.py","junit":["","b"]}`,
+	`{"ev":"finish","index":0,"exit":3,"complete":true}`, `{"ev":"finish","index":0,"signal":9}`, `{"ev":"finish","index":0,"exit":0,"complete":false}`,
+	`{"ev":"finish","index":1,"exit":0,"complete":true,"killed":"hung"}`, `{"ev":"finish","index":1,"exit":0,"complete":true,"interrupt":"x"}`,
+	`{"ev":"finished","exitstatus":5}`, `{"ev":"finished","exitstatus":1}`, `{"ev":"exit","signal":9}`, `{"ev":"exit","exit":5}`, `{"ev":"exit"}`,
+	`{"ev":"report","index":2,"when":"call","outcome":"rerun"}`, `{"ev":"report","index":0,"when":"call","outcome":"failed"}`,
+	`{"ev":"collected","count":0}`, `{"ev":"collected","count":2}`, `{"ev":"warning"}`, `{"ev":"beat"}`, `{"ev":"dump","id":"x"}`, `{"ev":"killed","pid":3}`,
+	`{"ev":"item","index":3,"nodeid":"a.py::t0","junit":["a","t0"]}`, `{"ev":"leave"}`, `{"ev":"done"}`, `nonsense`,
+	junitLine("<testsuites>"), junitLine(`<testsuite/>`), junitLine(strings.Replace(goodJUnit, "<skipped/>", "<error/>", 1)),
+}
+
+const operations = 7
+
+func editSession(lines []string, op byte, i, j int) []string {
+	i %= len(lines)
+	switch op % operations {
+	case 0:
+		return slices.Delete(lines, i, i+1)
+	case 1:
+		return slices.Insert(lines, j%(len(lines)+1), lines[i])
+	case 2:
+		j %= len(lines)
+		lines[i], lines[j] = lines[j], lines[i]
+	case 3:
+		return slices.Insert(lines, i, foreignLines[j%len(foreignLines)])
+	case 4:
+		words := []string{"passed", "skipped", "failed", "rerun", "true", "false", "setup", "call", "teardown", "start", "finish"}
+		word, other := words[j%len(words)], words[j/len(words)%len(words)]
+		lines[i] = strings.Replace(lines[i], word, other, 1)
+	case 5:
+		if at := strings.IndexAny(lines[i], "0123456789"); at >= 0 {
+			lines[i] = lines[i][:at] + fmt.Sprint(j%12) + lines[i][at+1:]
+		}
+	case 6:
+		lines[i] = lines[i][:j%(len(lines[i])+1)]
+	}
+	return lines
+}
+
+// contradiction is why a session is not one of passes and skips alone. It knows the protocol and nothing of the group.
+func contradiction(lines []string) error {
+	count := map[agent.Kind]int{}
+	type life struct{ started, finished, told bool }
+	var lives []*life
+	var names []string
+	var junit []byte
+	ended := false
+	for _, line := range lines {
+		e, err := agent.Decode([]byte(line))
+		if err != nil {
+			return err
+		}
+		count[e.Kind]++
+		var of *life
+		switch e.Kind {
+		case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
+			if e.Index >= len(lives) || count[agent.Collected] != 1 || count[agent.Finished] != 0 {
+				return errors.New("an event of a test that cannot be")
+			}
+			of = lives[e.Index]
+		}
+		switch e.Kind {
+		case agent.Garbage, agent.Error, agent.Foreign, agent.CollectError:
+			return fmt.Errorf("there is a %s", e.Kind)
+		case agent.Import:
+			if !e.OK {
+				return errors.New("an import failed")
+			}
+		case agent.Item:
+			lives, names = append(lives, &life{}), append(names, e.JUnitName[1])
+			if e.Index != len(lives)-1 || count[agent.Collected] > 0 {
+				return errors.New("an item out of order")
+			}
+		case agent.Collected:
+			if e.Count != len(lives) || e.Count == 0 {
+				return errors.New("a wrong count")
+			}
+		case agent.TestStart:
+			if of.started {
+				return errors.New("a test began twice")
+			}
+			of.started = true
+		case agent.Report:
+			of.told = of.told && e.Report.Outcome != "rerun" || e.Report.When == "call" && e.Report.Subtest == nil || e.Report.Outcome == "skipped"
+			if e.Report.Outcome == "failed" || !of.started || of.finished {
+				return errors.New("a bad report")
+			}
+		case agent.Finish:
+			f := e.Finish
+			if !of.started || of.finished || f.Exit == nil || *f.Exit != 0 || f.Signal != nil || f.Killed != nil || f.Interrupt != "" || !f.Complete || !of.told {
+				return errors.New("a bad finish")
+			}
+			of.finished = true
+		case agent.Finished:
+			if e.ExitStatus != 0 {
+				return errors.New("a bad status")
+			}
+		case agent.JUnit:
+			junit = append(junit, e.Data...)
+		case agent.Exit:
+			if e.Exited.Exit == nil || *e.Exited.Exit != 0 || e.Exited.Signal != nil {
+				return errors.New("a bad end")
+			}
+		}
+		if ended = e.Kind == agent.Done; ended {
+			break
+		}
+	}
+	for _, kind := range []agent.Kind{agent.Import, agent.Collected, agent.Finished, agent.Leave, agent.Exit} {
+		if count[kind] != 1 {
+			return fmt.Errorf("there are %d of %s", count[kind], kind)
+		}
+	}
+	if !ended || slices.ContainsFunc(lives, func(l *life) bool { return !l.finished }) {
+		return errors.New("something has no end")
+	}
+	cases, err := verdict.ReadJUnit(bytes.NewReader(junit), maxJUnit)
+	for i := range cases {
+		if cases[i].State == verdict.Red {
+			return errors.New("JUnit has a failure")
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name == cases[i].Name })
+	}
+	if len(names) > 0 {
+		return errors.New("JUnit lacks a test")
+	}
+	return err
+}
+
+// FuzzLines feeds lines of any kind: whatever comes, a group ends, and without one consistent story it is red.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte(strings.Join(goodSession(), "\n")))
+	f.Add([]byte(strings.Join(foreignLines, "\n")))
+	f.Add(binary.BigEndian.AppendUint64(nil, 1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		lines := strings.Split(string(data), "\n")
+		top := play(t, lines)
+		if why := contradiction(lines); why != nil && !top.Failed() {
+			t.Errorf("green, although %v\n%s", why, top.out.String())
+		}
+	})
+}

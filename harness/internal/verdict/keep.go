@@ -1,0 +1,62 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// textLimit bounds, in bytes, the texts that are kept of one test: of the reports of a loop of subtests, for example.
+const textLimit = 4 << 20
+
+// AddReport takes one more report. Its sections have those of the reports before it, which are kept once.
+func (t *Test) AddReport(r Report) {
+	for i := range t.Reports {
+		if len(t.Reports[i].Sections) <= len(r.Sections) {
+			t.Reports[i].Sections = nil
+		}
+	}
+	if t.texts += r.texts(); t.texts > textLimit {
+		r.shrink(1 << 10)
+	}
+	t.Reports = append(t.Reports, r)
+}
+
+// Shrink shortens each text of the test to a limit in bytes, and returns how many bytes they have then.
+func (t *Test) Shrink(limit int) (size int) {
+	for i := range t.Reports {
+		t.Reports[i].shrink(limit)
+		size += t.Reports[i].texts()
+	}
+	if t.Finish != nil {
+		t.Finish.Stdout, t.Finish.Stderr = clip(t.Finish.Stdout, limit), clip(t.Finish.Stderr, limit)
+		size += len(t.Finish.Stdout) + len(t.Finish.Stderr)
+	}
+	return size
+}
+
+func (r *Report) texts() int {
+	size := len(r.Longrepr) + len(r.Message)
+	for _, pair := range slices.Concat(r.Sections, r.Properties) {
+		size += len(pair[0]) + len(pair[1])
+	}
+	return size
+}
+
+func (r *Report) shrink(limit int) {
+	r.Longrepr, r.Message = clip(r.Longrepr, limit), clip(r.Message, limit)
+	for _, pairs := range [][][2]string{r.Sections, r.Properties} {
+		for i := range pairs {
+			pairs[i][1] = clip(pairs[i][1], limit)
+		}
+	}
+}
+
+// clip is the head and tail of a text.
+func clip(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	head, tail := strings.ToValidUTF8(text[:limit/2], ""), strings.ToValidUTF8(text[len(text)-limit/2:], "")
+	return fmt.Sprintf("%s\n[... %d bytes left out ...]\n%s", head, len(text)-len(head)-len(tail), tail)
+}
