@@ -22,7 +22,6 @@ const maxJUnit = 64 << 20
 
 // conclude closes every subtest, holds the two ledgers against each other, and keeps what the group left.
 func (g *group) conclude(ctx context.Context) {
-	g.mend(ctx)
 	g.closeUnfinished()
 	g.reportCollection()
 	switch {

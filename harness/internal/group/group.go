@@ -135,7 +135,9 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	if err != nil {
 		g.problem("%v", err)
 	}
-	g.conclude(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	g.mend(ctx)
+	g.conclude(ctx)
 }
 
 // engineMargin is what a busy engine may take for a container and the sources, beside the start of what runs in it.
