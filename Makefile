@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint engine image lock clean
+.PHONY: help demo test bench lint engine image lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -16,6 +16,9 @@ demo: ## build the crates in pytests/ and run their tests, each pytest test a Go
 
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 60m ./...
+
+bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
+	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness
 
 lint: ## look at all Go, Python and shell files
 	@.ci/lint

@@ -12,18 +12,28 @@
 // build is maturin's, as `maturin develop` would do it: release profile, with names and lines for stacks, unless the
 // Suite says otherwise. An edit of Python costs no build, an edit of Rust an incremental one, no edit none. A module that
 // was built on the host does not travel. Before pytest starts, the built module is imported; where that fails the group fails, so no suite can
-// skip itself green for want of its module.
+// skip itself green for want of its module. A crate without a Cargo.lock keeps that of its first build, in the engine. A
+// rust-toolchain file is honoured where the base image has rustup, as the pinned one has; elsewhere the run says so.
+//
+// What the tests need is installed from where projects write it down; [Suite.Requirements] says where that is looked for,
+// and the run says what was taken. maturin alone builds the project: an index's copy of it is never installed.
 //
 // PYO3_PYTHON and PYO3_NO_PYTHON_VERSION_CHECK=1 are set for the build and for the tests. PyO3 reads the first, when it is
 // built: it names the interpreter to build for. Nothing in PyO3 reads the second; it is set because projects look for it.
 // The switch that does skip PyO3's check of the version is UNSAFE_PYO3_SKIP_VERSION_CHECK: it builds against a Python
 // that this PyO3 does not know, and is not set here.
 //
+// # Options without Go
+//
+// What a Suite leaves open is taken from [tool.pyo3test] in the crate's pyproject.toml. The keys are the Suite's fields
+// with dashes, underscores or as they are (test-timeout, TestTimeout); times are seconds or "1m30s". A key that means
+// nothing is said.
+//
 // # What is run
 //
 // pytest collects what it finds by itself, in the crate's folder and with the project's own configuration, or what
-// [Suite.Tests] names. A configuration or a conftest.py above the crate's folder does not travel by itself: name it in
-// [Suite.Include]. go test's -run and -skip then choose among the collected tests, to the last parameter, -shuffle
+// [Suite.Tests] names. A configuration above the crate's folder counts as it does by hand, with the conftest.py files
+// between. go test's -run and -skip then choose among the collected tests, to the last parameter, -shuffle
 // orders them, -failfast ends the session. Under [Forked], the default, each test runs in a forked child of the collected
 // pytest: `--forked` means what pytest-forked means by it, and each child sets up and tears down all its fixtures, those of
 // session scope too. It is carried out by a plugin of the harness, which works with pytest 9.2 where pytest-forked fails

@@ -97,10 +97,10 @@ func buildEnvironment(recipe Recipe) map[string]string {
 	return env
 }
 
-// runBuild runs build.py and relays what its tools say.
-func runBuild(ctx context.Context, c *engine.Container, network image.Network, tree Tree, recipe Recipe, say image.Say) (result, error) {
+// runBuild runs a phase of build.py, "dependencies" or "build", and relays what its tools say.
+func runBuild(ctx context.Context, c *engine.Container, network image.Network, tree Tree, recipe Recipe, phase string, say image.Say) (result, error) {
 	config, err := json.Marshal(map[string]any{
-		"crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name, "profile": recipe.Profile, "features": nonNil(recipe.Features),
+		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name, "profile": recipe.Profile, "features": nonNil(recipe.Features),
 		"no_default_features": recipe.NoDefaultFeatures, "maturin_args": nonNil(recipe.MaturinArgs),
 		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies,
 	})

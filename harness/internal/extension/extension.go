@@ -1,5 +1,6 @@
 // Package extension builds a crate with maturin inside a container, once for each content, and keeps the result as an
-// image that holds the test environment and the native modules but no sources.
+// image that holds the test environment and the native modules but no sources. The environment is an image of its own
+// below, which outlives edits of the crate.
 package extension
 
 import (
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +69,8 @@ const (
 	crateLabel  = engine.Label + ".crate"
 	inputsLabel = engine.Label + ".python-inputs"
 	resultLabel = engine.Label + ".result"
+	// environmentLabel is the crate that a test environment was made for; images on top of one carry it empty.
+	environmentLabel = engine.Label + ".environment"
 	// keptImages bounds how many builds of one crate are kept: a few branches' worth.
 	keptImages = 5
 )
@@ -172,30 +176,93 @@ func build(ctx context.Context, e *engine.Engine, tools image.Image, network ima
 			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 		}
 	}()
-	c, err := image.StartBuilder(ctx, e, network, engine.Spec{
-		Image: tools.Name, Purpose: "build", User: image.User,
-		Volumes: map[string]string{"/cache": "pyo3test-cache", "/build": "pyo3test-target-" + CrateID(tree, tools)},
-	})
+	environment, err := ensureEnvironment(ctx, e, tools, network, tree, recipe, say)
+	if err != nil {
+		return Extension{}, err
+	}
+	var built result
+	work := func(c *engine.Container) (err error) {
+		built, err = runBuild(ctx, c, network, tree, recipe, "build", say)
+		return err
+	}
+	volumes := map[string]string{"/cache": cacheVolume, "/build": "pyo3test-target-" + CrateID(tree, tools)}
+	c, err := inBuilder(ctx, e, network, environment, volumes, tree, work)
 	if err != nil {
 		return Extension{}, err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	if err := upload(ctx, c, tree); err != nil {
-		return Extension{}, err
-	}
-	built, err := runBuild(ctx, c, network, tree, recipe, say)
-	if err != nil {
-		return Extension{}, err
-	}
 	labels, tag, err := describe(built, tree, key)
 	if err != nil {
 		return Extension{}, err
 	}
-	labels[crateLabel] = CrateID(tree, tools)
+	labels[crateLabel], labels[environmentLabel] = CrateID(tree, tools), ""
 	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
 		return Extension{}, err
 	}
-	return extension(repository+tag, built), prune(ctx, e, labels[crateLabel])
+	return extension(repository+tag, built), prune(ctx, e, crateLabel, labels[crateLabel])
+}
+
+// cacheVolume holds what cargo, uv and rustup fetch; all crates share it.
+const cacheVolume = "pyo3test-cache"
+
+// ensureEnvironment returns an image with what the tests need: it outlives edits of the crate.
+func ensureEnvironment(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say) (string, error) {
+	tag := "environment-" + environmentKey(tools, tree, recipe)
+	if _, ok, err := e.Image(ctx, repository+tag); ok || err != nil {
+		return repository + tag, err
+	}
+	unlock, err := cache.Lock(ctx, tag, func() { say("build", "another process installs the same packages: waiting for it") })
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, ok, err := e.Image(ctx, repository+tag); ok || err != nil {
+		return repository + tag, err
+	}
+	work := func(c *engine.Container) error {
+		_, err := runBuild(ctx, c, network, tree, recipe, "dependencies", say)
+		return err
+	}
+	c, err := inBuilder(ctx, e, network, tools.Name, map[string]string{"/cache": cacheVolume}, tree, work)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
+	labels := map[string]string{environmentLabel: CrateID(tree, tools), engine.Label + ".tag": tag}
+	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
+		return "", err
+	}
+	return repository + tag, prune(ctx, e, environmentLabel, labels[environmentLabel])
+}
+
+// environmentKey covers what the test environment depends on: of the sources, lock files and the projects that they lock,
+// or all where folders of them are installed.
+func environmentKey(tools image.Image, tree Tree, recipe Recipe) string {
+	var text strings.Builder
+	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), recipe.defaultEnvironment(), tree.Crate, tree.Name, recipe.Dependencies, buildEnvironment(recipe)})
+	for _, file := range tree.Files {
+		locked := slices.Contains([]string{"uv.lock", "pylock.toml", "pyproject.toml", "uv.toml"}, path.Base(file.Name))
+		if recipe.Dependencies.Local || locked && recipe.Dependencies.Lock != nil {
+			fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
+		}
+	}
+	return sum(text.String())[:16]
+}
+
+// inBuilder does work in a build container that has the sources. Where that fails the container is gone.
+func inBuilder(ctx context.Context, e *engine.Engine, network image.Network, on string, volumes map[string]string, tree Tree, work func(*engine.Container) error) (*engine.Container, error) {
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: on, Purpose: "build", User: image.User, Volumes: volumes})
+	if err != nil {
+		return nil, err
+	}
+	if err = upload(ctx, c, tree); err == nil {
+		err = work(c)
+	}
+	if err != nil {
+		_ = c.Remove(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return c, nil
 }
 
 // describe writes down what the image holds and depends on, as labels: they can be read without starting it.
@@ -223,9 +290,9 @@ func describe(built result, tree Tree, key string) (labels map[string]string, ta
 	}, tag, nil
 }
 
-// prune removes all but the newest builds of a crate; one that runs now stays.
-func prune(ctx context.Context, e *engine.Engine, crate string) error {
-	images, err := e.Images(ctx, map[string]string{crateLabel: crate})
+// prune removes all but the newest images of a crate that carry the label; one that runs now, or is below another, stays.
+func prune(ctx context.Context, e *engine.Engine, label, crate string) error {
+	images, err := e.Images(ctx, map[string]string{label: crate})
 	if err != nil {
 		return err
 	}

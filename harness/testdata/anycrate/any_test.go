@@ -3,11 +3,15 @@ package anycrate
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"pyo3test/harness"
 )
 
 func TestPython(t *testing.T) {
-	harness.Run(t, harness.Suite{Crate: os.Getenv("SELFTEST_CRATE"), Isolation: harness.Isolation(os.Getenv("SELFTEST_ISOLATION"))})
+	harness.Run(t, harness.Suite{
+		Crate: os.Getenv("SELFTEST_CRATE"), Isolation: harness.Isolation(os.Getenv("SELFTEST_ISOLATION")),
+		Requirements: strings.Fields(os.Getenv("SELFTEST_REQUIREMENTS")),
+	})
 }

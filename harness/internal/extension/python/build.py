@@ -1,4 +1,4 @@
-"""Builds an extension inside the build container: sources in, native modules and test dependencies out.
+"""Works in a build container: sources in; in the phase "dependencies" what the tests need, in "build" native modules out.
 
 Reads one JSON object on standard input and writes JSON lines on standard output: ``{"phase": ...}`` as it enters a
 phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}`` or ``{"error": ..., "phase": ...}``.
@@ -311,46 +311,55 @@ def empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def main() -> None:
-    config = json.load(sys.stdin)
-    crate = SOURCES / config["crate"]
-    phase = "dependencies"
+def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Install what the tests need. Editable installs may write into the sources, which is kept like the build's own."""
+    before = set(walk(SOURCES))
+    install(config, crate)
+    lift(before)
+    return {}
+
+
+def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Build the crate and install what was built."""
     for name in ("registry", "git"):
         (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
         link = Path(os.environ["CARGO_HOME"], name)
         if not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(CACHE / "cargo" / name)
+    restore_times()
+    before = set(walk(SOURCES))
+    lock = keep_lock(SOURCES / config["workspace"])
+    notes = toolchain(crate)
+    wheel = build(config, crate)
+    run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
+    lock()
+    lifted = lift(before)
+    distribution = wheel.name.split("-")[0]
+    built = modules(lifted, distribution, editable_roots())
+    if not built:
+        raise BuildError("maturin built no Python module: is this a library crate with crate-type cdylib?")
+    inputs, every = python_inputs([path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()])
+    return {
+        "distribution": distribution,
+        "modules": built,
+        "lifted": lifted,
+        "notes": notes,
+        "resolved": resolved(),
+        "python_inputs": inputs,
+        "every_python": every,
+    }
+
+
+def main() -> None:
+    config = json.load(sys.stdin)
+    say(phase=config["phase"])
     try:
-        say(phase=phase)
-        restore_times()
-        before = set(walk(SOURCES))
-        install(config, crate)
-        phase = "build"
-        say(phase=phase)
-        lock = keep_lock(SOURCES / config["workspace"])
-        notes = toolchain(crate)
-        python_files = [path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()]
-        wheel = build(config, crate)
-        run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
-        distribution = wheel.name.split("-")[0]
-        lock()
-        lifted = lift(before)
-        inputs, every = python_inputs(python_files)
-        result = {
-            "distribution": distribution,
-            "modules": modules(lifted, distribution, editable_roots()),
-            "lifted": lifted,
-            "notes": notes,
-            "resolved": resolved(),
-            "python_inputs": inputs,
-            "every_python": every,
-        }
-        if not result["modules"]:
-            raise BuildError("maturin built no Python module: is this a library crate with crate-type cdylib?")
+        work = {"dependencies": environment, "build": extension}[config["phase"]]
+        result = work(config, SOURCES / config["crate"])
         empty(SOURCES)
     except BuildError as error:
-        say(error=str(error), phase=phase)
+        say(error=str(error), phase=config["phase"])
         sys.exit(1)
     say(result=result)
 

@@ -1,0 +1,349 @@
+//go:build bench
+
+package harness_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
+)
+
+// forkedPair is the newest pair that pytest-forked works with.
+const forkedPair = "pytest==9.1.1 pytest-forked==1.7.5"
+
+// rounds is how often each measurement is taken; sides take turns, so that the machine's mood hits both.
+const rounds = 9
+
+// compare measures sides in turn and prints their medians with the range of their middle half, and how the first relates to
+// the others. It returns the medians.
+func compare(t *testing.T, unit string, goal string, n int, names []string, sides ...func() float64) []float64 {
+	t.Helper()
+	values := make([][]float64, len(sides))
+	for range n {
+		for i, side := range sides {
+			values[i] = append(values[i], side())
+		}
+	}
+	var medians []float64
+	for i := range values {
+		slices.Sort(values[i])
+		medians = append(medians, values[i][n/2])
+		t.Logf("%-60s %9.3f %s (%.3f to %.3f)", names[i], values[i][n/2], unit, values[i][n/4], values[i][n-1-n/4])
+	}
+	for i := range medians[1:] {
+		t.Logf("against %-52s ratio %.2f, difference %+.3f %s; goal: %s", names[i+1], medians[0]/medians[i+1], medians[0]-medians[i+1], unit, goal)
+	}
+	return medians
+}
+
+func seconds(f func()) float64 {
+	start := time.Now()
+	f()
+	return time.Since(start).Seconds()
+}
+
+// anycrate compiles testdata/anycrate's test binary and returns what runs it on a crate.
+func anycrate(t *testing.T, crate, requirements string) func() {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "any.test")
+	output, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/anycrate").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return func() {
+		c := command(binary, "testdata/anycrate", "-test.v")
+		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "SELFTEST_REQUIREMENTS="+requirements)
+		output, err := c.CombinedOutput()
+		require.NoError(t, err, string(output))
+	}
+}
+
+// up is a container that stays up, with a crate's build and sources in place as a group has them.
+func (h host) up(t *testing.T, crate string) (*engine.Container, extension.Tree) {
+	t.Helper()
+	tree, built := h.built(t, crate)
+	c, err := h.Start(t.Context(), engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Remove(t.Context())) })
+	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
+	inside(t, c, "cp -r "+image.Built+"/tree/. "+extension.Sources)
+	return c, tree
+}
+
+// inside runs a script in a container by an exec, as docker exec would, and returns what it prints.
+func inside(t *testing.T, c *engine.Container, script string, env ...string) string {
+	t.Helper()
+	for key, value := range extension.Environment(nil) {
+		env = append(env, key+"="+value)
+	}
+	var output bytes.Buffer
+	err := image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env}, nil, &output)
+	require.NoError(t, err, output.String())
+	return output.String()
+}
+
+// TestBench measures what README and issues promise: `make bench`. Only ratios within one run mean anything.
+func TestBench(t *testing.T) {
+	h := thisHost(t)
+	t.Run("warm", h.benchWarm)
+	t.Run("parts", h.benchParts)
+	t.Run("native", h.benchNative)
+	t.Run("fork runner", h.benchForkRunner)
+	t.Run("edits", h.benchEdits)
+	t.Run("groups", h.benchGroups)
+}
+
+func (h host) benchWarm(t *testing.T) {
+	crate := h.fetch(t, rpds)
+	ours := anycrate(t, crate, forkedPair)
+	ours()
+	c, tree := h.up(t, crate)
+	compare(t, "s", "at most 0.7 s more", rounds,
+		[]string{"compiled test binary on rpds_py, nothing changed", "pytest --forked exec'ed in a container that is up"},
+		func() float64 { return seconds(ours) },
+		func() float64 {
+			return seconds(func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest --forked -q") })
+		})
+}
+
+// benchParts measures what a run on rpds_py does beside pytest, piece by piece.
+func (h host) benchParts(t *testing.T) {
+	crate := h.fetch(t, rpds)
+	anycrate(t, crate, forkedPair)()
+	tree, built := h.built(t, crate)
+	var c *engine.Container
+	pieces := []struct {
+		name string
+		run  func()
+	}{
+		{"hash the sources", func() {
+			project, err := extension.ReadProject(crate)
+			require.NoError(t, err)
+			_, err = project.Collect("", nil, os.Open)
+			require.NoError(t, err)
+		}},
+		{"find the engine", func() {
+			e, err := engine.Connect(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, e.Close())
+		}},
+		{"create and start", func() {
+			var err error
+			c, err = h.Start(t.Context(), engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
+			require.NoError(t, err)
+		}},
+		{"upload", func() { require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack)) }},
+		{"exec", func() { inside(t, c, "true") }},
+		{"start and end of the agent", func() { inside(t, c, image.Tools+"/python -I "+image.Agent+"/agent.py </dev/null") }},
+		{"start of pytest and collection", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"the same again, rewritten tests kept", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"removal", func() { require.NoError(t, c.Remove(t.Context())) }},
+	}
+	values := make([][]float64, len(pieces))
+	for range rounds {
+		for i, piece := range pieces {
+			values[i] = append(values[i], seconds(piece.run))
+		}
+	}
+	for i, piece := range pieces {
+		slices.Sort(values[i])
+		t.Logf("%-60s %9.3f s (%.3f to %.3f)", piece.name, values[i][rounds/2], values[i][rounds/4], values[i][rounds-1-rounds/4])
+	}
+}
+
+// benchNative compares with the workaround by hand, on this host, in a virtual environment of its own.
+func (h host) benchNative(t *testing.T) {
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("no cargo on this host")
+	}
+	crate := h.fetch(t, rpds)
+	ours := anycrate(t, crate, forkedPair)
+	ours()
+	folder := t.TempDir()
+	byHand := func(script string) {
+		c := exec.Command("bash", "-ec", script)
+		c.Dir = filepath.Join(folder, "crate")
+		c.Env = append(os.Environ(), "VIRTUAL_ENV="+folder+"/venv", "PATH="+folder+"/venv/bin:"+os.Getenv("PATH"))
+		output, err := c.CombinedOutput()
+		require.NoError(t, err, string(output))
+	}
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "crate"), os.DirFS(crate)))
+	byHand("python3 -m venv " + folder + "/venv && pip install -q maturin " + forkedPair)
+	workaround := func() { byHand("maturin develop --release && pytest --forked -q tests") }
+	workaround()
+	compare(t, "s", "ratio at most 0.7", rounds,
+		[]string{"compiled test binary on rpds_py, nothing changed", "natively: maturin develop --release && pytest --forked"},
+		func() float64 { return seconds(ours) }, func() float64 { return seconds(workaround) })
+}
+
+// quiet is our runner without events, to see what they cost: the plugin alone, with its order from a pipe.
+const quiet = `import sys
+sys.path.insert(0, "` + image.Agent + `")
+import launch
+launch.disguise()
+launch.preload()
+from pyo3test_plugin.events import Events
+Events.send_all = lambda self, *events: None
+Events._write = lambda self, line: None
+import pytest
+sys.exit(pytest.main())
+`
+
+// benchForkRunner measures the runner in one container that is up, against pytest-forked, and what events cost.
+func (h host) benchForkRunner(t *testing.T) {
+	const tests = 1000
+	crate := writeCrate(t, map[string]string{
+		"pyproject.toml":     tiny["pyproject.toml"] + "\n[tool.pyo3test]\nrequirements = [\"pytest==9.1.1\", \"pytest-forked==1.7.5\"]\n",
+		"tests/test_tiny.py": fmt.Sprintf("import pytest, tiny\n\n@pytest.mark.parametrize('n', range(%d))\ndef test_n(n):\n    assert tiny.answer() == 42\n", tests),
+	})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Workers: 2})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	c, tree := h.up(t, crate)
+	where := extension.Sources + "/" + tree.Crate
+	withAgent := func(workers int) func() {
+		return func() {
+			session, err := agent.Open(t.Context(), c)
+			require.NoError(t, err)
+			defer session.Close()
+			require.NoError(t, session.Start(agent.Start{
+				Python: image.Venv + "/bin/python", Dir: where, Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
+				Args: []string{"-q"}, Out: "/tmp/out", Imports: []agent.Module{},
+			}))
+			order, finished := []int{}, 0
+			for event := range session.Events() {
+				switch event.Kind {
+				case agent.Item:
+					order = append(order, event.Index)
+				case agent.Collected:
+					require.NoError(t, session.Run(order))
+				case agent.Finish:
+					finished++
+				}
+			}
+			require.NoError(t, session.Err())
+			require.Equal(t, tests, finished)
+		}
+	}
+	forked := func() { inside(t, c, "cd "+where+" && pytest --forked -q --junitxml=/tmp/j.xml") }
+	for workers, goal := range map[int]string{1: "ratio at most 0.7", 2: "ratio at most 0.4"} {
+		compare(t, "s", goal, rounds,
+			[]string{fmt.Sprintf("1,000 trivial tests, our runner, events on, %d workers", workers), "pytest-forked"},
+			func() float64 { return seconds(withAgent(workers)) }, func() float64 { return seconds(forked) })
+	}
+
+	var order []string
+	for i := range tests {
+		order = append(order, strconv.Itoa(i))
+	}
+	withoutEvents := func() {
+		script := "cd " + where + ` && mkdir -p /tmp/out && cat >/tmp/quiet.py <<'END'
+` + quiet + `END
+		exec 100>/dev/null 101< <(echo '{"run": [` + strings.Join(order, ",") + `]}'; exec sleep 600)
+		export PYO3TEST_PLUGIN='{"events": 100, "control": 101, "isolation": "forked", "workers": 1, "out": "/tmp/out", "stacks": "", "stacks_signal": 0, "modules": []}'
+		python /tmp/quiet.py -p no:forked -p pyo3test_plugin.hooks -q --junitxml=/tmp/out/junit.xml
+		kill %1 $! 2>/dev/null || true`
+		inside(t, c, script)
+	}
+	cpu := func(f func()) func() float64 {
+		usage := func() float64 {
+			text := strings.Fields(inside(t, c, "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || sed -n 's/usage_usec \\(.*\\)/\\1000/p' /sys/fs/cgroup/cpu.stat"))
+			number, err := strconv.ParseFloat(text[0], 64)
+			require.NoError(t, err)
+			return number / 1e6
+		}
+		return func() float64 {
+			before := usage()
+			f()
+			return (usage() - before) / tests
+		}
+	}
+	compare(t, "ms CPU a test", "difference at most 0.3", rounds, []string{"our runner, events on, with the agent", "our runner alone"}, cpu(withAgent(1)), cpu(withoutEvents))
+}
+
+// benchEdits measures one-line edits to their verdict, against the same by hand in a container that is up.
+func (h host) benchEdits(t *testing.T) {
+	crate := filepath.Join(filepath.Dir(writeCrate(t, nil)), "modern")
+	for _, part := range []string{"Cargo.toml", "Cargo.lock", "pyproject.toml", "src", "tests"} {
+		require.NoError(t, exec.Command("mkdir", "-p", crate).Run())
+		require.NoError(t, exec.Command("cp", "-r", filepath.Join(modernPackage, part), crate).Run())
+	}
+	ours := anycrate(t, crate, forkedPair)
+	ours()
+	project, err := extension.ReadProject(crate)
+	require.NoError(t, err)
+	tree, err := project.Collect("", nil, os.Open)
+	require.NoError(t, err)
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Remove(t.Context())) }()
+	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
+	byHand := func(script string) { inside(t, c, "cd /src && "+script, h.network.Env()...) }
+	byHand("uv pip install -q --python /opt/venv/bin/python " + forkedPair)
+	const develop = "maturin develop --uv --release && pytest --forked -q"
+	byHand(develop)
+	n := 0
+	next := func() string { n++; return fmt.Sprint("\n// ", n, "\n") }
+	appendHost := func(file, text string) {
+		f, err := os.OpenFile(filepath.Join(crate, file), os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = io.WriteString(f, text)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	rust := func(i string) string { return "\npub fn edited_" + i + "() -> u32 {\n    " + i + "\n}\n" }
+	compare(t, "s", "ratio at most 1.1", rounds, []string{"one line of Python edited, to verdict", "by hand in a container that is up"},
+		func() float64 {
+			next()
+			return seconds(func() { appendHost("tests/test_functions.py", fmt.Sprintf("\nEDIT = %d\n", n)); ours() })
+		},
+		func() float64 {
+			return seconds(func() { byHand(fmt.Sprintf("echo 'EDIT = %d' >> tests/test_functions.py && pytest --forked -q", n)) })
+		})
+	compare(t, "s", "ratio at most 1.1", 5, []string{"one line of Rust edited, to verdict", "by hand in a container that is up"},
+		func() float64 {
+			next()
+			return seconds(func() { appendHost("src/functions.rs", rust(fmt.Sprint(n))); ours() })
+		},
+		func() float64 {
+			return seconds(func() { byHand("cat >> src/functions.rs <<'END'\n" + rust(fmt.Sprint(n)) + "END\n" + develop) })
+		})
+}
+
+// benchGroups compares four containers with one for the same tests.
+func (h host) benchGroups(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(modernPackage, "tests/test_*.py"))
+	require.NoError(t, err)
+	groups := make([]harness.Group, 4)
+	for i, file := range files {
+		g := &groups[i%4]
+		g.Name = fmt.Sprint("g", i%4)
+		g.Tests = append(g.Tests, "tests/"+filepath.Base(file))
+	}
+	run := func(groups []harness.Group) func() float64 {
+		return func() float64 {
+			var r *harnesstest.Recorder
+			took := seconds(func() { r = harnesstest.Record(t, harness.Suite{Crate: modernPackage, Groups: groups}) })
+			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+			require.Contains(t, r.Text(), "unchanged: ")
+			return took
+		}
+	}
+	one := []harness.Group{{Name: "all"}}
+	harnesstest.Record(t, harness.Suite{Crate: modernPackage, Groups: one})
+	compare(t, "s", "no slower", rounds, []string{"four groups", "one group"}, run(groups), run(one))
+}
