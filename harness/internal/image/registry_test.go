@@ -83,13 +83,16 @@ func (r *registries) serve(t *testing.T, folder, auth string) (address string, s
 	configuration := filepath.Join(t.TempDir(), "config.yml")
 	require.NoError(t, os.WriteFile(configuration, []byte("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: "+
 		filepath.Join(folder, "storage")+"\nhttp:\n  addr: "+address+"\n"+auth), 0o600))
-	c := exec.Command(r.program, "serve", configuration)
+	// It ends with its input, so also with a test process that has no time to clean up.
+	c := exec.Command("bash", "-c", `"$0" serve "$1" </dev/null & read -r; kill $!; wait`, r.program, configuration)
 	var words bytes.Buffer
 	c.Stdout, c.Stderr = &words, &words
+	input, err := c.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, c.Start())
 	ended := make(chan struct{})
 	go func() { _ = c.Wait(); close(ended) }()
-	stop = func() { _ = c.Process.Kill(); <-ended }
+	stop = func() { _ = input.Close(); <-ended }
 	t.Cleanup(stop)
 	require.Eventually(t, func() bool {
 		connection, err := net.Dial("tcp", address)
