@@ -11,12 +11,14 @@
 // The crate, its path dependencies and its workspace travel to the container; the user's tree is never written to. The
 // build is maturin's, as `maturin develop` would do it: release profile, with names and lines for stacks, unless the
 // Suite says otherwise. An edit of Python costs no build, an edit of Rust an incremental one, no edit none. A module that
-// was built on the host does not travel. Before pytest starts, the built module is imported; where that fails the group fails, so no suite can
-// skip itself green for want of its module. A crate without a Cargo.lock keeps that of its first build, in the engine. A
-// rust-toolchain file is honoured where the base image has rustup, as the pinned one has; elsewhere the run says so.
+// was built on the host does not travel. Before pytest starts, the built module is imported; where that fails the group
+// fails, so no suite can skip itself green for want of its module. Nor can it pass with another: what the tests import has to
+// be the file that was built, and not a folder of its name that comes first on sys.path.
 //
-// What the tests need is installed from where projects write it down; [Suite.Requirements] says where that is looked for,
-// and the run says what was taken. maturin alone builds the project: an index's copy of it is never installed.
+// A crate without a Cargo.lock keeps that of its first build, in the engine. A rust-toolchain file is honoured where the
+// base image has rustup, as the pinned one has; elsewhere the run says so. What the tests need is installed from where
+// projects write it down; [Suite.Requirements] says where that is looked for, and the run says what was taken. maturin
+// alone builds the project: an index's copy of it is never installed.
 //
 // PYO3_PYTHON and PYO3_NO_PYTHON_VERSION_CHECK=1 are set for the build and for the tests. PyO3 reads the first, when it is
 // built: it names the interpreter to build for. Nothing in PyO3 reads the second; it is set because projects look for it.
@@ -57,7 +59,9 @@
 //	subtests                        nested subtests
 //
 // Nothing is green by mistake: what was seen of each test has to agree with pytest's own JUnit file and with its exit
-// status. No tests found, a file that cannot be collected, a session that ends early, a lost stream: each is red.
+// status. No tests found, a file that cannot be collected, tests that are only set up, a session that ends early, a lost
+// stream or one that others write to: each is red. So is an os._exit after the session, with status 0 too: what it cuts short
+// can hide a failure.
 //
 // In `go test -json`, each test has the attributes pytest.nodeid, pytest.outcome and pytest.seconds.
 //
@@ -65,6 +69,7 @@
 //
 // Of a red run: pytest's own output, its JUnit file, and one JUnit file of all groups, in the folder that the last line
 // names: that of -artifacts, a folder of PYO3TEST_ARTIFACTS, or the user's cache folder, where the newest twenty stay.
+// Of what a test prints, the log has 64 KiB of each phase, head and tail, and the folder a file with all of it.
 // PYO3TEST_JUNIT names a file for the JUnit report of every run, or a folder for one file a run; where it is relative, it
 // is so to the package's folder.
 //

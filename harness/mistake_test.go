@@ -275,11 +275,14 @@ func TestManyTests(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Start())
 	var peak, passes int
-	var last string
+	var words, last string
 	for lines := bufio.NewReader(stdout); ; {
 		line, err := lines.ReadString('\n')
 		if strings.Contains(line, "--- PASS: TestPython/tiny/tests/test_tiny.py/test_n[") {
 			passes++
+		}
+		if trimmed := strings.TrimSpace(line); !strings.HasPrefix(trimmed, "=== RUN") && !strings.HasPrefix(trimmed, "--- ") && len(words) < 1<<20 && len(line) < 500 {
+			words += line
 		}
 		if strings.Contains(line, "tests: ") {
 			last = line
@@ -291,7 +294,7 @@ func TestManyTests(t *testing.T) {
 			break
 		}
 	}
-	require.NoError(t, c.Wait())
+	require.NoError(t, c.Wait(), words)
 	require.Contains(t, last, "10000 of 10000 tests: 10000 passed")
 	require.Equal(t, 10_000, passes)
 	t.Logf("peak %d KiB", peak)

@@ -31,7 +31,7 @@ const (
 	DefaultStartTimeout   = time.Minute
 	DefaultCollectTimeout = 2 * time.Minute
 	DefaultFinishTimeout  = time.Minute
-	DefaultExitTimeout    = 5 * time.Second
+	DefaultExitTimeout    = 20 * time.Second // ten thousand tests on a busy machine were seen to take more than five
 	DefaultMemory         = 2 << 30
 	DefaultProcesses      = 4096
 )

@@ -17,8 +17,8 @@ import (
 // on. A run of ten thousand tests must not need memory for all that they print.
 const (
 	keptText   = 64 << 10
-	keptTexts  = 16 << 20
-	keptLittle = 1 << 10
+	keptTexts  = 4 << 20
+	keptLittle = 256
 )
 
 // openSubtest opens a test's subtest. Where testing does not call the function although the test was selected, the two
@@ -37,6 +37,7 @@ func (g *group) closeSubtest(test *test) {
 	g.redSeen = g.redSeen || v.Outcome.Red()
 	if test.open != nil {
 		test.open.End(func(t subtest.T) { g.report(t, test, v) })
+		test.open = nil
 	}
 	// What has been reported is kept for the JUnit file at the end.
 	limit := keptText

@@ -94,5 +94,8 @@ func usageWords(log string) string {
 	if len(wanted) > 0 {
 		return "a usage error: add to Requirements " + strings.Join(wanted, ", ")
 	}
+	if strings.Contains(log, "while loading conftest") {
+		return "a conftest.py that cannot be loaded"
+	}
 	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin needs the plugin in Requirements"
 }

@@ -209,7 +209,8 @@ func (g *group) takeTest(e agent.Event) error {
 	case agent.Report:
 		test.AddReport(e.Report)
 	case agent.Finish:
-		test.Finish = &e.Finish
+		finish := e.Finish // a pointer into e would keep all of it
+		test.Finish = &finish
 		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
 		delete(g.running, e.Index)
 		g.enterPhase(inTests)

@@ -35,7 +35,9 @@ class Built:
         for name, file, built in self._loaded():
             if name not in self.told:
                 self.told.add(name)
-                pytest.fail(f"the test imported {name} from {file}, which is not what was built: {built}", pytrace=False)
+                pytest.fail(
+                    f"the test imported {name} from {file}, which is not what was built: {built}", pytrace=False
+                )
 
     def _loaded(self) -> Iterator[tuple[str, str, str]]:
         for name, place, whole in self._places():

@@ -71,9 +71,8 @@ class Child:
         try:
             report = call_and_report(item, "setup", log=False)
             self.tell_report(report)
-            if report.passed:
-                if not item.config.getoption("setuponly", False):
-                    self.tell_report(call_and_report(item, "call", log=False))
+            if report.passed and not item.config.getoption("setuponly", False):
+                self.tell_report(call_and_report(item, "call", log=False))
             self.tell_report(call_and_report(item, "teardown", log=False, nextitem=None))
         finally:
             if has_request:
@@ -83,7 +82,9 @@ class Child:
     def tell_report(self, report: pytest.TestReport) -> None:
         """Keep a report until the next phase begins, or the end."""
         keep = self.config.stash[whole.KEY]
-        report.sections = [(str(name), keep.clip(report.nodeid, name, str(content))) for name, content in report.sections]
+        report.sections = [
+            (str(name), keep.clip(report.nodeid, name, str(content))) for name, content in report.sections
+        ]
         if isinstance(report.longrepr, str):
             report.longrepr = clip(report.longrepr, TEXT_LIMIT)
         try:

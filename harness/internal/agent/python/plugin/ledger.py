@@ -148,7 +148,9 @@ class Ledger:
             path=path,
             line=line,
             wasxfail=str(report.wasxfail) if hasattr(report, "wasxfail") else None,
-            sections=[[str(name), keep.clip(report.nodeid, str(name), str(content))] for name, content in report.sections],
+            sections=[
+                [str(name), keep.clip(report.nodeid, str(name), str(content))] for name, content in report.sections
+            ],
             properties=[[str(plain(key)), str(plain(value))] for key, value in report.user_properties],
             subtest=_subtest(report),
         )

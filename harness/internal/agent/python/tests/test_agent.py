@@ -26,9 +26,7 @@ def test_import_then_tests(suite: Suite) -> None:
 
 def test_the_sources_do_not_shadow_the_build(suite: Suite) -> None:
     """As under the `pytest` script, the working folder is not on sys.path when the modules are imported."""
-    run = suite.write(native="", test_a="def test_1(): pass\n").run(
-        imports=[built(suite.folder / "native.py")]
-    )
+    run = suite.write(native="", test_a="def test_1(): pass\n").run(imports=[built(suite.folder / "native.py")])
     failed = run.one("import")
     assert not failed["ok"] and failed["error"] == "ModuleNotFoundError: No module named 'native'"
     assert run.of("started") == [] and run.of("exit") == []

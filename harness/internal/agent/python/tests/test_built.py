@@ -44,7 +44,7 @@ def test_what_was_built(suite: Suite, site: Path) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 @pytest.mark.parametrize("code", ["import native\n", "try:\n    import native\nexcept ImportError: pass\n", ""])
 def test_a_module_before_it_on_the_path(suite: Suite, site: Path, code: str, isolation: str) -> None:
-    """pytest puts the folder of a conftest.py first on sys.path; whether a test imports it there or will, it is told."""
+    """pytest puts the folder of a conftest.py first on sys.path; whether tests import it or will, it is told."""
     run = suite.write(conftest="", native="HERE = 'sources'\n", test_a=code + PASSES).run(
         isolation=isolation, **options(site)
     )
@@ -75,7 +75,10 @@ def test_a_package_before_it_on_the_path(suite: Suite, site: Path) -> None:
 
 def test_a_path_without_it(suite: Suite, site: Path) -> None:
     run = suite.write(conftest=f"import sys\nsys.path.remove({str(site)!r})\n", test_a=PASSES).run(**options(site))
-    assert {(told["module"], told["file"]) for told in run.of("foreign")} == {("native", "nowhere"), ("pack", "nowhere")}
+    assert {(told["module"], told["file"]) for told in run.of("foreign")} == {
+        ("native", "nowhere"),
+        ("pack", "nowhere"),
+    }
 
 
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
@@ -83,7 +86,10 @@ def test_an_import_inside_a_test(suite: Suite, site: Path, isolation: str) -> No
     other = site.parent / "other"
     other.mkdir()
     (other / "native.py").write_text("")
-    suite.write(test_a=f"import sys\ndef test_1():\n    sys.path.insert(0, {str(other)!r})\n    import native\n" + PASSES.replace("1", "2"))
+    suite.write(
+        test_a=f"import sys\ndef test_1():\n    sys.path.insert(0, {str(other)!r})\n    import native\n"
+        + PASSES.replace("1", "2")
+    )
     run = suite.run(isolation=isolation, **options(site))
     assert run.of("foreign") == []
     assert run.verdicts() == {"test_a.py::test_1": "error", "test_a.py::test_2": "passed"}

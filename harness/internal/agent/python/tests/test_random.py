@@ -19,7 +19,23 @@ from plugin.lines import MAX_LINE, encode
 
 SEED = int(os.environ.get("PYO3TEST_SEED", "1"))
 ROUNDS = int(os.environ.get("PYO3TEST_ROUNDS", "3000"))
-TEXTS = ("", "a", "\n", "\0", "\x1b[1m", "é", "\u2028", "\ud800", "\U0001f980", "x" * 999, '"', "NaN", "ev", "t", "phase")
+TEXTS = (
+    "",
+    "a",
+    "\n",
+    "\0",
+    "\x1b[1m",
+    "é",
+    "\u2028",
+    "\ud800",
+    "\U0001f980",
+    "x" * 999,
+    '"',
+    "NaN",
+    "ev",
+    "t",
+    "phase",
+)
 
 
 @pytest.fixture

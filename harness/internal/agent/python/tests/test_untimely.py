@@ -1,4 +1,4 @@
-"""Whoever ends pytest before its time, in whatever phase and with whatever status: it shows, and costs no other test."""
+"""Whoever ends pytest before its time, in whatever phase, with whatever status: it shows, and costs no other test."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_other_ends_of_a_forked_test(suite: Suite, deed: str) -> None:
 
 
 def test_death_between_the_report_and_the_end(suite: Suite) -> None:
-    """A forked child leaves by _exit: no exit handler and no destructor runs, but a plugin or a thread can still strike."""
+    """A forked child leaves by _exit: no exit handler, no destructor runs. A plugin or a thread can still strike."""
     suite.write(
         conftest="""
         import os, pytest
@@ -186,7 +186,8 @@ def test_long_output_is_kept_whole(suite: Suite, isolation: str, end: str) -> No
 def test_long_output_is_bounded(suite: Suite) -> None:
     code = "from pyo3test_plugin import whole\nwhole.FOLDER_LIMIT = 300_000\n"
     run = suite.write(
-        conftest=code, test_a="import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test(n): print('x' * 99_999)\n"
+        conftest=code,
+        test_a="import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test(n): print('x' * 99_999)\n",
     ).run()
     assert 1 <= len(list(run.out.glob("output-*.txt"))) < 4 and set(run.verdicts().values()) == {"passed"}
 
