@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	for _, note := range r.extension.Notes {
 		r.out.line("build", r.sources.tree.HostText(note))
 	}
-	r.out.line("tests", fmt.Sprintf("%d packages to test with, by %s", len(r.extension.Resolved), r.sources.dependencies.From))
+	from := cmp.Or(r.sources.dependencies.From, "default: the project does not say what its tests need")
+	r.out.line("tests", fmt.Sprintf("%d packages to test with, by %s", len(r.extension.Resolved), from))
 	r.evidence.Keep("", "installed.txt", strings.NewReader(strings.Join(r.extension.Resolved, "\n")+"\n"))
 	return nil
 }

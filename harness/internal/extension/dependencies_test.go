@@ -21,7 +21,7 @@ func TestDependencies(t *testing.T) {
 	}{
 		"nothing": {
 			files: map[string]string{"py/pyproject.toml": project},
-			want:  Dependencies{From: "no list of what the tests need", Requirements: []string{"numpy>=2"}},
+			want:  Dependencies{Requirements: []string{"numpy>=2"}},
 		},
 		"an extra, and those that it names": {
 			files: map[string]string{"py/pyproject.toml": project + extras, "py/requirements-test.txt": "attrs\n"},
@@ -40,7 +40,7 @@ func TestDependencies(t *testing.T) {
 		},
 		"the lock of another project": {
 			files: map[string]string{"py/pyproject.toml": project, "uv.lock": "version = 1\n[[package]]\nname = \"pytest\"\nsource = { virtual = \".\" }\n"},
-			want:  Dependencies{From: "no list of what the tests need", Requirements: []string{"numpy>=2"}},
+			want:  Dependencies{Requirements: []string{"numpy>=2"}},
 		},
 		"pylock": {
 			files: map[string]string{"py/pyproject.toml": project + groups, "py/pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"pytest\"\n"},

@@ -165,11 +165,12 @@ def toolchain(crate: Path) -> list[str]:
     if shutil.which("rustup"):
         home, cached = Path(os.environ.get("RUSTUP_HOME", "/usr/local/rustup")), CACHE / "rustup"
         (cached / "toolchains").mkdir(parents=True, exist_ok=True)
-        for built_in in (home / "toolchains").iterdir():
+        for built_in in home.glob("toolchains/*"):
             link = cached / "toolchains" / built_in.name
             if not link.is_symlink():
                 link.symlink_to(built_in)
-        shutil.copyfile(home / "settings.toml", cached / "settings.toml")
+        if (home / "settings.toml").exists():
+            shutil.copyfile(home / "settings.toml", cached / "settings.toml")
         os.environ.update(RUSTUP_HOME=str(cached), RUSTUP_AUTO_INSTALL="1")
         return []
     text = file.read_text()

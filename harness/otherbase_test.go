@@ -1,0 +1,58 @@
+package harness_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// TestAnotherBase: a base that the user names brings another Python, and a rustup that honours the crate's rust-toolchain
+// file. This one is of Debian's next release.
+func TestAnotherBase(t *testing.T) {
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
+		t.Skip("makes a base image, which takes root on Debian")
+	}
+	h := thisHost(t)
+	const name = "localhost/pyo3test/test:python3.13-rustup"
+	script, err := os.ReadFile("../images/debian-base.sh")
+	require.NoError(t, err)
+	base := exec.Command("bash", "-s")
+	base.Env = append(os.Environ(), "DEBIAN_SUITE=trixie", "DEBIAN_PACKAGES=python3.13 python3.13-venv libpython3.13-dev rustup", "BASE_PACKAGES=gcc libc6-dev ca-certificates")
+	base.Stdin = strings.NewReader(strings.ReplaceAll(string(script), "3.11", "3.13"))
+	var words bytes.Buffer
+	base.Stderr = &words
+	packed, err := base.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, base.Start())
+	err = h.Import(t.Context(), name, packed, []string{"ENV LANG=C.UTF-8"})
+	require.NoError(t, base.Wait(), words.String())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, h.RemoveImage(context.WithoutCancel(t.Context()), name)) })
+	t.Setenv("PYO3TEST_BASE_IMAGE", name)
+
+	crate := writeCrate(t, map[string]string{
+		"rust-toolchain.toml": "[toolchain]\nchannel = \"1.94.0\"\nprofile = \"minimal\"\n",
+		"build.rs": `fn main() {
+    let version = std::process::Command::new(std::env::var("RUSTC").unwrap()).arg("--version").output().unwrap();
+    println!("cargo:rustc-env=BUILT_BY={}", String::from_utf8(version.stdout).unwrap().trim());
+}
+`,
+		"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n", "fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
+		"tests/test_tiny.py": "import sys, tiny\n\ndef test_versions():\n    assert sys.version_info[:2] == (3, 13)\n    assert tiny.answer().startswith('rustc 1.94.0 ')\n",
+	})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.13", Profile: "dev"})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	require.Contains(t, r.Text(), "Python 3.13.")
+
+	r = harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.12"})
+	require.Equal(t, harnesstest.Failed, r.Outcome())
+	require.Regexp(t, `the base image \S+ has Python 3\.13\.\d+, and the Suite asks for 3\.12: set PYO3TEST_BASE_IMAGE to an image that has it`, r.Text())
+}
