@@ -56,11 +56,12 @@ func TestPython(t *testing.T) {
 	}))
 	script := `set -eu
 		uv=` + image.Tools + `/uv
-		for name in locked old; do "$uv" venv --quiet "/tmp/$name"; done
+		for name in locked old oldest; do "$uv" venv --quiet "/tmp/$name"; done
 		"$uv" pip install --quiet --python /tmp/locked/bin/python --require-hashes -r /tmp/pytest.txt
 		"$uv" pip install --quiet --python /tmp/old/bin/python ` + strings.Join(oldPytest, " ") + `
+		"$uv" pip install --quiet --python /tmp/oldest/bin/python pytest==7.4.4
 		cd /tmp/python/tests
-		PATH=` + image.Tools + `:$PATH PYO3TEST_PYTHONS=/tmp/old/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
+		PATH=` + image.Tools + `:$PATH PYO3TEST_PYTHONS=/tmp/old/bin/python:/tmp/oldest/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
 	var output strings.Builder
 	err = image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: network.Env()}, nil, &output)
 	require.NoError(t, err, output.String())

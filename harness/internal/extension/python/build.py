@@ -111,7 +111,7 @@ def install(config: dict[str, Any], crate: Path) -> None:
     if chosen["lock"]:
         install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
     together = list(chosen["requirements"])
-    names = [chosen["from"]] if together else []
+    names = [chosen["from"] or "what the project needs"] if together else []
     for index, file in enumerate(chosen["files"]):
         path, bounds = SCRATCH / f"requirements-{index}.txt", SCRATCH / f"constraints-{index}.txt"
         path.write_text(file["text"])

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import importlib.metadata
 import os
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,8 +33,9 @@ WORKERS_KEY = pytest.StashKey[int]()
 RUNNER_KEY = pytest.StashKey[ForkRunner]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """`--forked` as pytest-forked has it, whose plugin the agent blocks: two that add it are an error."""
+    _stand_in(pluginmanager)
     group = parser.getgroup("forked", "forked subprocess test execution")
     group.addoption(
         "--forked",
@@ -80,6 +83,16 @@ def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool | None:
     """There is no timer to cancel."""
     return True if SETTINGS is not None else None
+
+
+def _stand_in(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let `required_plugins = pytest-forked` be content with us where that is installed."""
+    try:
+        forked = SimpleNamespace(project_name="pytest-forked", version=importlib.metadata.version("pytest-forked"))
+    except importlib.metadata.PackageNotFoundError:
+        return
+    loaded = pluginmanager.list_plugin_distinfo
+    pluginmanager.list_plugin_distinfo = lambda: [*loaded(), (None, forked)]  # type: ignore[method-assign, list-item]
 
 
 def _take_workers(config: pytest.Config, options: Any) -> None:

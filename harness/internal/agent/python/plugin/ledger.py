@@ -193,7 +193,9 @@ class Ledger:
         import platform
 
         plugins = {
-            f"{dist.project_name} {dist.version}" for _, dist in self.config.pluginmanager.list_plugin_distinfo()
+            f"{dist.project_name} {dist.version}"
+            for plugin, dist in self.config.pluginmanager.list_plugin_distinfo()
+            if plugin is not None  # we, who stand in for one
         }
         self.events.send(
             "session",

@@ -60,6 +60,16 @@ def test_workers_run_at_the_same_time(suite: Suite) -> None:
     assert starts[-1]["t"] < finishes[0]["t"] and time.monotonic() - began < 10
 
 
+def test_required_pytest_forked(suite: Suite) -> None:
+    """Its plugin is blocked, and we stand in for it; not for another version, nor where it is not installed."""
+    installed = subprocess.run([suite.python, "-c", "import pytest_forked"], capture_output=True).returncode == 0
+    for wanted, good in (("pytest-forked", installed), ("pytest-forked>=1.0", installed), ("pytest-forked<1.0", False)):
+        suite.write(test_a=TRIVIAL, pytest__ini=f"[pytest]\nrequired_plugins = {wanted}\naddopts = --forked\n")
+        run = suite.run()
+        assert set(run.verdicts().values()) == ({"passed"} if good else set()), run.log
+        assert good or run.one("exit")["exit"] == 4 and "Missing required plugins: pytest-forked" in run.log
+
+
 @pytest.mark.parametrize("method", ["signal", "thread"])
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 def test_pytest_timeout_does_not_fire(suite: Suite, isolation: str, method: str) -> None:
