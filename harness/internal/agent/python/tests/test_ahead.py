@@ -7,6 +7,9 @@ import json
 import pytest
 from conftest import Run, Suite
 
+DEAF = ("-p", "no:run-parallel")
+"""pytest-run-parallel hears warnings, and where somebody does, nobody is forked ahead."""
+
 SIBLINGS = """
     import os, signal, time
 
@@ -48,7 +51,7 @@ def test_one_that_is_killed_before_its_turn_is_replaced(suite: Suite) -> None:
         def test_2(): pass
         """,
     )
-    run = suite.run()
+    run = suite.run(*DEAF)
     assert set(run.verdicts().values()) == {"passed"}
     assert story(run) == [(kind, index) for index in range(3) for kind in ("start", "finish")]
     assert run.of("killed") == []
@@ -67,7 +70,7 @@ def test_the_wish_to_stop_comes_first(suite: Suite, deed: str) -> None:
         def test_1(): open("ran", "w")
         """,
     )
-    run = suite.run("-x")
+    run = suite.run("-x", *DEAF)
     assert run.verdicts() == {"test_a.py::test_0": "failed", "test_a.py::test_1": "not run"}
     assert story(run) == [("start", 0), ("finish", 0)] and not (suite.folder / "ran").exists()
 
@@ -85,7 +88,7 @@ def test_a_failure_is_seen_by_the_next_test(suite: Suite) -> None:
         def test_3(request): assert request.session.testsfailed == 1
         """,
     )
-    run = suite.run()
+    run = suite.run(*DEAF)
     assert list(run.verdicts().values()) == ["passed", "failed", "passed", "passed"]
 
 
@@ -100,7 +103,7 @@ def test_a_hook_that_hears_reports_is_heard_by_the_next_test(suite: Suite) -> No
         """
         + "".join(f"def test_{i}(): assert len(conftest.HEARD) == 3 * {i}\n        " for i in range(5)),
     )
-    run = suite.run()
+    run = suite.run(*DEAF)
     assert set(run.verdicts().values()) == {"passed"}
 
 
@@ -123,7 +126,7 @@ def test_a_thread_that_changes_things_is_seen_by_the_next_test(suite: Suite) -> 
         def test_1(): assert conftest.STATE["seen"]
         """,
     )
-    run = suite.run()
+    run = suite.run(*DEAF)
     assert set(run.verdicts().values()) == {"passed"}
 
 
@@ -141,7 +144,7 @@ def test_no_more_than_the_workers_run(suite: Suite, workers: int) -> None:
             with open(f"span{number}", "w") as file: json.dump([begun, time.monotonic()], file)
         """
     )
-    run = suite.run(workers=workers)
+    run = suite.run(*DEAF, workers=workers)
     words = list(run.verdicts().values())
     assert (words.count("passed"), words.count("failed")) == (10, 2)
     spans = [json.loads(path.read_text()) for path in suite.folder.glob("span*")]
@@ -173,7 +176,7 @@ def test_a_bad_end_is_told_before_the_next_begins(suite: Suite) -> None:
         def test_2(): open("ran", "w")
         """,
     )
-    run = suite.run("-x")
+    run = suite.run("-x", *DEAF)
     assert run.verdicts() == {
         "test_a.py::test_0": "passed",
         "test_a.py::test_1": "error",
