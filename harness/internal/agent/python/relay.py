@@ -15,6 +15,13 @@ NUMBERS = ("index", "pid", "threads", "count", "line", "workers", "exitstatus", 
 LARGEST = 2**31 - 1
 
 
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
 class Splitter:
     """Makes lines of a stream. A line that is too long is cut to its beginning, which is then no event."""
 
@@ -51,7 +58,7 @@ def check(line: bytes) -> dict[str, Any] | None:
     if len(line) >= MAX_LINE or not line.isascii():
         return None
     try:
-        event = json.loads(line, parse_constant=_refuse)
+        event = DECODER.decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or "t" in event or len(event) < 2:
@@ -63,7 +70,3 @@ def check(line: bytes) -> dict[str, Any] | None:
         if value is not None and not (type(value) is int and -LARGEST <= value <= LARGEST):
             return None
     return event
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)

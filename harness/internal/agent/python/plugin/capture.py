@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 
+try:  # here, because in a child even a second import costs dozens of pages' copies
+    from _pytest import faulthandler
+
+    FAULTS_KEY: Any = faulthandler.fault_handler_stderr_fd_key
+except (ImportError, AttributeError):
+    FAULTS_KEY = None
+
 
 class _Nothing:
     """A terminal for the child: its reports are printed by the parent."""
@@ -64,11 +71,6 @@ def redirect(config: pytest.Config, out: int, err: int) -> None:
         if hasattr(source, "targetfd"):
             os.dup2(own, source.tmpfile.fileno(), inheritable=False)
     # The traceback that faulthandler writes when the process dies belongs to the test, not to the session's log.
-    try:
-        from _pytest.faulthandler import fault_handler_stderr_fd_key
-
-        fd = config.stash.get(fault_handler_stderr_fd_key, None)
-    except ImportError:
-        fd = None
+    fd = config.stash.get(FAULTS_KEY, None) if FAULTS_KEY is not None else None
     if fd is not None and capturing is not None and hasattr(getattr(capturing, "err", None), "targetfd"):
         os.dup2(err, fd, inheritable=False)

@@ -7,6 +7,7 @@ import traceback
 from typing import Any, NoReturn
 
 import pytest
+from _pytest.junitxml import xml_key
 from _pytest.runner import call_and_report
 
 from . import capture, coverage_support, linux, whole, wire
@@ -114,8 +115,6 @@ class Child:
         self._put(("warning", fields, str(when), str(nodeid), wire.plain(location)))
 
     def _global_properties(self) -> list[Any]:
-        from _pytest.junitxml import xml_key
-
         return getattr(self.config.stash.get(xml_key, None), "global_properties", [])
 
     def _put(self, message: tuple[Any, ...]) -> None:

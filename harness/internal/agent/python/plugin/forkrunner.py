@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import gc
@@ -9,10 +10,10 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,10 +25,22 @@ from .ledger import Ledger
 FORK_PATIENCE = 10.0
 """Seconds to wait for the process limit or memory to allow a fork."""
 
+AHEAD = 4
+"""Children forked before their turn, at most. After each fork the parent copies hundreds of pages anew, after several
+in a row but once; and with fewer workers than processors, the fork and a child's first steps cost no time at all."""
+
+REPLAYED = (
+    "pytest_runtest_logstart",
+    "pytest_runtest_logreport",
+    "pytest_runtest_logfinish",
+    "pytest_warning_recorded",
+)
+"""The hooks that are called in the parent, so between forks."""
+
 
 @dataclasses.dataclass
 class Running:
-    """A child as its parent sees it."""
+    """A child as its parent sees it. Its test begins when its gate is opened."""
 
     index: int
     item: pytest.Item
@@ -37,9 +50,12 @@ class Running:
     pidfd: int
     out: int
     err: int
-    started: float
-    wall: float
-    kills: int
+    gate: int
+    """The pipe that the child reads before it begins. Closed unwritten, by pytest's death too, it tells it to leave."""
+    threads: int
+    started: float = 0.0
+    wall: float = 0.0
+    kills: int = 0
     reports: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     properties: list[tuple[str, str]] = dataclasses.field(default_factory=list)
@@ -64,6 +80,12 @@ class ForkRunner:
         self.child: child.Child | None = None
         """Set in a child only."""
         self.running: dict[int, Running] = {}
+        self.waiting: deque[tuple[int, pytest.Item]] = deque()
+        self.ahead: deque[Running] = deque()
+        """Children at their closed gates: their tests come before those that are waiting."""
+        self.may_fork_ahead = False
+        self.depth = 1
+        """How many to fork ahead next time."""
         self.prepared = False
         self.poll = select.poll()
         self.by_fd: dict[int, Running] = {}
@@ -96,23 +118,30 @@ class ForkRunner:
         if not chosen:
             return
         self._prepare()
-        waiting = deque(chosen)
+        self.waiting.extend(chosen)
+        ended: list[Running] = []
         try:
-            while waiting or self.running:
-                stopping = bool(session.shouldfail or session.shouldstop)
-                while waiting and len(self.running) < self.workers and not stopping:
-                    self._start(session, *waiting.popleft())
+            while True:
+                self.events.hold()
+                try:
+                    for running in ended:
+                        self._end(session, running)
+                    while self._may_start(session):
+                        self._tell_start(self._start())
+                finally:
+                    self.events.release()
                 if not self.running:
                     break
-                for ended in self._wait():
-                    self.events.hold()
-                    try:
-                        self._conclude(ended)
-                    finally:
-                        self.events.release()
+                self._fork_ahead()
+                ended = self._wait()
         finally:
             self._abandon()
         self.stop_if_told(session)
+
+    def _may_start(self, session: pytest.Session) -> bool:
+        if session.shouldfail or session.shouldstop or len(self.running) >= self.workers:
+            return False
+        return bool(self.ahead or self.waiting)
 
     def stop_if_told(self, session: pytest.Session) -> None:
         """-x, --maxfail and plugins that want an end."""
@@ -133,41 +162,99 @@ class ForkRunner:
             factory.getbasetemp()
         if self.events.control >= 0:
             self.poll.register(self.events.control, select.POLLIN)
+        self.may_fork_ahead = not _others_hear(self.config)
         gc.collect()
         gc.freeze()  # a collection in a child would touch, so copy, every page
 
-    def _start(self, session: pytest.Session, index: int, item: pytest.Item) -> None:
-        out, err = linux.scratch_file(), linux.scratch_file()
-        told = linux.memory_file()
-        capture.flush_all()
-        capture.flush_terminal(self.config)
-        threads = linux.thread_count()
-        kills = self.memory.kills()
-        started, wall = self.clock(), time.time()
-        try:
-            pid = self._fork(threads)
-        except OSError as error:
-            for fd in (out, err, told):
-                os.close(fd)
-            self._not_started(session, index, item, error)
-            return
-        if pid == 0:
+    def _start(self) -> Running | None:
+        """Let the next test begin."""
+        if self.ahead and self._reap(self.ahead[0]):
+            self._recall()  # killed before its test began, which is none the worse for it
+        if self.ahead:
+            running = self.ahead.popleft()
+        else:
+            index, item = self.waiting.popleft()
             try:
-                self._become_child(out, err, told)
-                assert self.child is not None
-                self.child.run(item)
-            finally:
-                child.LEAVE(71)
-        running = Running(index, item, pid, told, _pidfd(pid), out, err, started, wall, kills)
-        self.running[pid] = running
+                running = self._fork_child(index, item, FORK_PATIENCE)
+            except OSError as error:
+                self._not_started(index, item, error)
+                return None
+        running.kills = self.memory.kills()
+        running.started, running.wall = self.clock(), time.time()
+        self.running[running.pid] = running
         if running.pidfd >= 0:
             self.by_fd[running.pidfd] = running
             self.poll.register(running.pidfd, select.POLLIN)
-        self.events.send("start", index=index, pid=pid, threads=threads)
+        with contextlib.suppress(OSError):  # killed just now: told as any other death
+            os.write(running.gate, b"1")
+        os.close(running.gate)
+        running.gate = -1
+        return running
 
-    def _fork(self, threads: int) -> int:
+    def _tell_start(self, running: Running | None) -> None:
+        if running is not None:
+            self.events.send("start", index=running.index, pid=running.pid, threads=running.threads)
+
+    def _fork_ahead(self) -> None:
+        """Fork for tests whose turn has not come yet, while others run.
+
+        Such a child must see what one forked at its turn would see. Of what the parent does in between, a test can see
+        that another failed, which pytest counts: those forked ahead are sent away then. And plugins and conftests with
+        hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead.
+        """
+        if self.ahead or not self.may_fork_ahead or threading.active_count() > 1:
+            return
+        while self.waiting and len(self.ahead) < self.depth:
+            try:
+                self.ahead.append(self._fork_child(*self.waiting[0], 0.0))
+            except OSError:  # there is no room yet, and no hurry
+                return
+            self.waiting.popleft()
+        self.depth = min(2 * self.depth, AHEAD)
+
+    def _recall(self) -> None:
+        """Send those away that were forked ahead; their tests wait for other children."""
+        for running in reversed(self.ahead):
+            if not self._reap(running):
+                _kill(running)
+            self._close(running)
+            self.waiting.appendleft((running.index, running.item))
+        self.ahead.clear()
+        self.depth = 1  # where one test fails more do, and each costs those that wait
+
+    def _fork_child(self, index: int, item: pytest.Item, patience: float) -> Running:
+        """A child at its closed gate."""
+        threads = linux.thread_count()
+        fds: list[int] = []
+        try:
+            for make in (linux.memory_file, linux.scratch_file, linux.scratch_file):
+                fds.append(make())
+            fds += os.pipe()
+            capture.flush_all()
+            capture.flush_terminal(self.config)
+            pid = self._fork(threads, patience)
+        except OSError:
+            for fd in fds:
+                os.close(fd)
+            raise
+        told, out, err, gate, opener = fds
+        if pid == 0:
+            try:
+                os.close(opener)
+                self._become_child(out, err, told)
+                begin = os.read(gate, 1)
+                os.close(gate)
+                if begin:
+                    assert self.child is not None
+                    self.child.run(item)
+            finally:
+                child.LEAVE(71)
+        os.close(gate)
+        return Running(index, item, pid, told, _pidfd(pid), out, err, opener, threads)
+
+    def _fork(self, threads: int, patience: float) -> int:
         """Fork, with patience where the system has no room for a process now."""
-        deadline = time.monotonic() + FORK_PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             try:
                 if sys.version_info < (3, 12) or threads <= 1:
@@ -182,28 +269,37 @@ class ForkRunner:
 
     def _become_child(self, out: int, err: int, told: int) -> None:
         self.events.close_in_child()
-        for sibling in self.running.values():
-            for fd in (sibling.told, sibling.pidfd, sibling.out, sibling.err):
-                if fd >= 0:
-                    os.close(fd)
+        for sibling in (*self.running.values(), *self.ahead):
+            self._close(sibling)
         self.running.clear()
+        self.ahead.clear()
         self.ledger.muted = True
         self.child = child.become(self.config, told, out, err)
 
-    def _wait(self) -> Iterator[Running]:
-        """Wait for news; gives the children that have ended."""
+    def _wait(self) -> list[Running]:
+        """Wait for news; gives the children that may have ended."""
         watched = all(each.pidfd >= 0 for each in self.running.values())
         ready = self.poll.poll(None if watched else 10)
-        ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
-        if not watched:
-            ended += [each for each in self.running.values() if each.pidfd < 0]
         self._listen()
-        for running in ended:
-            if self._reap(running):
-                self._listen()
-                self._read(running)
-                self._forget(running)
-                yield running
+        ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
+        return ended + [each for each in self.running.values() if each.pidfd < 0]
+
+    def _end(self, session: pytest.Session, running: Running) -> None:
+        """Collect and report a child, if it has ended."""
+        if not self._reap(running):
+            return
+        self._listen()
+        self._read(running)
+        self._forget(running)
+        reports = self._revive(running)
+        following = None
+        if self.ahead and _is_clean(running, reports) and self._may_start(session):
+            # Nobody can want an end because of this one, so the next need not wait until it has been reported.
+            following = self._start()
+        try:
+            self._conclude(running, reports)
+        finally:
+            self._tell_start(following)
 
     def _listen(self) -> None:
         """Hear from the agent which children it is about to kill."""
@@ -275,20 +371,22 @@ class ForkRunner:
         return True
 
     def _forget(self, running: Running) -> None:
-        os.close(running.told)
+        """It runs no more; what it has printed can still be read."""
         if running.pidfd >= 0:
             self._unwatch(running.pidfd)
-            os.close(running.pidfd)
-            running.pidfd = -1
         self.running.pop(running.pid, None)
 
-    def _conclude(self, running: Running) -> None:
+    def _close(self, running: Running) -> None:
+        for fd in (running.told, running.pidfd, running.out, running.err, running.gate):
+            if fd >= 0:
+                os.close(fd)
+
+    def _conclude(self, running: Running, reports: list[pytest.TestReport]) -> None:
         """Report an ended child's test to pytest and to the agent."""
         took = self.clock() - running.started
         complete = running.done and running.interrupt is None and not running.broken
         fields: dict[str, Any] = {}
         try:
-            reports = self._revive(running)
             if running.interrupt is None:
                 told = complete and any(report.when == "teardown" for report in reports)
                 if not told or running.signal is not None or running.exit:
@@ -300,8 +398,9 @@ class ForkRunner:
                     crash.complete(running, reports, took, told, out, err)
                 self._publish(running.item, running.index, reports, running)
         finally:
-            os.close(running.out)
-            os.close(running.err)
+            self._close(running)
+        if any(report.failed for report in reports):
+            self._recall()
         if running.interrupt is not None:
             fields = {"interrupt": f"{running.interrupt[1]}: {running.interrupt[2]}"}
         self._tell_finish(running, complete, took, **fields)
@@ -349,31 +448,24 @@ class ForkRunner:
         finally:
             self.ledger.current = None
 
-    def _not_started(self, session: pytest.Session, index: int, item: pytest.Item, error: OSError) -> None:
+    def _not_started(self, index: int, item: pytest.Item, error: OSError) -> None:
         """No process could be made for the test."""
-        running = Running(index, item, os.getpid(), -1, -1, -1, -1, self.clock(), time.time(), 0)
+        running = Running(index, item, os.getpid(), -1, -1, -1, -1, -1, linux.thread_count(), self.clock(), time.time())
         running.broken = f"no process could be made for this test: {error}"
         reports: list[pytest.TestReport] = []
         crash.complete(running, reports, 0.0, False, "", "")
-        self.events.send("start", index=index, pid=running.pid, threads=linux.thread_count())
+        self.events.send("start", index=index, pid=running.pid, threads=running.threads)
         self._publish(item, index, reports)
         self._tell_finish(running, False, 0.0, stdout="", stderr=running.broken)
 
     def _abandon(self) -> None:
-        """The session stops while children run: they go with it."""
+        """The session stops: children that run or wait go with it."""
+        self._recall()
+        self.waiting.clear()
         for running in list(self.running.values()):
-            for kill in (os.killpg, os.kill):
-                try:
-                    kill(running.pid, signal.SIGKILL)
-                except OSError:
-                    pass
-            try:
-                os.waitpid(running.pid, 0)
-            except OSError:
-                pass
+            _kill(running)
             self._forget(running)
-            os.close(running.out)
-            os.close(running.err)
+            self._close(running)
             running.reason = running.reason or "stopped"
             self._tell_finish(running, False, self.clock() - running.started)
 
@@ -390,6 +482,35 @@ class ForkRunner:
             phase=running.phase,
             **fields,
         )
+
+
+def _is_clean(running: Running, reports: list[pytest.TestReport]) -> bool:
+    """Whether a test has ended well, by its own word and by its process's status."""
+    told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
+    return told and any(each.when == "teardown" for each in reports) and not any(each.failed for each in reports)
+
+
+def _kill(running: Running) -> None:
+    """End a child and what is still in its group, and collect it."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(running.pid, signal.SIGKILL)
+        except OSError:
+            pass
+    try:
+        os.waitpid(running.pid, 0)
+    except OSError:
+        pass
+
+
+def _others_hear(config: pytest.Config) -> bool:
+    """Whether somebody besides pytest and us has a hook that is called for ended tests."""
+    for name in REPLAYED:
+        for implementation in getattr(config.hook, name).get_hookimpls():
+            module = str(getattr(implementation.function, "__module__", ""))
+            if module.partition(".")[0] not in ("_pytest", __package__):
+                return True
+    return False
 
 
 def _pidfd(pid: int) -> int:

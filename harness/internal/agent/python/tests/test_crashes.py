@@ -201,8 +201,10 @@ def test_pytests_own_daemon_is_spared_until_the_end(suite: Suite) -> None:
         """,
         test_a=f"""
         import os
-        def running():
-            return [n for n in os.listdir("/proc") if n.isdigit() and "{marker}" in open(f"/proc/{{n}}/cmdline").read()]
+        def cmdline(pid):
+            try: return open(f"/proc/{{pid}}/cmdline").read()
+            except OSError: return ""  # it has ended meanwhile
+        def running(): return [name for name in os.listdir("/proc") if name.isdigit() and "{marker}" in cmdline(name)]
         def test_1(): pass
         def test_2(): assert len(running()) == 1
         """,
