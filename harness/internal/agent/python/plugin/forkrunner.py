@@ -29,12 +29,8 @@ AHEAD = 4
 """Children forked before their turn, at most. After each fork the parent copies hundreds of pages anew, after several
 in a row but once; and with fewer workers than processors, the fork and a child's first steps cost no time at all."""
 
-REPLAYED = (
-    "pytest_runtest_logstart",
-    "pytest_runtest_logreport",
-    "pytest_runtest_logfinish",
-    "pytest_warning_recorded",
-)
+REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
+WARNED = ("pytest_warning_recorded",)
 """The hooks that are called in the parent, so between forks."""
 
 
@@ -84,6 +80,7 @@ class ForkRunner:
         self.ahead: deque[Running] = deque()
         """Children at their closed gates: their tests come before those that are waiting."""
         self.may_fork_ahead = False
+        self.warnings_heard = False
         self.depth = 1
         """How many to fork ahead next time."""
         self.prepared = False
@@ -162,7 +159,8 @@ class ForkRunner:
             factory.getbasetemp()
         if self.events.control >= 0:
             self.poll.register(self.events.control, select.POLLIN)
-        self.may_fork_ahead = not _others_hear(self.config)
+        self.may_fork_ahead = not _others_hear(self.config, REPORTED)
+        self.warnings_heard = _others_hear(self.config, WARNED)
         gc.collect()
         gc.freeze()  # a collection in a child would touch, so copy, every page
 
@@ -200,7 +198,8 @@ class ForkRunner:
 
         Such a child must see what one forked at its turn would see. Of what the parent does in between, a test can see
         that another failed, which pytest counts: those forked ahead are sent away then. And plugins and conftests with
-        hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead.
+        hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead. Where
+        the hook is that for warnings, it is enough to send children away after a test that has given some.
         """
         if self.ahead or not self.may_fork_ahead or threading.active_count() > 1:
             return
@@ -293,13 +292,22 @@ class ForkRunner:
         self._forget(running)
         reports = self._revive(running)
         following = None
-        if self.ahead and _is_clean(running, reports) and self._may_start(session):
+        unnoticed = self._is_unnoticed(running, reports)
+        if self.ahead and unnoticed and self._may_start(session):
             # Nobody can want an end because of this one, so the next need not wait until it has been reported.
             following = self._start()
         try:
             self._conclude(running, reports)
         finally:
             self._tell_start(following)
+        if not unnoticed:
+            self._recall()
+
+    def _is_unnoticed(self, running: Running, reports: list[pytest.TestReport]) -> bool:
+        """Whether a test has ended so that no other can see from the state of pytest that it ever ran."""
+        told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
+        whole = told and any(each.when == "teardown" for each in reports)
+        return whole and not any(each.failed for each in reports) and not (running.warnings and self.warnings_heard)
 
     def _listen(self) -> None:
         """Hear from the agent which children it is about to kill."""
@@ -399,8 +407,6 @@ class ForkRunner:
                 self._publish(running.item, running.index, reports, running)
         finally:
             self._close(running)
-        if any(report.failed for report in reports):
-            self._recall()
         if running.interrupt is not None:
             fields = {"interrupt": f"{running.interrupt[1]}: {running.interrupt[2]}"}
         self._tell_finish(running, complete, took, **fields)
@@ -484,12 +490,6 @@ class ForkRunner:
         )
 
 
-def _is_clean(running: Running, reports: list[pytest.TestReport]) -> bool:
-    """Whether a test has ended well, by its own word and by its process's status."""
-    told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
-    return told and any(each.when == "teardown" for each in reports) and not any(each.failed for each in reports)
-
-
 def _kill(running: Running) -> None:
     """End a child and what is still in its group, and collect it."""
     for kill in (os.killpg, os.kill):
@@ -503,9 +503,9 @@ def _kill(running: Running) -> None:
         pass
 
 
-def _others_hear(config: pytest.Config) -> bool:
-    """Whether somebody besides pytest and us has a hook that is called for ended tests."""
-    for name in REPLAYED:
+def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
+    """Whether somebody besides pytest and us has one of the hooks."""
+    for name in hooks:
         for implementation in getattr(config.hook, name).get_hookimpls():
             module = str(getattr(implementation.function, "__module__", ""))
             if module.partition(".")[0] not in ("_pytest", __package__):

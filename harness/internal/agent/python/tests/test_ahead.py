@@ -7,9 +7,6 @@ import json
 import pytest
 from conftest import Run, Suite
 
-DEAF = ("-p", "no:run-parallel")
-"""pytest-run-parallel hears warnings, and where somebody does, nobody is forked ahead."""
-
 SIBLINGS = """
     import os, signal, time
 
@@ -51,7 +48,7 @@ def test_one_that_is_killed_before_its_turn_is_replaced(suite: Suite) -> None:
         def test_2(): pass
         """,
     )
-    run = suite.run(*DEAF)
+    run = suite.run()
     assert set(run.verdicts().values()) == {"passed"}
     assert story(run) == [(kind, index) for index in range(3) for kind in ("start", "finish")]
     assert run.of("killed") == []
@@ -70,7 +67,7 @@ def test_the_wish_to_stop_comes_first(suite: Suite, deed: str) -> None:
         def test_1(): open("ran", "w")
         """,
     )
-    run = suite.run("-x", *DEAF)
+    run = suite.run("-x")
     assert run.verdicts() == {"test_a.py::test_0": "failed", "test_a.py::test_1": "not run"}
     assert story(run) == [("start", 0), ("finish", 0)] and not (suite.folder / "ran").exists()
 
@@ -88,7 +85,7 @@ def test_a_failure_is_seen_by_the_next_test(suite: Suite) -> None:
         def test_3(request): assert request.session.testsfailed == 1
         """,
     )
-    run = suite.run(*DEAF)
+    run = suite.run()
     assert list(run.verdicts().values()) == ["passed", "failed", "passed", "passed"]
 
 
@@ -103,7 +100,29 @@ def test_a_hook_that_hears_reports_is_heard_by_the_next_test(suite: Suite) -> No
         """
         + "".join(f"def test_{i}(): assert len(conftest.HEARD) == 3 * {i}\n        " for i in range(5)),
     )
-    run = suite.run(*DEAF)
+    run = suite.run()
+    assert set(run.verdicts().values()) == {"passed"}
+
+
+def test_a_hook_that_hears_warnings_is_heard_by_the_next_test(suite: Suite) -> None:
+    suite.write(
+        helper=SIBLINGS,
+        conftest="""
+        HEARD = []
+        def pytest_warning_recorded(warning_message): HEARD.append(str(warning_message.message))
+        """,
+        test_a="""
+        import conftest, warnings
+        from helper import wait_for_siblings
+        def test_0(): wait_for_siblings()
+        def test_1():
+            wait_for_siblings()
+            warnings.warn("watch out")
+        def test_2(): assert conftest.HEARD == ["watch out"]
+        def test_3(): assert conftest.HEARD == ["watch out"]
+        """,
+    )
+    run = suite.run()
     assert set(run.verdicts().values()) == {"passed"}
 
 
@@ -126,7 +145,7 @@ def test_a_thread_that_changes_things_is_seen_by_the_next_test(suite: Suite) -> 
         def test_1(): assert conftest.STATE["seen"]
         """,
     )
-    run = suite.run(*DEAF)
+    run = suite.run()
     assert set(run.verdicts().values()) == {"passed"}
 
 
@@ -144,7 +163,7 @@ def test_no_more_than_the_workers_run(suite: Suite, workers: int) -> None:
             with open(f"span{number}", "w") as file: json.dump([begun, time.monotonic()], file)
         """
     )
-    run = suite.run(*DEAF, workers=workers)
+    run = suite.run(workers=workers)
     words = list(run.verdicts().values())
     assert (words.count("passed"), words.count("failed")) == (10, 2)
     spans = [json.loads(path.read_text()) for path in suite.folder.glob("span*")]
@@ -176,7 +195,7 @@ def test_a_bad_end_is_told_before_the_next_begins(suite: Suite) -> None:
         def test_2(): open("ran", "w")
         """,
     )
-    run = suite.run("-x", *DEAF)
+    run = suite.run("-x")
     assert run.verdicts() == {
         "test_a.py::test_0": "passed",
         "test_a.py::test_1": "error",
