@@ -67,7 +67,7 @@ def test_required_pytest_forked(suite: Suite) -> None:
         suite.write(test_a=TRIVIAL, pytest__ini=f"[pytest]\nrequired_plugins = {wanted}\naddopts = --forked\n")
         run = suite.run()
         assert set(run.verdicts().values()) == ({"passed"} if good else set()), run.log
-        assert good or run.one("exit")["exit"] == 4 and "Missing required plugins: pytest-forked" in run.log
+        assert good or (run.one("exit")["exit"] == 4 and "Missing required plugins: pytest-forked" in run.log)
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
