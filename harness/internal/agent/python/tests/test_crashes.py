@@ -183,7 +183,8 @@ def test_leftovers_of_an_ended_test_are_killed(suite: Suite) -> None:
         "test_a.py::test_leaves_and_dies": "failed",
         "test_a.py::test_after": "passed",
     }
-    assert alive(marker) == [] and len(run.of("killed", reason="leftover")) >= 2
+    # Of two tests that end at nearly the same time all may be killed at once.
+    assert alive(marker) == [] and sum(len(event["processes"]) for event in run.of("killed", reason="leftover")) == 3
     assert time.monotonic() - began < 20
 
 
