@@ -25,13 +25,14 @@ from .ledger import Ledger
 FORK_PATIENCE = 10.0
 """Seconds to wait for the process limit or memory to allow a fork."""
 
-AHEAD = 4
-"""Children forked before their turn, at most. After each fork the parent copies hundreds of pages anew, after several
-in a row but once; and with fewer workers than processors, the fork and a child's first steps cost no time at all."""
+AHEAD = 2
+"""Children for each worker that are forked before their turn, at most. After each fork the parent copies hundreds of
+pages anew, after several in a row but once; and with fewer workers than processors, the fork and a child's first steps
+cost no time at all."""
 
 REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
 WARNED = ("pytest_warning_recorded",)
-"""The hooks that are called in the parent, so between forks."""
+"""With those above, the hooks that are called in the parent, so between forks."""
 
 
 @dataclasses.dataclass
@@ -209,7 +210,7 @@ class ForkRunner:
             except OSError:  # there is no room yet, and no hurry
                 return
             self.waiting.popleft()
-        self.depth = min(2 * self.depth, AHEAD)
+        self.depth = min(2 * self.depth, AHEAD * self.workers)
 
     def _recall(self) -> None:
         """Send those away that were forked ahead; their tests wait for other children."""
