@@ -67,7 +67,7 @@ class TestClass:
         print("said")
         assert capfd.readouterr().out == "said\n"
 `,
-		"tests/below/__init__.py":  "",
+		"tests/below/__init__.py":  "\n",
 		"tests/below/conftest.py":  "import pytest\n\n@pytest.fixture\ndef place(request):\n    return request.node.nodeid\n",
 		"tests/below/test_tiny.py": "def test_place(place):\n    assert place == 'tests/below/test_tiny.py::test_place'\n",
 	}
