@@ -4,6 +4,7 @@ package harness_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -87,9 +88,9 @@ func (h host) up(t *testing.T, crate string) (*engine.Container, extension.Tree)
 	tree, built := h.built(t, crate)
 	c, err := h.Start(t.Context(), engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Remove(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) })
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
-	inside(t, c, "cp -r "+image.Built+"/tree/. "+extension.Sources)
+	inside(t, c, "test ! -d "+image.Built+"/tree || cp -r "+image.Built+"/tree/. "+extension.Sources)
 	return c, tree
 }
 
@@ -157,7 +158,7 @@ func (h host) benchParts(t *testing.T) {
 		}},
 		{"upload", func() { require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack)) }},
 		{"exec", func() { inside(t, c, "true") }},
-		{"start and end of the agent", func() { inside(t, c, image.Tools+"/python -I "+image.Agent+"/agent.py </dev/null") }},
+		{"start and end of the agent", func() { inside(t, c, ": | "+image.Tools+"/python -I "+image.Agent+"/agent.py") }},
 		{"start of pytest and collection", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
 		{"the same again, rewritten tests kept", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
 		{"removal", func() { require.NoError(t, c.Remove(t.Context())) }},
