@@ -1,7 +1,10 @@
 package harness_test
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,4 +96,44 @@ def test_confined():
 	})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Len(t, r.Sub("first").Subs(), 3)
+}
+
+// TestBuiltOnce: two test processes that need the same build at the same time make it once.
+func TestBuiltOnce(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"src/lib.rs": tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
+	binary := filepath.Join(t.TempDir(), "any.test")
+	output, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/anycrate").CombinedOutput()
+	require.NoError(t, err, string(output))
+	var texts [2]bytes.Buffer
+	var both [2]*exec.Cmd
+	for i := range both {
+		both[i] = command(binary, "testdata/anycrate", "-test.v")
+		both[i].Env = append(os.Environ(), "SELFTEST_CRATE="+crate)
+		both[i].Stdout, both[i].Stderr = &texts[i], &texts[i]
+		require.NoError(t, both[i].Start())
+	}
+	for i, c := range both {
+		require.NoError(t, c.Wait(), texts[i].String())
+	}
+	text := texts[0].String() + texts[1].String()
+	require.Equal(t, 1, strings.Count(text, "building with maturin"), text)
+	require.Equal(t, 1, strings.Count(text, "unchanged: tiny.tiny"), text)
+}
+
+// TestBuildPastItsDeadline: a build that takes too long is ended and red, leaves no container, and does not stand in the
+// way of the next.
+func TestBuildPastItsDeadline(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"build.rs": "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));\n}\n"})
+	h := thisHost(t)
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, BuildTimeout: 15 * time.Second})
+	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	require.Contains(t, r.Text(), "the build took longer than its deadline of 15s: raise BuildTimeout")
+	require.Empty(t, r.Subs())
+	left, err := h.Containers(t.Context(), os.Getpid())
+	require.NoError(t, err)
+	require.Zero(t, left)
+
+	edit(t, crate, map[string]string{"build.rs": ""})
+	r = harnesstest.Record(t, harness.Suite{Crate: crate})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
