@@ -133,10 +133,10 @@ func (h host) fetch(t *testing.T, p project) string {
 }
 
 // byHand runs pytest by hand in a container of the same image, without anything of ours, and returns its JUnit.
-func (h host) byHand(t *testing.T, built engine.Image, tree extension.Tree, arguments ...string) []verdict.Case {
+func (h host) byHand(t *testing.T, built string, tree extension.Tree, arguments ...string) []verdict.Case {
 	t.Helper()
 	ctx := t.Context()
-	c, err := h.Start(ctx, engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
+	c, err := h.Start(ctx, engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
 	require.NoError(t, c.UploadTar(ctx, "/", tree.Pack))
@@ -185,10 +185,11 @@ func TestRealProjects(t *testing.T) {
 				}
 			}
 			require.ElementsMatch(t, slices.Collect(maps.Keys(p.red)), red)
-			tree, built := h.built(t, p.suite.Crate)
-			require.Empty(t, differences(h.byHand(t, built, tree, p.suite.PytestArgs...), ours), "pytest by hand (+) and here (-)")
+			tree, built, err := harness.Prepared(t, p.suite)
+			require.NoError(t, err)
+			require.Empty(t, differences(h.byHand(t, built, tree, slices.Concat(p.suite.PytestArgs, p.suite.Tests)...), ours), "pytest by hand (+) and here (-)")
 			if p.forked {
-				forked := append([]string{"--forked"}, p.suite.PytestArgs...)
+				forked := slices.Concat([]string{"--forked"}, p.suite.PytestArgs, p.suite.Tests)
 				require.Empty(t, differences(h.byHand(t, built, tree, forked...), ours), "pytest-forked (+) and here (-)")
 			}
 		})
