@@ -82,6 +82,20 @@ var projects = []project{
 		name: "url_py", version: "2026.5.1", sha256: "ccfe04fe0911bd5770f6ea91555d3a5aa5b0061aef1a8e5b69b221b4ad0ebd74",
 		tests: 64,
 	},
+	{
+		// It needs OpenSSL. The module's crate is one of a workspace of eight and lies two folders down; a build script
+		// runs Python with cffi; addopts switch capturing off. All of its 4,681 tests agree, and take minutes; these suffice.
+		name: "cryptography", version: "50.0.2", sha256: "7b46165bb56eb4704e2eaaf86f3c940d19154535d9b0ca7d6d590b04060e00d5",
+		suite: harness.Suite{
+			Requirements: append([]string{
+				"cryptography_vectors==50.0.2", "pretend==1.0.9", "pytest-benchmark==5.3.1", "pytest-cov==7.1.0", "pytest-xdist==3.8.0",
+				"certifi==2026.10.19.post1", "setuptools==84.2.1",
+			}, withForked...),
+			SystemPackages: []string{"libssl-dev", "pkg-config"},
+			Tests:          []string{"tests/test_fernet.py", "tests/hazmat/asn1", "tests/hazmat/backends", "tests/hazmat/bindings", "tests/x509/test_x509_ext.py"},
+		},
+		tests: 752, forked: true,
+	},
 }
 
 // fetch has pip bring a project and returns the folder of its content. It lies at the same place each time, so that it is
