@@ -84,7 +84,7 @@ var projects = []project{
 	},
 	{
 		// OpenSSL by pkg-config. A workspace of eight crates, of which the module's lies two folders down; a build script runs
-		// Python with cffi; addopts switch capturing off. Of 4,681 tests these few: all agree, and take minutes.
+		// Python with cffi; addopts switch capturing off. All of its 4,681 tests agree, and take minutes; these suffice.
 		name: "cryptography", version: "50.0.2", sha256: "7b46165bb56eb4704e2eaaf86f3c940d19154535d9b0ca7d6d590b04060e00d5",
 		suite: harness.Suite{
 			Requirements: append([]string{
