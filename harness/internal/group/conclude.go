@@ -32,6 +32,7 @@ func (g *group) conclude(ctx context.Context) {
 		g.problem("the group was ended early, during %s: %s", g.phase, g.stopping)
 	}
 	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.redSeen) {
+		g.problems = slices.DeleteFunc(g.problems, func(problem string) bool { return problem == engine.DiskFull })
 		g.problems = slices.Insert(g.problems, 0, engine.DiskFull+", and look what the tests write")
 	}
 	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.t.Failed()) {
