@@ -83,10 +83,11 @@ func anycrate(t *testing.T, crate, requirements string) func() {
 }
 
 // up is a container that stays up, with a crate's build and sources in place as a group has them.
-func (h host) up(t *testing.T, crate string) (*engine.Container, extension.Tree) {
+func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, extension.Tree) {
 	t.Helper()
-	tree, built := h.built(t, crate)
-	c, err := h.Start(t.Context(), engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
+	tree, built, err := harness.Prepared(t, suite)
+	require.NoError(t, err)
+	c, err := h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) })
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
@@ -121,7 +122,7 @@ func (h host) benchWarm(t *testing.T) {
 	crate := h.fetch(t, rpds(t))
 	ours := anycrate(t, crate, forkedPair)
 	ours()
-	c, tree := h.up(t, crate)
+	c, tree := h.up(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
 	compare(t, "s", "at most 0.7 s more", rounds,
 		[]string{"compiled test binary on rpds_py, nothing changed", "pytest --forked exec'ed in a container that is up"},
 		func() float64 { return seconds(ours) },
@@ -134,7 +135,8 @@ func (h host) benchWarm(t *testing.T) {
 func (h host) benchParts(t *testing.T) {
 	crate := h.fetch(t, rpds(t))
 	anycrate(t, crate, forkedPair)()
-	tree, built := h.built(t, crate)
+	tree, built, err := harness.Prepared(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
+	require.NoError(t, err)
 	var c *engine.Container
 	pieces := []struct {
 		name string
@@ -153,7 +155,7 @@ func (h host) benchParts(t *testing.T) {
 		}},
 		{"create and start", func() {
 			var err error
-			c, err = h.Start(t.Context(), engine.Spec{Image: built.ID, Purpose: "test", User: image.User, Confined: true})
+			c, err = h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
 			require.NoError(t, err)
 		}},
 		{"upload", func() { require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack)) }},
@@ -222,7 +224,7 @@ func (h host) benchForkRunner(t *testing.T) {
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Workers: 2})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
-	c, tree := h.up(t, crate)
+	c, tree := h.up(t, harness.Suite{Crate: crate})
 	where := extension.Sources + "/" + tree.Crate
 	withAgent := func(workers int) func() {
 		return func() {
