@@ -71,9 +71,7 @@ func seconds(f func()) float64 {
 // anycrate compiles testdata/anycrate's test binary and returns what runs it on a crate.
 func anycrate(t *testing.T, crate, requirements string) func() {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "any.test")
-	output, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/anycrate").CombinedOutput()
-	require.NoError(t, err, string(output))
+	binary := compiled(t, anycratePackage)
 	return func() {
 		c := command(binary, "testdata/anycrate", "-test.v")
 		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "SELFTEST_REQUIREMENTS="+requirements)

@@ -101,9 +101,7 @@ def test_confined():
 // TestBuiltOnce: two test processes that need the same build at the same time make it once.
 func TestBuiltOnce(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"src/lib.rs": tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
-	binary := filepath.Join(t.TempDir(), "any.test")
-	output, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/anycrate").CombinedOutput()
-	require.NoError(t, err, string(output))
+	binary := compiled(t, anycratePackage)
 	var texts [2]bytes.Buffer
 	var both [2]*exec.Cmd
 	for i := range both {

@@ -55,12 +55,26 @@ func writeCrate(t *testing.T, files map[string]string) string {
 	folder := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "tiny")
 	require.NoError(t, os.RemoveAll(folder))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(folder))) })
-	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
-	require.NoError(t, err)
-	edit(t, folder, map[string]string{"Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)})
+	edit(t, folder, map[string]string{"Cargo.lock": tinyLock(t)})
 	edit(t, folder, tiny)
 	edit(t, folder, files)
 	return folder
+}
+
+// tinyLock is the tiny crate's Cargo.lock.
+func tinyLock(t *testing.T) string {
+	t.Helper()
+	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
+	require.NoError(t, err)
+	return strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)
+}
+
+// tinyLockWithHelper is that where it depends on a crate "helper" of its folder's neighbourhood too.
+func tinyLockWithHelper(t *testing.T) string {
+	t.Helper()
+	const alone = "dependencies = [\n \"pyo3\",\n]"
+	require.Contains(t, tinyLock(t), alone)
+	return strings.Replace(tinyLock(t), alone, "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
 }
 
 // edit writes files of a crate, and deletes those without content.

@@ -2,7 +2,6 @@ package harness_test
 
 import (
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,10 +41,7 @@ func TestLayouts(t *testing.T) {
 	uses := strings.Replace(tiny["src/lib.rs"], "        42\n", "        helper::number()\n", 1)
 	test := func(module string) string { return strings.ReplaceAll(tiny["tests/test_tiny.py"], "tiny", module) }
 	python := func(text string) string { return tiny["pyproject.toml"] + text }
-	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
-	require.NoError(t, err)
-	withHelper := strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)
-	withHelper = strings.Replace(withHelper, "dependencies = [\n \"pyo3\",\n]", "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
+	withHelper := tinyLockWithHelper(t)
 	for _, c := range []struct {
 		name  string
 		crate string // below the folder of all; "" is that itself
@@ -59,7 +55,7 @@ func TestLayouts(t *testing.T) {
 		}},
 		{name: "src layout beside Rust", files: map[string]string{
 			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"src\"\nmanifest-path = \"rust/Cargo.toml\"\n"),
-			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`),
+			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": tinyLock(t),
 			"src/tiny/__init__.py": "from ._tiny import answer\n",
 		}},
 		{name: "module, crate and distribution of different names", files: map[string]string{
@@ -96,7 +92,7 @@ func TestLayouts(t *testing.T) {
 			map[string]string{"conftest.py": "import pytest\n\n@pytest.fixture\ndef above():\n    return 42\n", ".cargo/config.toml": "[env]\nABOVE = \"42\"\n"},
 			below("a/python", tiny),
 			map[string]string{
-				"a/python/Cargo.lock": strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`), "a/python/tests/test_tiny.py": "",
+				"a/python/Cargo.lock": tinyLock(t), "a/python/tests/test_tiny.py": "",
 				"a/python/tests/check_tiny.py": "import tiny\n\ndef test_answer(above):\n    assert tiny.answer() == above\n",
 				"a/python/src/lib.rs":          strings.Replace(tiny["src/lib.rs"], "        42\n", "        env!(\"ABOVE\").parse().unwrap()\n", 1),
 			},

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -267,9 +266,7 @@ func TestManyTests(t *testing.T) {
 	t.Setenv("SELFTEST_ISOLATION", string(harness.InProcess))
 	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(10_000))\ndef test_n(n):\n    print('x' * (50 << 20 if n == 5000 else 1000))\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	binary := filepath.Join(t.TempDir(), "any.test")
-	output, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/anycrate").CombinedOutput()
-	require.NoError(t, err, string(output))
+	binary := compiled(t, anycratePackage)
 	c := command(binary, "testdata/anycrate", "-test.v", "-test.timeout=10m")
 	stdout, err := c.StdoutPipe()
 	require.NoError(t, err)

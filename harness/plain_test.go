@@ -1,7 +1,6 @@
 package harness_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
-	"pyo3test/harness/internal/verdict"
 )
 
 // TestAsPlainPytest: whatever the version of pytest, the place of its configuration, its options and plugins, the tests
@@ -94,11 +92,7 @@ class TestClass:
 			s := harness.Suite{Crate: crate, Requirements: strings.Fields(c.requirements)}
 			r := harnesstest.Record(t, s)
 			require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
-			file, err := os.Open(junit)
-			require.NoError(t, err)
-			defer file.Close()
-			ours, err := verdict.ReadJUnit(file, 1<<30)
-			require.NoError(t, err)
+			ours := readJUnit(t, junit)
 			tree, built, err := harness.Prepared(t, s)
 			require.NoError(t, err)
 			theirs := h.byHand(t, built, tree, strings.Fields(c.plain)...)

@@ -59,9 +59,7 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 		t.Skip("a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
 	}
 	h := thisHost(t)
-	p.binary = filepath.Join(t.TempDir(), "anycrate.test")
-	output, err := exec.Command("go", "test", "-c", "-o", p.binary, "./testdata/anycrate").CombinedOutput()
-	require.NoError(t, err, string(output))
+	p.binary = compiled(t, anycratePackage)
 	p.folder, err = os.MkdirTemp("", "engine") // a socket's path is short
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(p.folder)) })

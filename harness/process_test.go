@@ -27,10 +27,19 @@ func modern(t *testing.T) (binary, folder string) {
 	t.Helper()
 	folder, err := filepath.Abs(modernPackage)
 	require.NoError(t, err)
-	binary = filepath.Join(t.TempDir(), "modern.test")
-	output, err := exec.Command("go", "test", "-c", "-o", binary, modernPackage).CombinedOutput()
+	return compiled(t, modernPackage), folder
+}
+
+// anycratePackage runs the crate that SELFTEST_CRATE names.
+const anycratePackage = "./testdata/anycrate"
+
+// compiled is the test binary of a package, as go test compiles it.
+func compiled(t *testing.T, name string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "any.test")
+	output, err := exec.Command("go", "test", "-c", "-o", binary, name).CombinedOutput()
 	require.NoError(t, err, string(output))
-	return binary, folder
+	return binary
 }
 
 func command(binary, folder string, args ...string) *exec.Cmd {

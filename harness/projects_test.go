@@ -185,11 +185,7 @@ func TestRealProjects(t *testing.T) {
 				want = harnesstest.Failed
 			}
 			require.Equal(t, want, r.Outcome(), r.Text())
-			file, err := os.Open(junit)
-			require.NoError(t, err)
-			defer file.Close()
-			ours, err := verdict.ReadJUnit(file, 1<<30)
-			require.NoError(t, err)
+			ours := readJUnit(t, junit)
 			require.Equal(t, before, snapshot(t, p.suite.Crate), "the tree was written to")
 
 			require.Len(t, ours, p.tests)
@@ -209,6 +205,16 @@ func TestRealProjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+func readJUnit(t *testing.T, name string) []verdict.Case {
+	t.Helper()
+	file, err := os.Open(name)
+	require.NoError(t, err)
+	defer file.Close()
+	cases, err := verdict.ReadJUnit(file, 1<<30)
+	require.NoError(t, err)
+	return cases
 }
 
 // differences are the cases that one of two runs has more often than the other: ElementsMatch takes minutes for thousands.

@@ -68,12 +68,9 @@ func newWorktree(t *testing.T, folder string) *worktree {
 	w := &worktree{folder: folder, tests: map[string]string{}, state: map[string]string{
 		"rust": "0", "helper": "0", "python": "0", "data": "0", "feature": "off", "env": "0", "conftest": "none", "extra": "none",
 	}}
-	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
-	require.NoError(t, err)
-	withHelper := strings.Replace(string(lock), "name = \"outcomes\"\nversion = \"0.1.0\"\ndependencies = [\n", "name = \"tiny\"\nversion = \"0.1.0\"\ndependencies = [\n \"helper\",\n", 1)
 	edit(t, folder, map[string]string{
 		"python/Cargo.toml":     tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
-		"python/Cargo.lock":     withHelper + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n",
+		"python/Cargo.lock":     tinyLockWithHelper(t),
 		"python/pyproject.toml": tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
 		"helper/Cargo.toml":     "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
 		// Each value is of a fixed length on its line, so that an edit changes no size.
