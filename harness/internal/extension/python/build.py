@@ -271,7 +271,7 @@ def editable_roots() -> list[Path]:
     return roots
 
 
-def python_inputs(python_files: list[Path]) -> tuple[list[str], bool]:
+def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str], bool]:
     """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter.
 
     Also whether a build script looks at all there are, so that a new one is its matter too.
@@ -282,7 +282,9 @@ def python_inputs(python_files: list[Path]) -> tuple[list[str], bool]:
     for listing in TARGET.glob("target/**/*.d"):
         sources = listing.read_text(errors="replace")
         names.update(Path(source).name for source in re.findall(r"\S+\.pyi?\b", sources))
-        if listing.name.startswith("build_script_") and os.environ["CARGO_HOME"] not in sources:
+        local = listing.name.startswith("build_script_") and os.environ["CARGO_HOME"] not in sources
+        # The target folder keeps the traces of scripts that are gone.
+        if local and any((workspace / source).is_file() for source in re.findall(r"\S+\.rs\b", sources)):
             local_scripts.add(listing.parent.name.rsplit("-", 1)[0])
     chosen = [path for path in python_files if path.name in names]
     for output in TARGET.glob("target/**/build/*/output"):
@@ -340,7 +342,9 @@ def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     built = modules(lifted, distribution, editable_roots())
     if not built:
         raise BuildError("maturin built no Python module: is this a library crate with crate-type cdylib?")
-    inputs, every = python_inputs([path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()])
+    inputs, every = python_inputs(
+        [path for path in before if PYTHON_SOURCE.search(path.name) and path.is_file()], SOURCES / config["workspace"]
+    )
     return {
         "distribution": distribution,
         "modules": built,
