@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
@@ -97,6 +98,7 @@ type run struct {
 	tools     image.Image
 	sources   sources
 	extension extension.Extension
+	bytecode  *bytecode.Store
 	tracker   *tracker
 	evidence  *evidence.Run
 }
@@ -178,7 +180,8 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	from := cmp.Or(r.sources.dependencies.From, "default: the project does not say what its tests need")
 	r.out.line("tests", fmt.Sprintf("%d packages to test with, by %s", len(r.extension.Resolved), from))
 	r.evidence.Keep("", "installed.txt", strings.NewReader(strings.Join(r.extension.Resolved, "\n")+"\n"))
-	return nil
+	r.bytecode, err = bytecode.Open(extension.CrateID(r.sources.tree, r.tools), r.sources.tree)
+	return err
 }
 
 // imageTimeout bounds getting the base and making the tools image, which takes one to five minutes.
@@ -270,7 +273,7 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Evidence: r.evidence, Flags: r.flags,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags,
 		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
@@ -284,6 +287,9 @@ func (r *run) finish(t T) {
 	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {
 		r.tracker.uncacheable()
 		fmt.Fprintln(t.Output(), "the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
+	}
+	if err := r.bytecode.Save(); err != nil { // the next run compiles again
+		fmt.Fprintln(t.Output(), err)
 	}
 	if words := r.evidence.Finish(t.Failed()); words != "" {
 		fmt.Fprintln(t.Output(), words)

@@ -56,6 +56,7 @@ type Start struct {
 	Imports   []Module          `json:"imports"`
 	Restore   string            `json:"restore"`
 	Into      string            `json:"into"`
+	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be told
 }
 
 // Module is a module to import before the tests do: what comes of it has to be this file with this content.

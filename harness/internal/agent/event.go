@@ -19,6 +19,7 @@ const (
 	Started   Kind = "started"
 	Dump      Kind = "dump"
 	Killed    Kind = "killed"
+	Bytecode  Kind = "bytecode"
 	JUnit     Kind = "junit"
 	Exit      Kind = "exit"
 	Beat      Kind = "beat"
@@ -46,7 +47,7 @@ const (
 )
 
 var kinds = []Kind{
-	Ready, Importing, Import, Started, Dump, Killed, JUnit, Exit, Beat, Garbage, Error, Done,
+	Ready, Importing, Import, Started, Dump, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 
@@ -95,7 +96,7 @@ type Event struct {
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
 
-	// junit: a piece of pytest's file
+	// junit: a piece of pytest's file; bytecode: a whole one
 	Data []byte `json:"data"`
 
 	// Report and Finish hold the rest of their kinds; the others leave them empty.

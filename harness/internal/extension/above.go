@@ -6,8 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/BurntSushi/toml"
 )
@@ -58,12 +60,25 @@ var (
 	setupSection  = regexp.MustCompile(`(?m)^\[tool:pytest\]`)
 )
 
+// configurationNames are those that pytest's configuration may have, in the order in which pytest looks for them.
+var configurationNames = []string{"pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"}
+
+// Configuration names the content of all files of the tree that may configure pytest.
+func (t Tree) Configuration() (sums []string) {
+	for _, file := range t.Files {
+		if slices.Contains(configurationNames, path.Base(file.Name)) {
+			sums = append(sums, file.Name, file.Sum)
+		}
+	}
+	return sums
+}
+
 // pytestConfiguration returns the file of a folder that pytest would take for its configuration, "" where there is none:
 // https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir
 func pytestConfiguration(folder string, open Open) (string, error) {
-	for _, name := range []string{"pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"} {
-		path := filepath.Join(folder, name)
-		data, ok, err := readIfThere(path, open)
+	for _, name := range configurationNames {
+		file := filepath.Join(folder, name)
+		data, ok, err := readIfThere(file, open)
 		if err != nil {
 			return "", err
 		}
@@ -80,7 +95,7 @@ func pytestConfiguration(folder string, open Open) (string, error) {
 			ok = setupSection.Match(data)
 		}
 		if ok {
-			return path, nil
+			return file, nil
 		}
 	}
 	return "", nil

@@ -3,7 +3,11 @@
 package group
 
 import (
+	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +18,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
@@ -27,6 +32,7 @@ type Config struct {
 	Engine    *engine.Engine
 	Extension extension.Extension
 	Tree      extension.Tree
+	Bytecode  *bytecode.Store
 	Evidence  *evidence.Run
 	Flags     subtest.Flags
 
@@ -164,7 +170,15 @@ func (g *group) start(ctx context.Context) (err error) {
 	}
 	// The agent's own start and the upload take their time together.
 	uploaded := make(chan error, 1)
-	go func() { uploaded <- g.container.UploadTar(ctx, "/", g.Tree.Pack) }()
+	var compiled []string
+	go func() {
+		uploaded <- g.container.UploadTar(ctx, "/", func(w *tar.Writer) (err error) {
+			if err = g.Tree.Pack(w); err == nil {
+				compiled, err = g.Bytecode.Pack(g.compileSettings(), w)
+			}
+			return err
+		})
+	}()
 	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
 	if err := errors.Join(err, <-uploaded); err != nil {
 		return err
@@ -173,8 +187,15 @@ func (g *group) start(ctx context.Context) (err error) {
 	return opened.Start(agent.Start{
 		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
 		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
-		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources,
+		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
 	})
+}
+
+// compileSettings is all beside a file's content that can change what pytest compiles it to, or what it says as it does.
+func (g *group) compileSettings() string {
+	settings := sha256.New()
+	_ = json.NewEncoder(settings).Encode([]any{g.PytestArgs, g.Env, g.Tree.Configuration()})
+	return hex.EncodeToString(settings.Sum(nil))
 }
 
 // lifetime is the fuse for a stream that dies without a word: the run's own deadline, or the engine's default.

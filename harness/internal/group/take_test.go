@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/subtest"
@@ -117,7 +118,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 	minute := time.Minute
 	g := &group{
 		Config: Config{
-			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Name: "g",
+			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Name: "g",
 			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
 		},
 		t: top, matcher: matcher, session: newScript(lines), running: map[int]*test{},

@@ -115,6 +115,8 @@ func (g *group) take(e agent.Event) error {
 		g.left = true
 	case agent.Warning:
 		g.warnings++
+	case agent.Bytecode:
+		g.Bytecode.Add(g.compileSettings(), e.File, e.Data)
 	case agent.JUnit:
 		if len(g.junit)+len(e.Data) > maxJUnit {
 			return fmt.Errorf("pytest's JUnit file is longer than %d MiB", maxJUnit>>20)

@@ -6,6 +6,7 @@ side. One thread; nothing but the writing of events ever waits.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import selectors
@@ -19,6 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import procs
 import relay
 import stages
+from bytecode import compiled
 from dumps import Dump
 from plugin.lines import MAX_LINE, encode
 from plugin.linux import adopt_orphans
@@ -259,8 +261,17 @@ class Agent:
                 self.sweep(event)
                 if event.get("killed") == "memory":
                     self.job.memory.give()
+            elif event["ev"] == "collected":
+                self.tell_bytecode()
             elif event["ev"] == "finished":
                 self.job.finished = True
+
+    def tell_bytecode(self) -> None:
+        """Tell what the collection has compiled, before a test can change it."""
+        assert self.start is not None
+        if self.start.get("into"):
+            for name, data in compiled(self.start["into"], set(self.start.get("compiled", []))):
+                self.say("bytecode", file=name, data=base64.b64encode(data).decode("ascii"))
 
     def sweep(self, event: dict[str, Any]) -> None:
         """Kill what an ended forked test has left running."""

@@ -62,6 +62,8 @@ def check(command: dict[str, Any]) -> None:
         for module in modules
     ):
         raise ValueError("imports must be a list of names, files and their sha256")
+    if not all(isinstance(name, str) for name in command.get("compiled", [])):
+        raise ValueError("compiled must be a list of files")
     if type(command.get("workers", 0)) is not int or command.get("workers", 0) < 0:
         raise ValueError("workers must be a number, 0 or more")
 

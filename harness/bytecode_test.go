@@ -1,0 +1,40 @@
+package harness_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// TestCompiledOnce: what pytest compiled of a test file is used again while its content is the same, and only then. Python
+// says by its warning that it compiles.
+func TestCompiledOnce(t *testing.T) {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	file := func(number, more string) map[string]string {
+		return map[string]string{"tests/test_tiny.py": "import pathlib, tiny\n\ndef test_answer():\n    assert tiny.answer() == " + number + "\n\nLITERAL = 1 is 1\n" + more}
+	}
+	// A test that spoils what is compiled does so in its own container alone.
+	spoil := "\ndef test_spoil():\n    files = list(pathlib.Path(__file__).parent.rglob('*.pyc'))\n    assert files\n    for file in files: file.write_bytes(b'')\n"
+	crate := writeCrate(t, file("42", spoil))
+	edit(t, crate, map[string]string{"tests/__init__.py": " "})
+	run := func(outcome harnesstest.Outcome) string {
+		t.Helper()
+		r := harnesstest.Record(t, harness.Suite{Crate: crate})
+		require.Equal(t, outcome, r.Outcome(), r.Text())
+		return r.Sub("tiny").Text()
+	}
+	const compiles = "; 1 warnings"
+	require.Contains(t, run(harnesstest.Passed), compiles)
+	require.NotContains(t, run(harnesstest.Passed), compiles)
+	edit(t, crate, file("43", spoil))
+	require.Contains(t, run(harnesstest.Failed), compiles, "other content of the same length")
+	edit(t, crate, file("42", spoil))
+	require.Contains(t, run(harnesstest.Passed), compiles)
+
+	edit(t, crate, map[string]string{"pytest.ini": "[pytest]\nenable_assertion_pass_hook = true\n"})
+	require.Contains(t, run(harnesstest.Passed), compiles, "pytest compiles in another way")
+	require.NotContains(t, run(harnesstest.Passed), compiles)
+}

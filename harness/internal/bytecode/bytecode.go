@@ -1,0 +1,191 @@
+// Package bytecode keeps what Python and pytest compiled of a tree's files as they collected, so that the next container
+// need not do it again. Content decides what is used again: what was compiled of other content stays out.
+package bytecode
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/extension"
+)
+
+const (
+	// maxSize bounds what is kept of one tree, in bytes; that of a real project comes to some megabytes.
+	maxSize = 64 << 20
+	// keptTrees bounds of how many trees something is kept.
+	keptTrees = 20
+)
+
+// Store holds the bytecode of one tree's files.
+type Store struct {
+	file    string
+	sources map[string]string // the tree's Python files: name -> sum
+
+	mutex   sync.Mutex
+	entries map[key]entry
+	changed bool
+}
+
+// key is a file's name below the tree, and the settings that it was compiled under.
+type key struct{ Settings, Name string }
+
+// entry is a file's content, and the sum of the source that it was compiled of.
+type entry struct {
+	Source string
+	Data   []byte
+}
+
+// Open reads what is kept under an id for a tree. What cannot be read is compiled anew.
+func Open(id string, tree extension.Tree) (*Store, error) {
+	folder, err := cache.Folder()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{file: filepath.Join(folder, "bytecode", id), sources: map[string]string{}}
+	for _, file := range tree.Files {
+		if path.Ext(file.Name) == ".py" {
+			s.sources[file.Name] = file.Sum
+		}
+	}
+	if s.entries, err = read(s.file); err != nil {
+		s.entries = map[key]entry{}
+	}
+	return s, nil
+}
+
+// read is an error where one byte of the file is not as it was written: Python would believe it.
+func read(name string) (entries map[key]entry, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	unzipped, err := gzip.NewReader(f) // for its checksum
+	if err != nil {
+		return nil, err
+	}
+	if err := gob.NewDecoder(unzipped).Decode(&entries); err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(io.Discard, unzipped)
+	return entries, err
+}
+
+// source is the Python file that a __pycache__ holds something of: name is below the tree.
+func source(name string) (string, bool) {
+	folder, file := path.Split(name)
+	above, isCache := strings.CutSuffix(folder, "__pycache__/")
+	stem, tag, tagged := strings.Cut(file, ".")
+	return above + stem + ".py", isCache && tagged && strings.HasSuffix(tag, ".pyc") && path.Clean(name) == name && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "../")
+}
+
+// Add takes what a container has compiled under some settings; name is below the tree.
+func (s *Store) Add(settings, name string, data []byte) {
+	from, ok := source(name)
+	sum := s.sources[from]
+	if !ok || sum == "" {
+		return
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.entries[key{settings, name}] = entry{sum, data}
+	s.changed = true
+}
+
+// Pack adds to a tar stream what was compiled of the tree's present content under the settings. Python takes it for that of
+// its source, because files without a time, as a tree's are, have the time that it was compiled with.
+func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	folders := map[string]bool{}
+	for key, entry := range s.entries {
+		from, _ := source(key.Name)
+		if key.Settings != settings || entry.Source != s.sources[from] {
+			continue
+		}
+		name := strings.TrimPrefix(path.Join(extension.Sources, key.Name), "/")
+		if folder := path.Dir(name); !folders[folder] {
+			folders[folder] = true
+			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: 0o755, Uid: 1000, Gid: 1000})
+		}
+		if err == nil {
+			err = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(entry.Data)), Uid: 1000, Gid: 1000})
+		}
+		if err == nil {
+			_, err = w.Write(entry.Data)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pack %s: %w", key.Name, err)
+		}
+		names = append(names, key.Name)
+	}
+	return names, nil
+}
+
+// Save keeps what was added, without what other content was compiled to.
+func (s *Store) Save() (err error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if !s.changed {
+		return nil
+	}
+	size := 0
+	for key, entry := range s.entries {
+		from, _ := source(key.Name)
+		if entry.Source != s.sources[from] || size+len(entry.Data) > maxSize {
+			delete(s.entries, key)
+			continue
+		}
+		size += len(entry.Data)
+	}
+	folder := filepath.Dir(s.file)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("keep bytecode: %w", err)
+	}
+	part, err := os.CreateTemp(folder, "part-")
+	if err != nil {
+		return fmt.Errorf("keep bytecode: %w", err)
+	}
+	defer func() { err = errors.Join(err, prune(folder)) }()
+	zipped, _ := gzip.NewWriterLevel(part, gzip.BestSpeed)
+	err = errors.Join(gob.NewEncoder(zipped).Encode(s.entries), zipped.Close(), part.Close())
+	if err == nil {
+		err = os.Rename(part.Name(), s.file)
+	}
+	if err != nil {
+		return fmt.Errorf("keep bytecode: %w", errors.Join(err, os.Remove(part.Name())))
+	}
+	return nil
+}
+
+// prune removes all but the newest files.
+func prune(folder string) error {
+	listing, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("prune bytecode: %w", err)
+	}
+	times := map[string]int64{}
+	for _, file := range listing {
+		if info, err := file.Info(); err == nil { // or another process has removed it
+			times[file.Name()] = info.ModTime().UnixNano()
+		}
+	}
+	slices.SortFunc(listing, func(a, b os.DirEntry) int { return int(max(-1, min(1, times[b.Name()]-times[a.Name()]))) })
+	for _, old := range listing[min(len(listing), keptTrees):] {
+		if err := os.Remove(filepath.Join(folder, old.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("prune bytecode: %w", err)
+		}
+	}
+	return nil
+}
