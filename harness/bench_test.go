@@ -1,4 +1,4 @@
-//go:build bench
+//go:build bench && linux
 
 package harness_test
 
@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,6 +115,7 @@ func TestBench(t *testing.T) {
 	t.Run("fork runner", h.benchForkRunner)
 	t.Run("edits", h.benchEdits)
 	t.Run("groups", h.benchGroups)
+	t.Run("fresh", h.benchFresh)
 }
 
 func (h host) benchWarm(t *testing.T) {
@@ -337,6 +339,17 @@ func (h host) benchEdits(t *testing.T) {
 func (h host) benchGroups(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(modernPackage, "tests/test_*.py"))
 	require.NoError(t, err)
+	busy := map[string]string{}
+	for i := range 4 { // four seconds of work
+		busy[fmt.Sprintf("tests/test_%d.py", i)] = "import time, pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_busy(n):\n" +
+			"    end = time.process_time() + 0.05\n    while time.process_time() < end: pass\n"
+	}
+	t.Run("little to do", func(t *testing.T) { benchGroupsOf(t, modernPackage, files) })
+	crate := writeCrate(t, busy)
+	t.Run("four seconds of work", func(t *testing.T) { benchGroupsOf(t, crate, slices.Sorted(maps.Keys(busy))) })
+}
+
+func benchGroupsOf(t *testing.T, crate string, files []string) {
 	groups := make([]harness.Group, 4)
 	for i, file := range files {
 		g := &groups[i%4]
@@ -346,13 +359,57 @@ func (h host) benchGroups(t *testing.T) {
 	run := func(groups []harness.Group) func() float64 {
 		return func() float64 {
 			var r *harnesstest.Recorder
-			took := seconds(func() { r = harnesstest.Record(t, harness.Suite{Crate: modernPackage, Groups: groups}) })
+			took := seconds(func() { r = harnesstest.Record(t, harness.Suite{Crate: crate, Groups: groups}) })
 			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 			require.Contains(t, r.Text(), "unchanged: ")
 			return took
 		}
 	}
 	one := []harness.Group{{Name: "all"}}
-	harnesstest.Record(t, harness.Suite{Crate: modernPackage, Groups: one})
+	harnesstest.Record(t, harness.Suite{Crate: crate, Groups: one})
 	compare(t, "s", "no slower", rounds, []string{"four groups", "one group"}, run(groups), run(one))
+}
+
+// benchFresh measures a first run on an engine and in caches that are empty, against the same steps by hand.
+func (h host) benchFresh(t *testing.T) {
+	crate := h.fetch(t, rpds(t))
+	empty := func(measured func(t *testing.T, p *privateEngine)) func() float64 {
+		return func() (took float64) {
+			t.Run("", func(t *testing.T) {
+				p := startPrivateEngine(t)
+				t.Setenv("XDG_CACHE_HOME", t.TempDir())
+				t.Setenv("DOCKER_HOST", p.host())
+				t.Setenv("SELFTEST_REQUIREMENTS", forkedPair)
+				took = seconds(func() { measured(t, p) })
+			})
+			return took
+		}
+	}
+	compare(t, "s", "ratio at most 1.15", 3,
+		[]string{"nothing there, to the first verdicts of rpds_py", "by hand: pack the base, install, build, pytest --forked"},
+		empty(func(t *testing.T, p *privateEngine) {
+			output, ok := p.run(t, crate, "", nil)
+			require.True(t, ok, output)
+		}),
+		empty(func(t *testing.T, p *privateEngine) {
+			packed := exec.Command("bash", "../images/debian-base.sh")
+			base, err := packed.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, packed.Start())
+			e, err := engine.Connect(t.Context())
+			require.NoError(t, err)
+			defer e.Close()
+			require.NoError(t, e.Import(t.Context(), "by-hand", base, nil))
+			require.NoError(t, packed.Wait())
+			c, err := image.StartBuilder(t.Context(), e, h.network, engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, c.Remove(t.Context())) }()
+			project, err := extension.ReadProject(crate)
+			require.NoError(t, err)
+			tree, err := project.Collect("", nil, os.Open)
+			require.NoError(t, err)
+			require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
+			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+" && cd /src && "+
+				"export PATH=/opt/venv/bin:$PATH && maturin develop -q --release && pytest --forked -q tests", h.network.Env()...)
+		}))
 }

@@ -15,6 +15,7 @@ const between = "import time\n\ndef test_first():\n    pass\n\ndef test_between(
 // what to do; and the next run on a mended engine is green and leaves no container.
 func TestEngineFailures(t *testing.T) {
 	p := startPrivateEngine(t)
+	p.load(t, thisHost(t))
 	green := func(t *testing.T) string {
 		t.Helper()
 		output, ok := p.run(t, writeCrate(t, nil), "", nil)

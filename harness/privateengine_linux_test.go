@@ -33,7 +33,7 @@ type privateEngine struct {
 	binary  string // testdata/anycrate's
 }
 
-// startPrivateEngine starts one that has this host's base and tools image.
+// startPrivateEngine starts one that has nothing yet.
 func startPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -59,7 +59,6 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 	if p.cidr == "" {
 		t.Skip("a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
 	}
-	h := thisHost(t)
 	p.binary = compiled(t, anycratePackage)
 	p.folder, err = os.MkdirTemp("", "engine") // a socket's path is short
 	require.NoError(t, err)
@@ -72,7 +71,12 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 	require.NoError(t, err)
 	t.Cleanup(func() { p.end(t) })
 	p.start(t)
+	return p
+}
 
+// load gives it the host's base and tools image.
+func (p *privateEngine) load(t *testing.T, h host) {
+	t.Helper()
 	here, err := client.NewClientWithOpts(client.WithHost(h.Host), client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
 	defer here.Close()
@@ -84,7 +88,6 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 	defer loaded.Body.Close()
 	_, err = io.Copy(io.Discard, loaded.Body)
 	require.NoError(t, err)
-	return p
 }
 
 func (p *privateEngine) store() string { return filepath.Join(p.folder, "store") }
