@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,20 +21,24 @@ func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	r := harnesstest.Record(t, suite)
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
-	if len(r.Subs()) == 1 {
-		return r.Subs()[0], r.Subs()[0].Text()
+	if len(r.Subs()) != 1 {
+		return r, r.Text()
 	}
-	return r, r.Text()
+	text := r.Subs()[0].Text()
+	if exit := r.Subs()[0].Sub("(exit)"); exit != nil {
+		text += exit.Text()
+	}
+	return r.Subs()[0], text
 }
 
 // crateIn puts the crate's folder into an expectation.
 func crateIn(want, crate string) string { return strings.ReplaceAll(want, "{crate}", crate) }
 
-// outcomes are the verdicts of a group's tests by node id.
+// outcomes are the verdicts of a group's tests by node id, and of "(exit)".
 func outcomes(group *harnesstest.Recorder) map[string]string {
 	found := map[string]string{}
 	for _, test := range group.Subs() {
-		found[test.Attrs()["pytest.nodeid"]] = test.Attrs()["pytest.outcome"]
+		found[cmp.Or(test.Attrs()["pytest.nodeid"], "(exit)")] = test.Attrs()["pytest.outcome"]
 	}
 	return found
 }

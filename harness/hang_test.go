@@ -1,6 +1,8 @@
 package harness_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -56,8 +58,6 @@ func TestHangsOutsideTests(t *testing.T) {
 			[]string{"pytest hung during collection of tests/test_zz.py and was killed", "{crate}/tests/test_zz.py:2"}, map[string]string{}},
 		"session finish": {map[string]string{"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"}, harness.Suite{FinishTimeout: 2 * time.Second},
 			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
-		"exit": {map[string]string{"conftest.py": "import atexit, time\n\natexit.register(time.sleep, 1000)\n"}, harness.Suite{ExitTimeout: time.Second},
-			[]string{"pytest hung during interpreter exit and was killed"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.suite.Crate = writeCrate(t, c.files)
@@ -68,6 +68,41 @@ func TestHangsOutsideTests(t *testing.T) {
 			require.Equal(t, c.outcomes, outcomes(group), text)
 		})
 	}
+}
+
+// TestBadExits: an interpreter that does not end, or dies, after its session is a red subtest of its own; every test keeps its
+// verdict.
+func TestBadExits(t *testing.T) {
+	for name, c := range map[string]struct {
+		conftest string
+		want     []string
+	}{
+		"an exit handler that waits": {"import atexit, time\n\n@atexit.register\ndef waits():\n    time.sleep(1000)\n",
+			[]string{"pytest's session was over, and its interpreter did not end within 1s: it was killed", "waits  {crate}/conftest.py:5"}},
+		"a thread that stays": {"import threading\n\nthreading.Thread(target=threading.Event().wait, name='stays').start()\n",
+			[]string{"its interpreter did not end within 1s", `"stays"`}},
+		"a crash": {"import atexit, os\n\natexit.register(os.abort)\n", []string{"pytest's session was over, and its process died: SIGABRT (6)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			junit := filepath.Join(t.TempDir(), "junit.xml")
+			t.Setenv("PYO3TEST_JUNIT", junit)
+			suite := harness.Suite{Crate: writeCrate(t, map[string]string{"conftest.py": c.conftest}), ExitTimeout: time.Second}
+			group, text := recordRed(t, suite)
+			require.Equal(t, map[string]string{"tests/test_tiny.py::test_answer": "passed", "(exit)": "error"}, outcomes(group), text)
+			for _, want := range c.want {
+				require.Contains(t, group.Sub("(exit)").Text(), crateIn(want, suite.Crate))
+			}
+			written, err := os.ReadFile(junit)
+			require.NoError(t, err)
+			require.Contains(t, string(written), `name="test_answer"`)
+			require.Contains(t, string(written), `name="(exit)"`)
+		})
+	}
+	t.Run("work at the end", func(t *testing.T) { // is no hang
+		crate := writeCrate(t, map[string]string{"conftest.py": "import atexit, time\n\n@atexit.register\ndef works():\n    end = time.process_time() + 3\n    while time.process_time() < end: pass\n"})
+		r := harnesstest.Record(t, harness.Suite{Crate: crate, ExitTimeout: time.Second})
+		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	})
 }
 
 // TestDeadline: go test's own -timeout would panic and skip all cleaning up, so a run is done before it.

@@ -31,7 +31,7 @@ const (
 	DefaultStartTimeout   = time.Minute
 	DefaultCollectTimeout = 2 * time.Minute
 	DefaultFinishTimeout  = time.Minute
-	DefaultExitTimeout    = 20 * time.Second // ten thousand tests on a busy machine were seen to take more than five
+	DefaultExitTimeout    = 2 * time.Second
 	DefaultMemory         = 2 << 30
 	DefaultProcesses      = 4096
 )
@@ -61,7 +61,8 @@ type Suite struct {
 	// FinishTimeout bounds the end of the session after the last test, reports of coverage included; the default is
 	// DefaultFinishTimeout.
 	FinishTimeout time.Duration
-	// ExitTimeout bounds the end of the interpreter after the session; the default is DefaultExitTimeout.
+	// ExitTimeout bounds the end of the interpreter after the session, ten times itself where the interpreter still works
+	// on it; the default is DefaultExitTimeout.
 	ExitTimeout time.Duration
 
 	// Profile is cargo's profile; the default is "release", with as much debug information as stacks need for names and lines.

@@ -93,6 +93,9 @@ type Event struct {
 	When       string `json:"when"`
 	ExitStatus int    `json:"exitstatus"`
 
+	// beat: the processor time of the process under way, in seconds
+	CPU float64 `json:"cpu"`
+
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
 

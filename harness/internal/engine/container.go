@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -139,7 +140,8 @@ func (e *Engine) remove(ctx context.Context, id string) error {
 		switch {
 		case err == nil, cerrdefs.IsNotFound(err):
 			return nil
-		case !cerrdefs.IsConflict(err): // a conflict is a removal already under way
+		case !cerrdefs.IsConflict(err) && !strings.Contains(err.Error(), "is not running"):
+			// A conflict is a removal already under way; the words are those for one that ended before it could be killed.
 			return fmt.Errorf("remove container: %w", err)
 		}
 		select {

@@ -33,7 +33,11 @@ func (g *group) checkBudgets(now time.Time) {
 		}
 	}
 	if len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
-		g.expirePhase()
+		if g.phase == exiting {
+			g.expireExit(now)
+		} else {
+			g.expirePhase()
+		}
 	}
 }
 
@@ -55,6 +59,26 @@ func (g *group) expire(test *test) {
 
 func (t *test) hungWords() string {
 	return fmt.Sprintf("hung: no end within %v", t.budget)
+}
+
+// patience is by how many times its budget an interpreter may exceed it that still works on its end: ten thousand tests
+// take seconds to be freed.
+const patience = 10
+
+// expireExit ends a pytest whose session is over and in order, and whose interpreter does not end.
+func (g *group) expireExit(now time.Time) {
+	if g.working && now.Before(g.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
+		return
+	}
+	g.phaseEnd = time.Time{}
+	g.askDump(g.pytest, func(stacks string) {
+		if g.exited != nil {
+			return
+		}
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, stacks)
+		g.grace = time.Now().Add(killTimeout)
+		g.must(g.session.Stop())
+	})
 }
 
 // expirePhase ends a pytest that hangs outside any test.

@@ -31,13 +31,14 @@ func (g *group) conclude(ctx context.Context) {
 	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
 		g.problem("the group was ended early, during %s: %s", g.phase, g.stopping)
 	}
-	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.redSeen) {
+	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(problem string) bool { return problem == engine.DiskFull })
 		g.problems = slices.Insert(g.problems, 0, engine.DiskFull+", and look what the tests write")
 	}
-	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.t.Failed()) {
+	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.exitFault != "" || g.t.Failed()) {
 		g.keepOutput(ctx)
 	}
+	g.reportExit()
 	g.sayProblems()
 	g.keepLedger()
 	fmt.Fprintln(g.t.Output(), g.summary())
@@ -128,24 +129,36 @@ func (g *group) whyNotRun() string {
 	return "the group ended before them"
 }
 
+// judgeExit says what is wrong with the end of an interpreter whose session was over.
+func (g *group) judgeExit() string {
+	switch {
+	case g.exitFault != "":
+		return g.exitFault
+	case g.exited.Exited.Exit == nil:
+		return "pytest's session was over, and its process died: " + g.exitWords()
+	case *g.exited.Exited.Exit != *g.exitStatus:
+		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.exitStatus, g.exitWords())
+	case !g.left:
+		return fmt.Sprintf("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
+			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.exitStatus)
+	}
+	return ""
+}
+
 // reconcile makes the group red where what was seen, what pytest wrote and how it ended do not agree.
 func (g *group) reconcile() {
 	switch {
 	case g.exitStatus == nil:
 		g.problem("pytest ended without saying how its session ended")
 		return
-	case g.exited == nil || g.exited.Exited.Exit == nil:
-		g.problem("pytest died after its session: %s", g.exitWords())
+	case g.exited == nil:
+		g.problem("pytest's session is over, and the end of its process was not reported")
 		return
+	}
+	g.exitFault = g.judgeExit()
+	switch {
 	case g.imported != len(g.Extension.Modules):
 		g.problem("%d of %d built modules were imported before the tests", g.imported, len(g.Extension.Modules))
-		return
-	case *g.exited.Exited.Exit != *g.exitStatus:
-		g.problem("pytest's session ended with status %d, its process otherwise: %s", *g.exitStatus, g.exitWords())
-		return
-	case !g.left:
-		g.problem("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
-			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.exitStatus)
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0 && *g.exitStatus != verdict.ExitNoTests:
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
@@ -188,7 +201,7 @@ func (g *group) noTestsWords() string {
 
 // keepLedger hands the group's verdicts over for the JUnit file that users keep.
 func (g *group) keepLedger() {
-	suite := verdict.Suite{Name: g.t.Name(), CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, Host: g.Tree.HostText}
+	suite := verdict.Suite{Name: g.t.Name(), ExitFault: g.exitFault, CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, Host: g.Tree.HostText}
 	for _, test := range g.selected {
 		suite.Tests = append(suite.Tests, test.Test)
 	}
@@ -209,6 +222,9 @@ func (g *group) summary() string {
 	}
 	if n := len(g.collectErrors); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d collection errors", n))
+	}
+	if g.exitFault != "" {
+		parts = append(parts, "a bad end of the interpreter")
 	}
 	if len(parts) == 0 {
 		parts = []string{"no tests to run"}

@@ -97,6 +97,9 @@ type group struct {
 	junit      []byte       // pytest's own file
 	exitStatus *int         // pytest's own word at the end of its session
 	exited     *agent.Event // the end of its process
+	exitFault  string       // what is wrong with that end after a session that was in order, "" where nothing is
+	cpu        float64      // seconds that the process under way had used at the last beat
+	working    bool         // it used some between the last two beats
 	stopping   string       // why the harness ended pytest, "" where it did not
 	grace      time.Time    // when a pytest that was told to end is given up
 	dump       *dumpRequest // the one under way

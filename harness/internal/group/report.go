@@ -77,6 +77,29 @@ func (g *group) reportCollection() {
 	}
 }
 
+// reportExit makes a subtest of an end that went wrong after every test had its verdict.
+func (g *group) reportExit() {
+	if g.exitFault == "" {
+		return
+	}
+	told := false
+	say := func(t subtest.T) {
+		told = true
+		fmt.Fprintln(t.Output(), g.Tree.HostText(strings.TrimRight(g.exitFault, "\n")))
+		t.Fail()
+	}
+	g.t.Run(exitName, func(t subtest.T) {
+		t.Attr("pytest.outcome", string(verdict.Error))
+		say(t)
+	})
+	if !told { // -run leaves it out
+		say(g.t)
+	}
+}
+
+// exitName is the subtest of an interpreter that hung or died after its session.
+const exitName = "(exit)"
+
 func (g *group) sayCollectError(t subtest.T, e verdict.CollectError) {
 	fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
 	g.writeText(t.Output(), e.Longrepr)

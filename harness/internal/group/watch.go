@@ -31,6 +31,8 @@ const (
 	betweenTests = time.Minute
 	// silence bounds how long the agent may say nothing; it beats each second.
 	silence = time.Minute
+	// workingShare is the processor time between two beats, a second apart, of a process that works and does not wait.
+	workingShare = 0.1
 )
 
 func (g *group) enterPhase(p phase) {
@@ -113,6 +115,8 @@ func (g *group) take(e agent.Event) error {
 		g.problem("%s", foreignWords(e))
 	case agent.Leave:
 		g.left = true
+	case agent.Beat:
+		g.working, g.cpu = e.CPU-g.cpu >= workingShare, e.CPU
 	case agent.Warning:
 		g.warnings++
 	case agent.Bytecode:

@@ -14,6 +14,7 @@ type Suite struct {
 	Tests         []Test
 	CollectErrors []CollectError
 	CollectSkips  []CollectSkip
+	ExitFault     string                   // what was wrong with the interpreter's end after the session, "" where nothing was
 	Host          func(text string) string // turns the container's paths in a text into the user's; nil leaves them
 }
 
@@ -94,6 +95,12 @@ func (s Suite) element() junitSuite {
 		element.add(junitCase{
 			Classname: e.Classname, Name: legal(e.Name), File: host(e.Path), Line: e.Line, Time: seconds(0),
 			Skipped: &junitText{Type: "collection", Message: legal(host(e.Reason))},
+		})
+	}
+	if s.ExitFault != "" {
+		first, _, _ := strings.Cut(host(s.ExitFault), "\n")
+		element.add(junitCase{
+			Classname: legal(s.Name), Name: "(exit)", Time: seconds(0), Error: &junitText{Type: "exit", Message: legal(first), Text: legal(host(s.ExitFault))},
 		})
 	}
 	for _, test := range s.Tests {

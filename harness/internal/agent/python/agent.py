@@ -72,7 +72,7 @@ class Agent:
                 self.job_ended()
             if time.monotonic() >= beat:
                 beat = time.monotonic() + BEAT
-                self.say("beat")
+                self.say("beat", cpu=procs.cpu_seconds(self.job.pid) if self.job is not None else 0.0)
                 procs.reap(self.awaited())
         self.end()
         return 0

@@ -42,6 +42,17 @@ def look(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]))
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, its ended children's left out; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0.0
+    fields = text[text.rindex(b")") + 2 :].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def everything() -> dict[int, Process]:
     """All processes of this pid namespace."""
     found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
