@@ -98,6 +98,7 @@ type Event struct {
 
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
+	Facts  string          `json:"facts"` // what /proc tells of the process
 
 	// junit: a piece of pytest's file; bytecode: a whole one
 	Data []byte `json:"data"`

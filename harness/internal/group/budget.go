@@ -2,8 +2,13 @@ package group
 
 import (
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -18,14 +23,15 @@ const (
 type dumpRequest struct {
 	id   string
 	pid  int
+	seen hang.Circumstances
 	end  time.Time
-	then func(stacks string)
+	then func(hang.Report)
 }
 
 // checkBudgets acts on every budget that is over.
 func (g *group) checkBudgets(now time.Time) {
 	if g.dump != nil && now.After(g.dump.end) {
-		g.endDump(g.dump.id, fmt.Sprintf("stacks of process %d could not be had within %v\n", g.dump.pid, dumpTimeout))
+		g.endDump(agent.Event{ID: g.dump.id, PID: g.dump.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
 	}
 	for _, test := range g.running {
 		if !test.expired && now.Sub(test.started) > test.budget {
@@ -44,11 +50,12 @@ func (g *group) checkBudgets(now time.Time) {
 // expire ends a test that used up its budget: stacks first, then the kill.
 func (g *group) expire(test *test) {
 	test.expired = true
-	g.askDump(test.pid, func(stacks string) {
+	seen := hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
+	g.askDump(test.pid, seen, func(report hang.Report) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
-		test.stacks = stacks
+		test.hang = &report
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.grace = time.Now().Add(killTimeout)
@@ -71,11 +78,11 @@ func (g *group) expireExit(now time.Time) {
 		return
 	}
 	g.phaseEnd = time.Time{}
-	g.askDump(g.pytest, func(stacks string) {
+	g.askDump(g.pytest, hang.Circumstances{AtExit: true}, func(report hang.Report) {
 		if g.exited != nil {
 			return
 		}
-		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, stacks)
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, g.hangText("exit", report))
 		g.grace = time.Now().Add(killTimeout)
 		g.must(g.session.Stop())
 	})
@@ -89,8 +96,8 @@ func (g *group) expirePhase() {
 	}
 	g.stopping = "pytest hung during " + at
 	g.grace = time.Now().Add(dumpTimeout + killTimeout)
-	g.askDump(g.pytest, func(stacks string) {
-		g.problem("pytest hung during %s and was killed\n%s", at, stacks)
+	g.askDump(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+		g.problem("pytest hung during %s and was killed\n%s", at, g.hangText(g.phase.String(), report))
 		g.must(g.session.Stop())
 	})
 }
@@ -112,8 +119,8 @@ func (g *group) must(err error) {
 }
 
 // askDump asks for stacks, one request at a time: two tools cannot look into one process at once.
-func (g *group) askDump(pid int, then func(string)) {
-	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, then: then}
+func (g *group) askDump(pid int, seen hang.Circumstances, then func(hang.Report)) {
+	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, seen: seen, then: then}
 	if g.waiting = append(g.waiting, request); g.dump == nil {
 		g.nextDump()
 	}
@@ -128,10 +135,25 @@ func (g *group) nextDump() {
 	g.must(g.session.Dump(g.dump.pid, g.dump.id))
 }
 
-func (g *group) endDump(id, stacks string) {
-	if g.dump != nil && g.dump.id == id {
+func (g *group) endDump(e agent.Event) {
+	if g.dump != nil && g.dump.id == e.ID {
 		request := g.dump
 		g.nextDump()
-		request.then(stacks)
+		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem}
+		request.then(hang.Report{Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts})
 	}
+}
+
+// hangText is what a reader sees of a hang; all that is known goes to a file of the name.
+func (g *group) hangText(name string, report hang.Report) string {
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(g.hostFile))))
+	return report.Short(g.hostFile) + "\n" + report.Dump.Format(g.hostFile)
+}
+
+// hostFile is a file of a stack as the user knows it; compilers name those of a workspace by their path below it.
+func (g *group) hostFile(name string) string {
+	if !path.IsAbs(name) && strings.HasSuffix(name, ".rs") {
+		name = path.Join(extension.Sources, g.Tree.Workspace, name)
+	}
+	return g.Tree.HostPath(name)
 }

@@ -137,7 +137,7 @@ func (g *group) take(e agent.Event) error {
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
 	case agent.Dump:
-		g.endDump(e.ID, agent.FormatStacks(e, g.Tree.HostPath))
+		g.endDump(e)
 	case agent.Error:
 		g.problem("the agent in the container: %s", e.Message)
 	case agent.Garbage:
@@ -208,6 +208,7 @@ func (g *group) takeTest(e agent.Event) error {
 	switch e.Kind {
 	case agent.TestStart:
 		test.Started, test.started, test.pid = true, time.Now(), e.PID
+		test.parentThreads = e.Threads
 		g.running[e.Index] = test
 		g.openSubtest(test)
 	case agent.Phase:

@@ -77,6 +77,7 @@ class Dump:
         self.done = True
         error = "; ".join(self.errors) if stacks is None else ""
         self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
+        self.result["facts"] = procs.facts(self.pid)
 
     def _start_tool(self) -> None:
         process = procs.look(self.pid)

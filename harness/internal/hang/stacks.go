@@ -1,4 +1,6 @@
-package agent
+// Package hang says of a process that does not move why it does not: which thread waits for what, who holds the GIL, what
+// the cause is and what cures it. It claims no cause that it cannot show.
+package hang
 
 import (
 	"encoding/json"
@@ -11,13 +13,21 @@ import (
 	"pyo3test/harness/internal/image"
 )
 
+// Dump is what was seen of a process.
+type Dump struct {
+	PID     int
+	Stacks  json.RawMessage // py-spy's JSON, with native frames where they could be had
+	Text    string          // what else was seen, where there are no stacks
+	Problem string          // why there are none
+}
+
 // thread is one thread of py-spy's JSON output.
 type thread struct {
 	Name    string  `json:"thread_name"`
 	OSID    int     `json:"os_thread_id"`
 	Active  bool    `json:"active"`
 	OwnsGIL bool    `json:"owns_gil"`
-	Frames  []frame `json:"frames"`
+	Frames  []frame `json:"frames"` // innermost first
 }
 
 type frame struct {
@@ -26,26 +36,49 @@ type frame struct {
 	Line     int    `json:"line"`
 }
 
-// FormatStacks writes the stacks of a dump for a reader, innermost frame first, with the host's paths. What was not seen
-// is said.
-func FormatStacks(dump Event, hostPath func(string) string) string {
+// native tells a frame of compiled code from one of Python's.
+func (f frame) native() bool {
+	return !strings.HasSuffix(f.Filename, ".py") && !strings.HasPrefix(f.Filename, "<frozen")
+}
+
+// String names a thread for a reader.
+func (t thread) String() string {
+	if t.Name == "" {
+		return fmt.Sprintf("thread %d", t.OSID)
+	}
+	return fmt.Sprintf("thread %d %q", t.OSID, t.Name)
+}
+
+// threads are those of the dump, their functions' names made readable; none where there are no stacks.
+func (d Dump) threads() []thread {
 	var threads []thread
-	if err := json.Unmarshal(dump.Stacks, &threads); err != nil || len(threads) == 0 {
-		why := dump.Problem
+	if json.Unmarshal(d.Stacks, &threads) != nil {
+		return nil
+	}
+	for _, t := range threads {
+		for i := range t.Frames {
+			t.Frames[i].Name = functionName(t.Frames[i].Name)
+		}
+	}
+	return threads
+}
+
+// Format writes the stacks for a reader, innermost frame first, with the host's paths. What was not seen is said.
+func (d Dump) Format(hostPath func(string) string) string {
+	threads := d.threads()
+	if len(threads) == 0 {
+		why := d.Problem
 		if why == "" {
 			why = "no tool could read them"
 		}
-		if dump.Text != "" {
-			return fmt.Sprintf("stacks of process %d (%s):\n%s\n", dump.PID, why, strings.TrimRight(dump.Text, "\n"))
+		if d.Text != "" {
+			return fmt.Sprintf("stacks of process %d (%s):\n%s\n", d.PID, why, strings.TrimRight(d.Text, "\n"))
 		}
-		return fmt.Sprintf("stacks of process %d could not be had: %s\n", dump.PID, why)
+		return fmt.Sprintf("stacks of process %d could not be had: %s\n", d.PID, why)
 	}
 	var out strings.Builder
 	for _, t := range threads {
-		fmt.Fprintf(&out, "thread %d", t.OSID)
-		if t.Name != "" {
-			fmt.Fprintf(&out, " %q", t.Name)
-		}
+		out.WriteString(t.String())
 		if t.OwnsGIL {
 			out.WriteString(", holds the GIL")
 		}
@@ -60,15 +93,18 @@ func FormatStacks(dump Event, hostPath func(string) string) string {
 				continue
 			}
 			writeFolded(&out, &folded)
-			name := hostPath(f.Filename)
-			if f.Line > 0 {
-				name = fmt.Sprintf("%s:%d", name, f.Line)
-			}
-			fmt.Fprintf(&out, "    %s  %s\n", functionName(f.Name), name)
+			fmt.Fprintf(&out, "    %s  %s\n", f.Name, f.place(hostPath))
 		}
 		writeFolded(&out, &folded)
 	}
 	return out.String()
+}
+
+func (f frame) place(hostPath func(string) string) string {
+	if f.Line == 0 {
+		return hostPath(f.Filename)
+	}
+	return fmt.Sprintf("%s:%d", hostPath(f.Filename), f.Line)
 }
 
 // functionName makes names readable that the linker knows in Rust's own form, the present one or the one before it.

@@ -1,4 +1,4 @@
-package agent
+package hang
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ func TestFormatStacks(t *testing.T) {
     main  <unknown>
 thread 8, idle
     pytest_pyfunc_call  /opt/venv/lib/python3.11/site-packages/_pytest/python.py:1
-`, FormatStacks(Event{PID: 7, Stacks: json.RawMessage(`[
+`, (Dump{PID: 7, Stacks: json.RawMessage(`[
 		{"thread_name":"MainThread","os_thread_id":7,"active":true,"owns_gil":true,"frames":[
 			{"name":"tiny::park::_$u7b$$u7b$closure$u7d$$u7d$::h4f6230125e64be56","filename":"/src/src/lib.rs","line":9},
 			{"name":"_RNvNtNtCsll8UG4dV9RX_3std6thread9functions4park","filename":"/rustc/park.rs"},
@@ -26,9 +26,9 @@ thread 8, idle
 			{"name":"_multicall","filename":"/opt/venv/lib/python3.11/site-packages/pluggy/_execution.py","line":1},
 			{"name":"run","filename":"/opt/pyo3test/agent/launch.py","line":1},
 			{"name":"main","filename":"<unknown>"}]},
-		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}, host))
+		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}).Format(host))
 
-	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace(FormatStacks(Event{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}, host), ":\n", ": \n", 1))
-	require.Equal(t, "stacks of process 7 could not be had: gone\n", FormatStacks(Event{PID: 7, Problem: "gone"}, host))
-	require.Contains(t, FormatStacks(Event{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}, host), "could not be had")
+	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace((Dump{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}).Format(host), ":\n", ": \n", 1))
+	require.Equal(t, "stacks of process 7 could not be had: gone\n", (Dump{PID: 7, Problem: "gone"}).Format(host))
+	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(host), "could not be had")
 }

@@ -1,0 +1,351 @@
+package hang
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"pyo3test/harness/internal/extension"
+)
+
+// Key names a cause for programs and tests.
+type Key string
+
+// The causes that are told apart.
+const (
+	GILLockCycle         Key = "gil-lock-cycle"
+	NativeLoopGIL        Key = "native-loop-gil"
+	NativeWaitGIL        Key = "native-wait-gil"
+	NativeWait           Key = "native-wait"
+	InitialiserGIL       Key = "initialiser-gil"
+	InitialiserReentrant Key = "initialiser-reentrant"
+	LockReentrant        Key = "lock-reentrant"
+	PythonLock           Key = "python-lock"
+	PythonLoop           Key = "python-loop"
+	PythonWait           Key = "python-wait"
+	InheritedThroughFork Key = "inherited-through-fork"
+	ChildProcess         Key = "child-process"
+	Network              Key = "network"
+	JoinGIL              Key = "join-gil"
+	ExitDrop             Key = "exit-drop"
+	ExitAtexit           Key = "exit-atexit"
+	ExitThread           Key = "exit-thread"
+	Unknown              Key = "unknown"
+)
+
+// Circumstances are what is known of a hang beside the process.
+type Circumstances struct {
+	AtExit        bool // the session is over and the interpreter ends
+	Forked        bool // the process is a forked child
+	ParentThreads int  // how many threads the parent had at the fork; 0 where that is not known
+}
+
+// Cause is why a process does not move.
+type Cause struct {
+	Key      Key
+	Sentence string // what and why, in one sentence
+	// Chain is who waits for whom, a line each; "inferred" stands where nothing shows it.
+	Chain []string
+	// Culprit is where in the user's own code to look, zero where no frame is the user's.
+	File string // in the container
+	Line int
+	Cure string // what helps against this cause, and why
+}
+
+// userFile tells the user's own sources. Compilers name files of a workspace by their path below it.
+func userFile(name string) bool {
+	if path.IsAbs(name) {
+		return strings.HasPrefix(name, extension.Sources+"/")
+	}
+	return strings.HasSuffix(name, ".rs") && !strings.HasPrefix(name, "library/")
+}
+
+var (
+	onceFrames     = regexp.MustCompile(`(sync::(poison::)?once::|sys::.*once::|once_cell::|parking_lot::once).*(call_once|Once::call|initialize|get_or_init|force)|LazyLock<.*>(>)?::force|OnceLock<.*>(>)?::(initialize|get_or_init)|GILOnceCell|PyOnceLock`)
+	onceEntries    = regexp.MustCompile(`Once::call$|call_once_slow$|once_cell::(imp|sync)::.*initialize`)
+	dropFrames     = regexp.MustCompile(`drop_in_place|Drop>?::drop$|_dealloc$`)
+	atexitFrames   = regexp.MustCompile(`^(atexit_callfuncs|_PyAtExit_Call|__run_exit_handlers|__cxa_finalize|_run_exitfuncs)$`)
+	shutdownFrames = regexp.MustCompile(`^(wait_for_thread_shutdown|_shutdown)$`)
+	rayonFrames    = regexp.MustCompile(`^<?rayon(_core)?::`)
+	tokioFrames    = regexp.MustCompile(`^<?tokio::runtime::`)
+)
+
+// Diagnose names the cause by what the threads do.
+func (d Dump) Diagnose(c Circumstances) Cause {
+	threads := d.threads()
+	if len(threads) == 0 {
+		return Cause{Key: Unknown, Sentence: "no cause can be named: the threads could not be seen"}
+	}
+	k := newKnot(threads)
+	cause := k.cause(c)
+	if cause.File == "" {
+		cause.File, cause.Line = k.main.userFrame()
+	}
+	return cause
+}
+
+// knot is the threads of a process with what they wait for.
+type knot struct {
+	threads []thread
+	waits   []wait
+	at      []int
+	main    thread // whose end is waited for: the one that runs the test
+	mainAt  int    // its index
+	holder  int    // the index of who holds the GIL, -1 for nobody
+	wanting []int  // who wait for the GIL
+}
+
+func newKnot(threads []thread) *knot {
+	k := &knot{threads: threads, holder: -1}
+	for i, t := range threads {
+		w, at := t.waitsFor()
+		k.waits, k.at = append(k.waits, w), append(k.at, at)
+		if t.OwnsGIL {
+			k.holder = i
+		}
+	}
+	for i, w := range k.waits {
+		if w == forGIL && i != k.holder {
+			k.wanting = append(k.wanting, i)
+		}
+	}
+	k.mainAt = mainThread(threads)
+	k.main = threads[k.mainAt]
+	return k
+}
+
+// mainThread is the one that runs the tests: Python's main thread, whose outermost frames are the interpreter's own.
+func mainThread(threads []thread) int {
+	best := 0
+	for i, t := range threads {
+		if t.Name == "MainThread" || t.inside(regexp.MustCompile(`^(Py_BytesMain|Py_RunMain|pymain_run_python)$`)) > 0 {
+			return i
+		}
+		for _, f := range t.Frames {
+			if machinery.MatchString(f.Filename) {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// userFrame is a thread's innermost frame in the user's own code.
+func (t thread) userFrame() (string, int) {
+	for _, f := range t.Frames {
+		if userFile(f.Filename) && f.Line > 0 {
+			return f.Filename, f.Line
+		}
+	}
+	return "", 0
+}
+
+// where names a thread's innermost frame in the user's own code for a sentence.
+func (t thread) where() string {
+	if file, line := t.userFrame(); file != "" {
+		return fmt.Sprintf(" (%s:%d)", file, line)
+	}
+	return ""
+}
+
+func (k *knot) cause(c Circumstances) Cause {
+	if k.holder >= 0 {
+		if cause, ok := k.holderCause(c); ok {
+			return k.atExit(c, cause)
+		}
+	}
+	return k.atExit(c, k.mainCause(c))
+}
+
+// holderCause judges by the thread that holds the GIL.
+func (k *knot) holderCause(c Circumstances) (Cause, bool) {
+	holder, waits := k.threads[k.holder], k.waits[k.holder]
+	cause := Cause{}
+	cause.File, cause.Line = holder.userFrame()
+	switch {
+	case waits == nothing && holder.Active && len(holder.Frames) > 0 && holder.Frames[0].native():
+		cause.Key, cause.Cure = NativeLoopGIL, cureDetach
+		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not come back", holder, holder.where())
+		return cause, true
+	case waits == nothing && holder.Active:
+		cause.Key, cause.Cure = PythonLoop, curePythonLoop
+		cause.Sentence = fmt.Sprintf("%s still runs Python code%s: it is slow, or it loops", holder, holder.where())
+		return cause, true
+	case waits == nothing:
+		return cause, false
+	}
+	wanted := k.relevantWanting()
+	if len(wanted) == 0 {
+		if inherited, ok := k.inherited(c, k.holder); ok {
+			return inherited, true
+		}
+		if reentrant, ok := k.reentrant(k.holder); ok {
+			return reentrant, true
+		}
+		cause.Key, cause.Cure = NativeWaitGIL, cureDetach
+		cause.Sentence = fmt.Sprintf("%s holds the GIL and waits for %s%s: nothing in Python can run meanwhile", holder, waits, holder.where())
+		cause.Chain = []string{fmt.Sprintf("%s, holding the GIL, waits for %s", holder, waits)}
+		return cause, true
+	}
+	other := k.threads[wanted[0]]
+	for _, i := range wanted {
+		if waits == forOnce && k.threads[i].inside(onceFrames) > 0 {
+			other = k.threads[i]
+		}
+	}
+	held := fmt.Sprintf("%s, held by %s (inferred: Rust locks record no owner)", waits, other)
+	switch {
+	case waits == forOnce && other.inside(onceFrames) > 0:
+		cause.Key, cause.Cure = InitialiserGIL, cureInitialiser
+		held = fmt.Sprintf("%s, which %s runs", waits, other)
+		cause.Sentence = fmt.Sprintf("a one-time initialiser needs the GIL: %s runs it and waits for the GIL%s, and %s holds the GIL and waits for the initialiser%s", other, other.where(), holder, holder.where())
+	case waits == forThread && holder.inside(dropFrames) > 0:
+		cause.Key, cause.Cure = ExitDrop, cureJoin
+		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
+		cause.Sentence = fmt.Sprintf("a Drop joins a thread that needs the GIL: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
+	case waits == forThread:
+		cause.Key, cause.Cure = JoinGIL, cureJoin
+		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
+		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by who holds it: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
+	case waits == forChannel, waits == forRayon, waits == forTokio, waits == forUnpark, waits == forCondvar:
+		cause.Key, cause.Cure = GILLockCycle, cureCycle
+		held = fmt.Sprintf("%s, which %s would have to bring (inferred)", waits, other)
+		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s waits for the GIL%s", waits, holder, waits, holder.where(), other, other.where())
+	default:
+		cause.Key, cause.Cure = GILLockCycle, cureCycle
+		cause.Sentence = fmt.Sprintf("a cycle of the GIL and a lock: %s holds the GIL and waits for %s%s, and %s waits for the GIL%s", holder, waits, holder.where(), other, other.where())
+	}
+	cause.Chain = []string{
+		fmt.Sprintf("%s waits for %s", holder, held),
+		fmt.Sprintf("%s waits for the GIL, held by %s", other, holder),
+	}
+	return cause, true
+}
+
+// relevantWanting are the threads that wait for the GIL, those first that have code of the user's.
+func (k *knot) relevantWanting() (found []int) {
+	for _, i := range k.wanting {
+		if file, _ := k.threads[i].userFrame(); file != "" {
+			found = append([]int{i}, found...)
+		} else {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// inherited judges whether what a forked child waits for belongs to a thread that its parent had and it has not.
+func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
+	t, w := k.threads[i], k.waits[i]
+	if !c.Forked || len(k.threads) > 1 {
+		return Cause{}, false
+	}
+	what := ""
+	switch {
+	case t.inside(rayonFrames) > 0:
+		what = "rayon's pool, whose workers a fork does not copy"
+	case t.inside(tokioFrames) > 0:
+		what = "a tokio runtime, whose threads a fork does not copy"
+	case c.ParentThreads > 1 && (w == forMutex || w == forOnce || w == forCLock || w == forCondvar || w == forChannel || w == forPyLock || w == forThread):
+		what = fmt.Sprintf("%s that a thread of the parent had when this child was forked (inferred: the child has one thread, the parent had %d)", w, c.ParentThreads)
+	default:
+		return Cause{}, false
+	}
+	cause := Cause{Key: InheritedThroughFork, Cure: cureFork, Sentence: fmt.Sprintf("%s waits%s for %s: plain pytest would not hang here", t, t.where(), what)}
+	cause.File, cause.Line = t.userFrame()
+	cause.Chain = []string{fmt.Sprintf("%s waits for %s", t, what)}
+	return cause, true
+}
+
+// reentrant judges whether the only thread there is waits for what it has itself.
+func (k *knot) reentrant(i int) (Cause, bool) {
+	t, w := k.threads[i], k.waits[i]
+	cause := Cause{}
+	cause.File, cause.Line = t.userFrame()
+	switch {
+	case w == forOnce && t.inside(onceEntries) > 1:
+		cause.Key, cause.Cure = InitialiserReentrant, cureReentrant
+		cause.Sentence = fmt.Sprintf("a one-time initialiser is entered again from inside itself by %s%s", t, t.where())
+		cause.Chain = []string{fmt.Sprintf("%s waits for a one-time initialiser, which it runs itself", t)}
+	case w == forMutex && len(k.threads) == 1:
+		cause.Key, cause.Cure = LockReentrant, cureReentrant
+		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread is there to release it: it holds it itself (inferred)", t, w, t.where())
+		cause.Chain = []string{fmt.Sprintf("%s waits for %s, held by itself (inferred)", t, w)}
+	default:
+		return cause, false
+	}
+	return cause, true
+}
+
+// mainCause judges by the thread that runs the test, where nobody holds the GIL.
+func (k *knot) mainCause(c Circumstances) Cause {
+	t, w := k.main, k.waits[k.mainAt]
+	if inherited, ok := k.inherited(c, k.mainAt); ok {
+		return inherited
+	}
+	if reentrant, ok := k.reentrant(k.mainAt); ok {
+		return reentrant
+	}
+	cause := Cause{Chain: []string{fmt.Sprintf("%s waits for %s", t, w)}}
+	cause.File, cause.Line = t.userFrame()
+	switch w {
+	case nothing:
+		cause.Key, cause.Chain = Unknown, nil
+		cause.Sentence = fmt.Sprintf("no cause can be named: what %s does%s matches nothing that is known", t, t.where())
+		if t.Active {
+			cause.Sentence = fmt.Sprintf("%s works%s without holding the GIL: it is slow, or it loops", t, t.where())
+		}
+	case forPyLock:
+		cause.Key, cause.Cure = PythonLock, curePythonLock
+		cause.Sentence = fmt.Sprintf("%s waits%s for a lock of Python's that nobody releases", t, t.where())
+	case forPyThread:
+		cause.Key, cause.Cure = PythonWait, curePythonLock
+		cause.Sentence = fmt.Sprintf("%s waits%s for another Python thread, which does not end", t, t.where())
+	case forChild:
+		cause.Key, cause.Cure = ChildProcess, cureChild
+		cause.Sentence = fmt.Sprintf("%s waits%s for a child process that does not end", t, t.where())
+	case forNetwork:
+		cause.Key, cause.Cure = Network, cureNetwork
+		cause.Sentence = fmt.Sprintf("%s waits%s for the network; a group has none but its own loopback, unless the Suite sets Network", t, t.where())
+	case forTime, forFile:
+		cause.Key, cause.Cure = PythonWait, ""
+		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
+	case forGIL:
+		cause.Key = Unknown
+		cause.Sentence = fmt.Sprintf("%s waits%s for the GIL, and no thread was seen to hold it", t, t.where())
+	default:
+		cause.Key, cause.Cure = NativeWait, cureNativeWait
+		cause.Sentence = fmt.Sprintf("%s waits natively%s for %s, without the GIL: whoever should wake it does not", t, t.where(), w)
+	}
+	return cause
+}
+
+// atExit names what of an interpreter's end does not end.
+func (k *knot) atExit(c Circumstances, cause Cause) Cause {
+	if !c.AtExit {
+		return cause
+	}
+	switch {
+	case k.main.inside(shutdownFrames) > 0:
+		cause.Key, cause.Cure = ExitThread, cureExitThread
+		var left []string
+		for i, t := range k.threads {
+			if i != k.mainAt {
+				left = append(left, t.String()+t.where())
+			}
+		}
+		cause.Sentence = "the interpreter waits at its end for threads that are no daemons: " + strings.Join(left, ", ")
+		for i, t := range k.threads {
+			if file, line := t.userFrame(); i != k.mainAt && file != "" {
+				cause.File, cause.Line = file, line
+			}
+		}
+	case k.main.inside(atexitFrames) > 0:
+		cause.Key, cause.Cure = ExitAtexit, cureExit
+		cause.Sentence = "an exit handler does not end: " + cause.Sentence
+	case cause.Key == JoinGIL, cause.Key == ExitDrop:
+		cause.Key = ExitDrop
+	}
+	return cause
+}

@@ -1,0 +1,61 @@
+package hang
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Report is what a reader who has never seen the code needs of a hang.
+type Report struct {
+	Dump  Dump
+	Cause Cause
+	Facts string // what the system tells of the process
+}
+
+// excerptLines is how many lines of source stand before and after the culprit's.
+const excerptLines = 1
+
+// Short is the cause, who waits for whom, the culprit's line and the cure, with the host's paths.
+func (r Report) Short(hostPath func(string) string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "cause: %s\n", r.Cause.Sentence)
+	for _, line := range r.Cause.Chain {
+		fmt.Fprintf(&out, "    %s\n", line)
+	}
+	if r.Cause.File != "" {
+		out.WriteString(excerpt(hostPath(r.Cause.File), r.Cause.Line))
+	}
+	if r.Cause.Cure != "" {
+		fmt.Fprintf(&out, "what helps: %s\n", strings.ReplaceAll(r.Cause.Cure, "\n", "\n    "))
+	}
+	return out.String()
+}
+
+// excerpt is the place, and its line with those around it.
+func excerpt(file string, line int) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s:%d\n", file, line)
+	data, err := os.ReadFile(file)
+	if err != nil { // a file that the build made, for example
+		return out.String()
+	}
+	lines := strings.Split(string(data), "\n")
+	for number := max(1, line-excerptLines); number <= min(len(lines), line+excerptLines); number++ {
+		mark := " "
+		if number == line {
+			mark = ">"
+		}
+		fmt.Fprintf(&out, "  %s %4d | %s\n", mark, number, lines[number-1])
+	}
+	return out.String()
+}
+
+// Whole is all there is.
+func (r Report) Whole(hostPath func(string) string) string {
+	text := r.Short(hostPath) + "\n" + r.Dump.Format(hostPath)
+	if r.Facts != "" {
+		text += "\nwhat the system tells of the process:\n" + r.Facts + "\n"
+	}
+	return text
+}

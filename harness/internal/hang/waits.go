@@ -1,0 +1,178 @@
+package hang
+
+import (
+	"regexp"
+	"strings"
+)
+
+// wait is what a thread waits for.
+type wait string
+
+const (
+	nothing     wait = ""
+	forGIL      wait = "the GIL"
+	forMutex    wait = "a Rust lock"
+	forOnce     wait = "a one-time initialiser"
+	forThread   wait = "the end of a thread"
+	forChannel  wait = "a message of a channel"
+	forRayon    wait = "rayon's workers"
+	forTokio    wait = "a tokio runtime"
+	forCondvar  wait = "a condition variable"
+	forUnpark   wait = "being unparked"
+	forPyLock   wait = "a Python lock"
+	forPyThread wait = "a Python thread's end"
+	forChild    wait = "a child process"
+	forNetwork  wait = "the network"
+	forFile     wait = "a file, a pipe or a socket"
+	forTime     wait = "a while to pass"
+	forCLock    wait = "a lock of C code"
+)
+
+// waits tell by the innermost function that one of them matches what its thread waits for. The order matters only where
+// several match one name.
+var waits = []struct {
+	functions *regexp.Regexp
+	for_      wait
+}{
+	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
+	{regexp.MustCompile(`^(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
+	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
+	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
+	{regexp.MustCompile(`^(__)?(libc_)?(recv(from|msg|mmsg)?|accept4?|connect|send(to|msg)?|getaddrinfo)$|^sock_(recv|accept|connect|send)\w*$|^std::(sys::)?net::`), forNetwork},
+	{regexp.MustCompile(`^(__)?(libc_)?(p?poll|p?select|epoll_p?wait2?|read|readv|pread(64)?|write|writev|flock|fcntl(64)?|open(at)?(64)?)$|^mio::`), forFile},
+	{regexp.MustCompile(`^(__)?(libc_)?(clock_)?nanosleep(_time64)?$|^(usleep|sleep|pysleep|time_sleep)$|^std::thread::.*sleep(_until|_ms)?$`), forTime},
+	{regexp.MustCompile(`^(__)?(GI_)?(pthread_join|pthread_timedjoin_np|pthread_clockjoin\w*)$|^std::thread::.*(JoinHandle|JoinInner|ScopedJoinHandle).*::join$|^std::sys::.*thread.*Thread::join$`), forThread},
+	{regexp.MustCompile(`^(std::sync::(mpsc|mpmc)|crossbeam_channel|crossbeam::channel|flume|kanal|async_channel)::.*(recv|send|Receiver|Sender|Context::wait_until)`), forChannel},
+	{regexp.MustCompile(`^<?rayon(_core)?::`), forRayon},
+	{regexp.MustCompile(`^<?tokio::`), forTokio},
+	{regexp.MustCompile(`^(std::sys::.*|std::sync::(poison::)?)once::.*(Once::(wait|call)|WaiterQueue|wait)$|^std::sync::(poison::)?once::Once::call|^(parking_lot|once_cell)::.*(call_once|initialize_or_wait|initialize|wait)|^std::sync::(once_lock::OnceLock|lazy_lock::LazyLock|reentrant)|LazyLock<.*>::force`), forOnce},
+	{regexp.MustCompile(`Mutex(<.*>)?::lock(_contended|_slow)?$|RwLock(<.*>)?::(read|write|lock_\w+)(_contended|_slow)?$|^<?parking_lot::raw_\w+::|^<?lock_api::`), forMutex},
+	{regexp.MustCompile(`ondvar(<.*>)?::wait`), forCondvar},
+	{regexp.MustCompile(`^std::thread::.*park(_timeout)?$|^<?std::sys::.*Parker::park`), forUnpark},
+	{regexp.MustCompile(`^(__)?(GI_|lll_)?(pthread_mutex_(lock|timedlock|clocklock)\w*|lock_wait\w*|pthread_rwlock_\w+|pthread_spin_lock)$`), forCLock},
+	{regexp.MustCompile(`^(__)?pthread_cond_(timed|clock)?wait\w*$|^(__)?(new_)?sem_(timed|clock)?wait\w*$|^pthread_barrier_wait$`), forCondvar},
+}
+
+// generic are functions that many waits go through, so that the one around them tells.
+var generic = regexp.MustCompile(`^(__)?(GI_)?(pthread_cond_(timed|clock)?wait\w*|(new_)?(do_)?sem_(timed|clock)?wait\w*|futex\w*|lll_\w+)$`)
+
+// waitsFor says what a thread waits for, and the index of the frame that tells.
+func (t thread) waitsFor() (wait, int) {
+	general, at := nothing, -1
+	for i, f := range t.Frames {
+		if !f.native() {
+			return pythonWait(t.Frames[i:], general, i, at)
+		}
+		for _, known := range waits {
+			if !known.functions.MatchString(f.Name) {
+				continue
+			}
+			if generic.MatchString(f.Name) { // its caller may know better
+				if general == nothing {
+					general, at = known.for_, i
+				}
+				break
+			}
+			if userFile(f.Filename) {
+				break
+			}
+			return refine(t, known.for_, i), i
+		}
+		if userFile(f.Filename) && general != nothing {
+			return general, at
+		}
+	}
+	return general, at
+}
+
+// refine looks at who called.
+func refine(t thread, w wait, at int) wait {
+	around := t.Frames[at:]
+	switch {
+	case w == forFile && calledFrom(around, `/(socket|ssl|selectors|asyncore|socketserver)\.py$`, `^sock_|^std::(sys::)?net::|^_ssl`):
+		return forNetwork
+	case w == forFile && calledFrom(around, `/(subprocess|multiprocessing/\w+)\.py$`, `^$`):
+		return forChild
+	case w == forPyLock && calledFrom(around, `/threading\.py$`, `^$`) && calledIn(around, `^(join|_wait_for_tstate_lock|_shutdown)$`):
+		return forPyThread
+	case w == forUnpark || w == forCondvar || w == forMutex:
+		// Queues, pools and runtimes wait by these.
+		for _, f := range around {
+			if userFile(f.Filename) || !f.native() {
+				break
+			}
+			for _, known := range waits {
+				if known.functions.MatchString(f.Name) {
+					switch known.for_ {
+					case forChannel, forRayon, forTokio, forOnce, forThread:
+						return known.for_
+					}
+				}
+			}
+		}
+	}
+	return w
+}
+
+// pythonWait judges by Python frames alone what a thread waits for whose native frames did not tell.
+func pythonWait(frames []frame, general wait, i, at int) (wait, int) {
+	switch file := frames[0].Filename; {
+	case strings.HasSuffix(file, "/threading.py") && calledIn(frames, `^(join|_wait_for_tstate_lock|_shutdown)$`):
+		return forPyThread, i
+	case strings.HasSuffix(file, "/threading.py"), strings.HasSuffix(file, "/queue.py"):
+		return forPyLock, i
+	case strings.HasSuffix(file, "/subprocess.py"), strings.Contains(file, "/multiprocessing/"):
+		return forChild, i
+	case strings.HasSuffix(file, "/socket.py"), strings.HasSuffix(file, "/ssl.py"):
+		return forNetwork, i
+	case strings.HasSuffix(file, "/selectors.py"):
+		return forFile, i
+	}
+	return general, at
+}
+
+func calledFrom(frames []frame, files, functions string) bool {
+	file, function := regexp.MustCompile(files), regexp.MustCompile(functions)
+	for _, f := range frames {
+		if file.MatchString(f.Filename) || functions != `^$` && function.MatchString(f.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+func calledIn(frames []frame, functions string) bool {
+	function := regexp.MustCompile(functions)
+	for _, f := range frames {
+		if function.MatchString(f.Name) && !userFile(f.Filename) {
+			return true
+		}
+	}
+	return false
+}
+
+// idle are pool workers that wait for work, which is no part of anybody's trouble.
+var idle = regexp.MustCompile(`^<?rayon_core::(sleep::Sleep::sleep|registry::WorkerThread::wait_until_out_of_work)|^<?tokio::runtime::(blocking::pool::Inner::run|scheduler::multi_thread::worker::Context::park)`)
+
+func (t thread) idleWorker() bool {
+	for _, f := range t.Frames {
+		if userFile(f.Filename) || !f.native() {
+			return false
+		}
+		if idle.MatchString(f.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// inside tells whether one of the functions that the thread is in matches.
+func (t thread) inside(functions *regexp.Regexp) int {
+	count := 0
+	for _, f := range t.Frames {
+		if functions.MatchString(f.Name) {
+			count++
+		}
+	}
+	return count
+}
