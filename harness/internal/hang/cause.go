@@ -63,10 +63,10 @@ func userFile(name string) bool {
 
 var (
 	onceFrames     = regexp.MustCompile(`(sync::(poison::)?once::|sys::.*once::|once_cell::|parking_lot::once).*(call_once|Once::call|initialize|get_or_init|force)|LazyLock<.*>(>)?::force|OnceLock<.*>(>)?::(initialize|get_or_init)|GILOnceCell|PyOnceLock`)
-	onceEntries    = regexp.MustCompile(`Once::call$|call_once_slow$|once_cell::(imp|sync)::.*initialize`)
+	onceEntries    = regexp.MustCompile(`Once>?::call$|call_once_slow$|once_cell::(imp|sync)::.*initialize`)
 	dropFrames     = regexp.MustCompile(`drop_in_place|Drop>?::drop$|_dealloc$`)
 	atexitFrames   = regexp.MustCompile(`^(atexit_callfuncs|_PyAtExit_Call|__run_exit_handlers|__cxa_finalize|_run_exitfuncs)$`)
-	shutdownFrames = regexp.MustCompile(`^(wait_for_thread_shutdown|_shutdown)$`)
+	shutdownFrames = regexp.MustCompile(`(^|\.)(wait_for_thread_shutdown|_shutdown)$`)
 	rayonFrames    = regexp.MustCompile(`^<?rayon(_core)?::`)
 	tokioFrames    = regexp.MustCompile(`^<?tokio::runtime::`)
 )
@@ -264,7 +264,7 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 	cause := Cause{}
 	cause.File, cause.Line = t.userFrame()
 	switch {
-	case w == forOnce && t.inside(onceEntries) > 1:
+	case w == forOnce && t.inside(onceEntries) > 1 && k.alone(i, onceFrames):
 		cause.Key, cause.Cure = InitialiserReentrant, cureReentrant
 		cause.Sentence = fmt.Sprintf("a one-time initialiser is entered again from inside itself by %s%s", t, t.where())
 		cause.Chain = []string{fmt.Sprintf("%s waits for a one-time initialiser, which it runs itself", t)}
@@ -276,6 +276,16 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 		return cause, false
 	}
 	return cause, true
+}
+
+// alone tells whether no other thread is in one of the functions.
+func (k *knot) alone(i int, functions *regexp.Regexp) bool {
+	for other, t := range k.threads {
+		if other != i && t.inside(functions) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // mainCause judges by the thread that runs the test, where nobody holds the GIL.

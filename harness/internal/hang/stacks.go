@@ -86,19 +86,46 @@ func (d Dump) Format(hostPath func(string) string) string {
 			out.WriteString(", idle")
 		}
 		out.WriteString("\n")
-		folded := 0
-		for i, f := range t.Frames {
-			if machinery.MatchString(f.Filename) && i > 0 {
-				folded++
-				continue
-			}
-			writeFolded(&out, &folded)
-			fmt.Fprintf(&out, "    %s  %s\n", f.Name, f.place(hostPath))
-		}
-		writeFolded(&out, &folded)
+		t.writeFrames(&out, hostPath)
 	}
 	return out.String()
 }
+
+// writeFrames writes a thread's frames, those folded that nobody looks for: pytest's, and those of Rust's and PyO3's runtime
+// that are called by no wait of the user's code.
+func (t thread) writeFrames(out *strings.Builder, hostPath func(string) string) {
+	folded, of, seenUser := 0, "", false
+	unfold := func() {
+		if folded > 0 {
+			fmt.Fprintf(out, "    ... %d frames of %s\n", folded, of)
+		}
+		folded = 0
+	}
+	for i, f := range t.Frames {
+		seenUser = seenUser || userFile(f.Filename)
+		kind := ""
+		switch {
+		case i == 0: // the one that stands still
+		case machinery.MatchString(f.Filename):
+			kind = "pytest"
+		case seenUser && runtime.MatchString(f.Filename):
+			kind = "the runtime"
+		}
+		if kind != of {
+			unfold()
+			of = kind
+		}
+		if kind != "" {
+			folded++
+			continue
+		}
+		fmt.Fprintf(out, "    %s  %s\n", f.Name, f.place(hostPath))
+	}
+	unfold()
+}
+
+// runtime matches the files of Rust's standard library, PyO3 and the C library.
+var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
 
 func (f frame) place(hostPath func(string) string) string {
 	if f.Line == 0 {
@@ -123,10 +150,3 @@ var (
 
 // machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(image.Agent) + `/`)
-
-func writeFolded(out *strings.Builder, folded *int) {
-	if *folded > 0 {
-		fmt.Fprintf(out, "    ... %d frames of pytest\n", *folded)
-	}
-	*folded = 0
-}

@@ -35,7 +35,7 @@ var waits = []struct {
 	for_      wait
 }{
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
-	{regexp.MustCompile(`^(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
+	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
 	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
 	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
 	{regexp.MustCompile(`^(__)?(libc_)?(recv(from|msg|mmsg)?|accept4?|connect|send(to|msg)?|getaddrinfo)$|^sock_(recv|accept|connect|send)\w*$|^std::(sys::)?net::`), forNetwork},
@@ -46,8 +46,8 @@ var waits = []struct {
 	{regexp.MustCompile(`^<?rayon(_core)?::`), forRayon},
 	{regexp.MustCompile(`^<?tokio::`), forTokio},
 	{regexp.MustCompile(`^(std::sys::.*|std::sync::(poison::)?)once::.*(Once::(wait|call)|WaiterQueue|wait)$|^std::sync::(poison::)?once::Once::call|^(parking_lot|once_cell)::.*(call_once|initialize_or_wait|initialize|wait)|^std::sync::(once_lock::OnceLock|lazy_lock::LazyLock|reentrant)|LazyLock<.*>::force`), forOnce},
-	{regexp.MustCompile(`Mutex(<.*>)?::lock(_contended|_slow)?$|RwLock(<.*>)?::(read|write|lock_\w+)(_contended|_slow)?$|^<?parking_lot::raw_\w+::|^<?lock_api::`), forMutex},
-	{regexp.MustCompile(`ondvar(<.*>)?::wait`), forCondvar},
+	{regexp.MustCompile(`Mutex(<.*>)?>?::lock(_contended|_slow)?$|RwLock(<.*>)?>?::(read|write|lock_\w+)(_contended|_slow)?$|^<?(parking_lot::raw_\w+|lock_api)::`), forMutex},
+	{regexp.MustCompile(`ondvar(<.*>)?>?::wait`), forCondvar},
 	{regexp.MustCompile(`^std::thread::.*park(_timeout)?$|^<?std::sys::.*Parker::park`), forUnpark},
 	{regexp.MustCompile(`^(__)?(GI_|lll_)?(pthread_mutex_(lock|timedlock|clocklock)\w*|lock_wait\w*|pthread_rwlock_\w+|pthread_spin_lock)$`), forCLock},
 	{regexp.MustCompile(`^(__)?pthread_cond_(timed|clock)?wait\w*$|^(__)?(new_)?sem_(timed|clock)?wait\w*$|^pthread_barrier_wait$`), forCondvar},
@@ -93,7 +93,7 @@ func refine(t thread, w wait, at int) wait {
 		return forNetwork
 	case w == forFile && calledFrom(around, `/(subprocess|multiprocessing/\w+)\.py$`, `^$`):
 		return forChild
-	case w == forPyLock && calledFrom(around, `/threading\.py$`, `^$`) && calledIn(around, `^(join|_wait_for_tstate_lock|_shutdown)$`):
+	case w == forPyLock && calledFrom(around, `/threading\.py$`, `^$`) && calledIn(around, `(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`):
 		return forPyThread
 	case w == forUnpark || w == forCondvar || w == forMutex:
 		// Queues, pools and runtimes wait by these.
@@ -117,7 +117,7 @@ func refine(t thread, w wait, at int) wait {
 // pythonWait judges by Python frames alone what a thread waits for whose native frames did not tell.
 func pythonWait(frames []frame, general wait, i, at int) (wait, int) {
 	switch file := frames[0].Filename; {
-	case strings.HasSuffix(file, "/threading.py") && calledIn(frames, `^(join|_wait_for_tstate_lock|_shutdown)$`):
+	case strings.HasSuffix(file, "/threading.py") && calledIn(frames, `(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`):
 		return forPyThread, i
 	case strings.HasSuffix(file, "/threading.py"), strings.HasSuffix(file, "/queue.py"):
 		return forPyLock, i
