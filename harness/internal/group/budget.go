@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func (g *group) expire(test *test) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
-		test.hang = &report
+		test.Seen = g.hangText(test.name, report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.grace = time.Now().Add(killTimeout)
@@ -139,21 +140,14 @@ func (g *group) endDump(e agent.Event) {
 	if g.dump != nil && g.dump.id == e.ID {
 		request := g.dump
 		g.nextDump()
-		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem}
+		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
 		request.then(hang.Report{Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts})
 	}
 }
 
 // hangText is what a reader sees of a hang; all that is known goes to a file of the name.
 func (g *group) hangText(name string, report hang.Report) string {
-	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(g.hostFile))))
-	return report.Short(g.hostFile) + "\n" + report.Dump.Format(g.hostFile)
-}
-
-// hostFile is a file of a stack as the user knows it; compilers name those of a workspace by their path below it.
-func (g *group) hostFile(name string) string {
-	if !path.IsAbs(name) && strings.HasSuffix(name, ".rs") {
-		name = path.Join(extension.Sources, g.Tree.Workspace, name)
-	}
-	return g.Tree.HostPath(name)
+	read := func(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(read))))
+	return report.Short(read) + "\n" + report.Dump.Format()
 }

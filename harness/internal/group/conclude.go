@@ -99,7 +99,7 @@ func (g *group) endRunning(test *test) {
 	words := ""
 	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
 	switch {
-	case test.hang != nil:
+	case test.Seen != "":
 		killed := verdict.KilledHung
 		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase
 	case g.exited != nil && g.stopping == "":

@@ -22,7 +22,6 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
@@ -118,8 +117,7 @@ type test struct {
 	budget   time.Duration
 	pid      int
 	started  time.Time
-	expired  bool         // its budget is over and its end under way
-	hang     *hang.Report // what was seen of it then
+	expired  bool // its budget is over and its end under way
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open

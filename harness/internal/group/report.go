@@ -126,9 +126,6 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	case v.Outcome.Red():
 		fmt.Fprintln(out, g.headline(test, v))
 		g.writeText(out, v.Text)
-		if test.hang != nil {
-			g.writeText(out, g.hangText(test.name, *test.hang))
-		}
 	case v.Outcome != verdict.Passed:
 		g.writeText(out, strings.TrimSuffix(string(v.Outcome)+": "+v.Text, ": "))
 	}

@@ -2,7 +2,6 @@ package hang
 
 import (
 	"fmt"
-	"path"
 	"regexp"
 	"strings"
 
@@ -53,13 +52,8 @@ type Cause struct {
 	Cure string // what helps against this cause, and why
 }
 
-// userFile tells the user's own sources. Compilers name files of a workspace by their path below it.
-func userFile(name string) bool {
-	if path.IsAbs(name) {
-		return strings.HasPrefix(name, extension.Sources+"/")
-	}
-	return strings.HasSuffix(name, ".rs") && !strings.HasPrefix(name, "library/")
-}
+// userFile tells the user's own sources.
+func userFile(name string) bool { return strings.HasPrefix(name, extension.Sources+"/") }
 
 var (
 	onceFrames     = regexp.MustCompile(`(sync::(poison::)?once::|sys::.*once::|once_cell::|parking_lot::once).*(call_once|Once::call|initialize|get_or_init|force)|LazyLock<.*>(>)?::force|OnceLock<.*>(>)?::(initialize|get_or_init)|GILOnceCell|PyOnceLock`)
@@ -185,7 +179,6 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		}
 		cause.Key, cause.Cure = NativeWaitGIL, cureDetach
 		cause.Sentence = fmt.Sprintf("%s holds the GIL and waits for %s%s: nothing in Python can run meanwhile", holder, waits, holder.where())
-		cause.Chain = []string{fmt.Sprintf("%s, holding the GIL, waits for %s", holder, waits)}
 		return cause, true
 	}
 	other := k.threads[wanted[0]]
@@ -254,7 +247,6 @@ func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
 	}
 	cause := Cause{Key: InheritedThroughFork, Cure: cureFork, Sentence: fmt.Sprintf("%s waits%s for %s: plain pytest would not hang here", t, t.where(), what)}
 	cause.File, cause.Line = t.userFrame()
-	cause.Chain = []string{fmt.Sprintf("%s waits for %s", t, what)}
 	return cause, true
 }
 
@@ -267,11 +259,9 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 	case w == forOnce && t.inside(onceEntries) > 1 && k.alone(i, onceFrames):
 		cause.Key, cause.Cure = InitialiserReentrant, cureReentrant
 		cause.Sentence = fmt.Sprintf("a one-time initialiser is entered again from inside itself by %s%s", t, t.where())
-		cause.Chain = []string{fmt.Sprintf("%s waits for a one-time initialiser, which it runs itself", t)}
 	case w == forMutex && len(k.threads) == 1:
 		cause.Key, cause.Cure = LockReentrant, cureReentrant
 		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread is there to release it: it holds it itself (inferred)", t, w, t.where())
-		cause.Chain = []string{fmt.Sprintf("%s waits for %s, held by itself (inferred)", t, w)}
 	default:
 		return cause, false
 	}
@@ -297,11 +287,11 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	if reentrant, ok := k.reentrant(k.mainAt); ok {
 		return reentrant
 	}
-	cause := Cause{Chain: []string{fmt.Sprintf("%s waits for %s", t, w)}}
+	cause := Cause{}
 	cause.File, cause.Line = t.userFrame()
 	switch w {
 	case nothing:
-		cause.Key, cause.Chain = Unknown, nil
+		cause.Key = Unknown
 		cause.Sentence = fmt.Sprintf("no cause can be named: what %s does%s matches nothing that is known", t, t.where())
 		if t.Active {
 			cause.Sentence = fmt.Sprintf("%s works%s without holding the GIL: it is slow, or it loops", t, t.where())
@@ -326,7 +316,10 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Sentence = fmt.Sprintf("%s waits%s for the GIL, and no thread was seen to hold it", t, t.where())
 	default:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
-		cause.Sentence = fmt.Sprintf("%s waits natively%s for %s, without the GIL: whoever should wake it does not", t, t.where(), w)
+		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: nobody does", t, t.where(), w)
+		if w != forUnpark {
+			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t, t.where(), w)
+		}
 	}
 	return cause
 }

@@ -39,7 +39,7 @@ func TestCauses(t *testing.T) {
 			require.NoError(t, err)
 			dump := Dump{PID: 7, Stacks: stacks}
 			cause := dump.Diagnose(c.circumstances)
-			text := Report{Dump: dump, Cause: cause}.Short(func(name string) string { return name })
+			text := Report{Dump: dump, Cause: cause}.Short(os.ReadFile)
 			require.Equal(t, c.key, cause.Key, text)
 			require.Contains(t, text, "\n"+c.place+"\n")
 			for _, line := range c.chain {

@@ -2,11 +2,10 @@ package hang
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
 
-// Report is what a reader who has never seen the code needs of a hang.
+// Report is what a reader who has never seen the code needs of a hang. Its paths are the container's.
 type Report struct {
 	Dump  Dump
 	Cause Cause
@@ -16,15 +15,15 @@ type Report struct {
 // excerptLines is how many lines of source stand before and after the culprit's.
 const excerptLines = 1
 
-// Short is the cause, who waits for whom, the culprit's line and the cure, with the host's paths.
-func (r Report) Short(hostPath func(string) string) string {
+// Short is the cause, who waits for whom, the culprit's line and the cure. read gives the content of a file of the sources.
+func (r Report) Short(read func(name string) ([]byte, error)) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "cause: %s\n", r.Cause.Sentence)
 	for _, line := range r.Cause.Chain {
 		fmt.Fprintf(&out, "    %s\n", line)
 	}
 	if r.Cause.File != "" {
-		out.WriteString(excerpt(hostPath(r.Cause.File), r.Cause.Line))
+		out.WriteString(excerpt(r.Cause.File, r.Cause.Line, read))
 	}
 	if r.Cause.Cure != "" {
 		fmt.Fprintf(&out, "what helps: %s\n", strings.ReplaceAll(r.Cause.Cure, "\n", "\n    "))
@@ -33,10 +32,10 @@ func (r Report) Short(hostPath func(string) string) string {
 }
 
 // excerpt is the place, and its line with those around it.
-func excerpt(file string, line int) string {
+func excerpt(file string, line int, read func(string) ([]byte, error)) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s:%d\n", file, line)
-	data, err := os.ReadFile(file)
+	data, err := read(file)
 	if err != nil { // a file that the build made, for example
 		return out.String()
 	}
@@ -52,8 +51,8 @@ func excerpt(file string, line int) string {
 }
 
 // Whole is all there is.
-func (r Report) Whole(hostPath func(string) string) string {
-	text := r.Short(hostPath) + "\n" + r.Dump.Format(hostPath)
+func (r Report) Whole(read func(name string) ([]byte, error)) string {
+	text := r.Short(read) + "\n" + r.Dump.Format()
 	if r.Facts != "" {
 		text += "\nwhat the system tells of the process:\n" + r.Facts + "\n"
 	}

@@ -5,7 +5,9 @@ package hang
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/ianlancetaylor/demangle"
@@ -15,10 +17,11 @@ import (
 
 // Dump is what was seen of a process.
 type Dump struct {
-	PID     int
-	Stacks  json.RawMessage // py-spy's JSON, with native frames where they could be had
-	Text    string          // what else was seen, where there are no stacks
-	Problem string          // why there are none
+	PID       int
+	Stacks    json.RawMessage // py-spy's JSON, with native frames where they could be had
+	Text      string          // what else was seen, where there are no stacks
+	Problem   string          // why there are none
+	Workspace string          // the folder of the container below which compilers name files
 }
 
 // thread is one thread of py-spy's JSON output.
@@ -41,6 +44,17 @@ func (f frame) native() bool {
 	return !strings.HasSuffix(f.Filename, ".py") && !strings.HasPrefix(f.Filename, "<frozen")
 }
 
+// rank puts those first whom a reader looks for.
+func (t thread) rank() int {
+	switch {
+	case t.OwnsGIL:
+		return 2
+	case t.Name == "MainThread":
+		return 1
+	}
+	return 0
+}
+
 // String names a thread for a reader.
 func (t thread) String() string {
 	if t.Name == "" {
@@ -57,14 +71,18 @@ func (d Dump) threads() []thread {
 	}
 	for _, t := range threads {
 		for i := range t.Frames {
-			t.Frames[i].Name = functionName(t.Frames[i].Name)
+			f := &t.Frames[i]
+			f.Name = functionName(f.Name)
+			if !path.IsAbs(f.Filename) && strings.HasSuffix(f.Filename, ".rs") && !strings.HasPrefix(f.Filename, "library/") {
+				f.Filename = path.Join(d.Workspace, f.Filename)
+			}
 		}
 	}
 	return threads
 }
 
-// Format writes the stacks for a reader, innermost frame first, with the host's paths. What was not seen is said.
-func (d Dump) Format(hostPath func(string) string) string {
+// Format writes the stacks for a reader, innermost frame first. What was not seen is said.
+func (d Dump) Format() string {
 	threads := d.threads()
 	if len(threads) == 0 {
 		why := d.Problem
@@ -77,6 +95,7 @@ func (d Dump) Format(hostPath func(string) string) string {
 		return fmt.Sprintf("stacks of process %d could not be had: %s\n", d.PID, why)
 	}
 	var out strings.Builder
+	slices.SortStableFunc(threads, func(a, b thread) int { return b.rank() - a.rank() })
 	for _, t := range threads {
 		out.WriteString(t.String())
 		if t.OwnsGIL {
@@ -86,14 +105,14 @@ func (d Dump) Format(hostPath func(string) string) string {
 			out.WriteString(", idle")
 		}
 		out.WriteString("\n")
-		t.writeFrames(&out, hostPath)
+		t.writeFrames(&out)
 	}
 	return out.String()
 }
 
 // writeFrames writes a thread's frames, those folded that nobody looks for: pytest's, and those of Rust's and PyO3's runtime
 // that are called by no wait of the user's code.
-func (t thread) writeFrames(out *strings.Builder, hostPath func(string) string) {
+func (t thread) writeFrames(out *strings.Builder) {
 	folded, of, seenUser := 0, "", false
 	unfold := func() {
 		if folded > 0 {
@@ -119,19 +138,25 @@ func (t thread) writeFrames(out *strings.Builder, hostPath func(string) string) 
 			folded++
 			continue
 		}
-		fmt.Fprintf(out, "    %s  %s\n", f.Name, f.place(hostPath))
+		fmt.Fprintf(out, "    %s  %s\n", f.Name, f.place())
 	}
-	unfold()
+	if of == "pytest" { // of the runtime's own start nobody wants to hear
+		unfold()
+	}
 }
 
 // runtime matches the files of Rust's standard library, PyO3 and the C library.
 var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
 
-func (f frame) place(hostPath func(string) string) string {
+// installed is where crates, packages and the standard library lie; what is below says which file it is.
+var installed = regexp.MustCompile(`^.*/registry/src/[^/]*/|^.*/site-packages/|^/(usr/src/rustc-[^/]*|rustc/[^/]*)/`)
+
+func (f frame) place() string {
+	name := installed.ReplaceAllString(f.Filename, "")
 	if f.Line == 0 {
-		return hostPath(f.Filename)
+		return name
 	}
-	return fmt.Sprintf("%s:%d", hostPath(f.Filename), f.Line)
+	return fmt.Sprintf("%s:%d", name, f.Line)
 }
 
 // functionName makes names readable that the linker knows in Rust's own form, the present one or the one before it.

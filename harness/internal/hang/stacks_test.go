@@ -9,15 +9,14 @@ import (
 )
 
 func TestFormatStacks(t *testing.T) {
-	host := func(path string) string { return strings.Replace(path, "/src/", "/home/me/", 1) }
 	require.Equal(t, `thread 7 "MainThread", holds the GIL
-    tiny::park::{{closure}}  /home/me/src/lib.rs:9
+    tiny::park::{{closure}}  /src/src/lib.rs:9
     std::thread::functions::park  /rustc/park.rs
-    test_hangs  /home/me/tests/test_tiny.py:3
+    test_hangs  /src/tests/test_tiny.py:3
     ... 2 frames of pytest
     main  <unknown>
 thread 8, idle
-    pytest_pyfunc_call  /opt/venv/lib/python3.11/site-packages/_pytest/python.py:1
+    pytest_pyfunc_call  _pytest/python.py:1
 `, (Dump{PID: 7, Stacks: json.RawMessage(`[
 		{"thread_name":"MainThread","os_thread_id":7,"active":true,"owns_gil":true,"frames":[
 			{"name":"tiny::park::_$u7b$$u7b$closure$u7d$$u7d$::h4f6230125e64be56","filename":"/src/src/lib.rs","line":9},
@@ -26,9 +25,9 @@ thread 8, idle
 			{"name":"_multicall","filename":"/opt/venv/lib/python3.11/site-packages/pluggy/_execution.py","line":1},
 			{"name":"run","filename":"/opt/pyo3test/agent/launch.py","line":1},
 			{"name":"main","filename":"<unknown>"}]},
-		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}).Format(host))
+		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}).Format())
 
-	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace((Dump{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}).Format(host), ":\n", ": \n", 1))
-	require.Equal(t, "stacks of process 7 could not be had: gone\n", (Dump{PID: 7, Problem: "gone"}).Format(host))
-	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(host), "could not be had")
+	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace((Dump{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}).Format(), ":\n", ": \n", 1))
+	require.Equal(t, "stacks of process 7 could not be had: gone\n", (Dump{PID: 7, Problem: "gone"}).Format())
+	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(), "could not be had")
 }

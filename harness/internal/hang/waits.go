@@ -18,7 +18,7 @@ const (
 	forRayon    wait = "rayon's workers"
 	forTokio    wait = "a tokio runtime"
 	forCondvar  wait = "a condition variable"
-	forUnpark   wait = "being unparked"
+	forUnpark   wait = "another thread to unpark it"
 	forPyLock   wait = "a Python lock"
 	forPyThread wait = "a Python thread's end"
 	forChild    wait = "a child process"

@@ -32,7 +32,8 @@ func (t *Test) Shrink(limit int) (size int) {
 		t.Finish.Stdout, t.Finish.Stderr = clip(t.Finish.Stdout, limit), clip(t.Finish.Stderr, limit)
 		size += len(t.Finish.Stdout) + len(t.Finish.Stderr)
 	}
-	return size
+	t.Seen = clip(t.Seen, limit)
+	return size + len(t.Seen)
 }
 
 func (r *Report) texts() int {

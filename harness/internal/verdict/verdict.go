@@ -51,6 +51,7 @@ type Test struct {
 	Phase   string // the last one that it was seen to enter: setup, call or teardown
 	Reports []Report
 	Finish  *Finish // nil as long as it has no end
+	Seen    string  // what was seen of it as it hung, for a reader
 
 	texts int // bytes in the reports
 }
@@ -254,6 +255,9 @@ func (v *Verdict) judgeEnd(t Test) {
 	v.Phase = t.Phase
 	if v.Text == "" || len(t.Reports) == 0 {
 		v.Text = "its process ended: " + ExitWords(f.Exit, f.Signal)
+	}
+	if v.Outcome == Hung && t.Seen != "" {
+		v.Text = strings.TrimRight(v.Text, "\n") + "\n" + t.Seen
 	}
 }
 
