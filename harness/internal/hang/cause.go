@@ -3,6 +3,7 @@ package hang
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pyo3test/harness/internal/extension"
@@ -30,6 +31,7 @@ const (
 	ExitDrop             Key = "exit-drop"
 	ExitAtexit           Key = "exit-atexit"
 	ExitThread           Key = "exit-thread"
+	AttachFinalizing     Key = "attach-finalizing"
 	Unknown              Key = "unknown"
 )
 
@@ -71,7 +73,7 @@ func (d Dump) Diagnose(c Circumstances) Cause {
 	if len(threads) == 0 {
 		return Cause{Key: Unknown, Sentence: "no cause can be named: the threads could not be seen"}
 	}
-	k := newKnot(threads)
+	k := newKnot(d.PID, threads)
 	cause := k.cause(c)
 	if cause.File == "" {
 		cause.File, cause.Line = k.main.userFrame()
@@ -90,7 +92,7 @@ type knot struct {
 	wanting []int  // who wait for the GIL
 }
 
-func newKnot(threads []thread) *knot {
+func newKnot(pid int, threads []thread) *knot {
 	k := &knot{threads: threads, holder: -1}
 	for i, t := range threads {
 		w, at := t.waitsFor()
@@ -100,29 +102,18 @@ func newKnot(threads []thread) *knot {
 		}
 	}
 	for i, w := range k.waits {
-		if w == forGIL && i != k.holder {
+		if (w == forGIL || w == forNothing) && i != k.holder {
 			k.wanting = append(k.wanting, i)
 		}
 	}
-	k.mainAt = mainThread(threads)
+	k.mainAt = mainThread(pid, threads)
 	k.main = threads[k.mainAt]
 	return k
 }
 
-// mainThread is the one that runs the tests: Python's main thread, whose outermost frames are the interpreter's own.
-func mainThread(threads []thread) int {
-	best := 0
-	for i, t := range threads {
-		if t.Name == "MainThread" || t.inside(regexp.MustCompile(`^(Py_BytesMain|Py_RunMain|pymain_run_python)$`)) > 0 {
-			return i
-		}
-		for _, f := range t.Frames {
-			if machinery.MatchString(f.Filename) {
-				best = i
-			}
-		}
-	}
-	return best
+// mainThread is the one that runs the tests: the process's first, whose number is the process's own.
+func mainThread(pid int, threads []thread) int {
+	return max(0, slices.IndexFunc(threads, func(t thread) bool { return t.OSID == pid || t.Name == "MainThread" }))
 }
 
 // userFrame is a thread's innermost frame in the user's own code.
@@ -133,6 +124,11 @@ func (t thread) userFrame() (string, int) {
 		}
 	}
 	return "", 0
+}
+
+// runsPytest tells whether pytest, or what starts it, is on a thread's stack.
+func (t thread) runsPytest() bool {
+	return slices.ContainsFunc(t.Frames, func(f frame) bool { return machinery.MatchString(f.Filename) })
 }
 
 // where names a thread's innermost frame in the user's own code for a sentence.
@@ -188,6 +184,20 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		}
 	}
 	held := fmt.Sprintf("%s, held by %s (inferred: Rust locks record no owner)", waits, other)
+	wants := fmt.Sprintf("%s waits for the GIL%s", other, other.where())
+	if k.waits[slices.IndexFunc(k.threads, func(t thread) bool { return t.OSID == other.OSID })] == forNothing {
+		wants = fmt.Sprintf("%s attached as the interpreter ended, and is held for ever%s", other, other.where())
+		cause.Key, cause.Cure = AttachFinalizing, cureExit
+		if waits == forThread && holder.inside(dropFrames) > 0 {
+			cause.Key = ExitDrop
+		}
+		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s", holder, waits, holder.where(), wants)
+		cause.Chain = []string{
+			fmt.Sprintf("%s waits for %s, which %s would have to bring (inferred)", holder, waits, other),
+			fmt.Sprintf("%s waits for an interpreter that is ending", other),
+		}
+		return cause, true
+	}
 	switch {
 	case waits == forOnce && other.inside(onceFrames) > 0:
 		cause.Key, cause.Cure = InitialiserGIL, cureInitialiser
@@ -204,7 +214,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	case waits == forChannel, waits == forRayon, waits == forTokio, waits == forUnpark, waits == forCondvar:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
 		held = fmt.Sprintf("%s, which %s would have to bring (inferred)", waits, other)
-		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s waits for the GIL%s", waits, holder, waits, holder.where(), other, other.where())
+		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s", cycleOf[waits], holder, waits, holder.where(), wants)
 	default:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
 		cause.Sentence = fmt.Sprintf("a cycle of the GIL and a lock: %s holds the GIL and waits for %s%s, and %s waits for the GIL%s", holder, waits, holder.where(), other, other.where())
@@ -214,6 +224,11 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		fmt.Sprintf("%s waits for the GIL, held by %s", other, holder),
 	}
 	return cause, true
+}
+
+// cycleOf names what stands beside the GIL in a cycle.
+var cycleOf = map[wait]string{
+	forChannel: "a channel", forRayon: "rayon's pool", forTokio: "a tokio runtime", forUnpark: "a parked thread", forCondvar: "a condition variable",
 }
 
 // relevantWanting are the threads that wait for the GIL, those first that have code of the user's.
@@ -308,7 +323,15 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forNetwork:
 		cause.Key, cause.Cure = Network, cureNetwork
 		cause.Sentence = fmt.Sprintf("%s waits%s for the network; a group has none but its own loopback, unless the Suite sets Network", t, t.where())
-	case forTime, forFile:
+	case forThread:
+		cause.Key, cause.Cure = NativeWait, cureNativeWait
+		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not end", t, t.where(), w)
+		for i, other := range k.threads {
+			if file, _ := other.userFrame(); i != k.mainAt && file != "" && k.waits[i] != nothing {
+				cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
+			}
+		}
+	case forTime, forFile, forLoop:
 		cause.Key, cause.Cure = PythonWait, ""
 		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
 	case forGIL:
@@ -344,11 +367,15 @@ func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 				cause.File, cause.Line = file, line
 			}
 		}
+	case cause.Key == ExitDrop, cause.Key == AttachFinalizing:
+	case k.main.inside(dropFrames) > 0 && k.waits[k.mainAt] == forThread:
+		cause.Key, cause.Cure = ExitDrop, cureExit
 	case k.main.inside(atexitFrames) > 0:
 		cause.Key, cause.Cure = ExitAtexit, cureExit
 		cause.Sentence = "an exit handler does not end: " + cause.Sentence
-	case cause.Key == JoinGIL, cause.Key == ExitDrop:
-		cause.Key = ExitDrop
+	case !k.main.runsPytest():
+		cause.Key, cause.Cure = ExitAtexit, cureExit
+		cause.Sentence = "an exit handler does not end (inferred: pytest has returned): " + cause.Sentence
 	}
 	return cause
 }

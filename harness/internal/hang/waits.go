@@ -26,6 +26,8 @@ const (
 	forFile     wait = "a file, a pipe or a socket"
 	forTime     wait = "a while to pass"
 	forCLock    wait = "a lock of C code"
+	forLoop     wait = "an event of asyncio's loop"
+	forNothing  wait = "nothing: it attached as the interpreter ended, and is held for ever"
 )
 
 // waits tell by the innermost function that one of them matches what its thread waits for. The order matters only where
@@ -36,6 +38,9 @@ var waits = []struct {
 }{
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
 	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
+	{regexp.MustCompile(`^pyo3::(gil::GILGuard::acquire\w*|internal::state::AttachGuard::\w*attach\w*)$`), forGIL},
+	// What attaches as the interpreter ends is held for ever: by PyO3, and by CPython itself from 3.14 on.
+	{regexp.MustCompile(`HangThread( as |>::)|^PyThread_hang_thread$`), forNothing},
 	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
 	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
 	{regexp.MustCompile(`^(__)?(libc_)?(recv(from|msg|mmsg)?|accept4?|connect|send(to|msg)?|getaddrinfo)$|^sock_(recv|accept|connect|send)\w*$|^std::(sys::)?net::`), forNetwork},
@@ -89,9 +94,13 @@ func (t thread) waitsFor() (wait, int) {
 func refine(t thread, w wait, at int) wait {
 	around := t.Frames[at:]
 	switch {
+	case w == forFile && calledFrom(around, `/asyncio/\w+\.py$`, `^$`):
+		return forLoop
 	case w == forFile && calledFrom(around, `/(socket|ssl|selectors|asyncore|socketserver)\.py$`, `^sock_|^std::(sys::)?net::|^_ssl`):
 		return forNetwork
 	case w == forFile && calledFrom(around, `/(subprocess|multiprocessing/\w+)\.py$`, `^$`):
+		return forChild
+	case w == forPyLock && calledFrom(around, `/multiprocessing/\w+\.py$`, `^$`):
 		return forChild
 	case w == forPyLock && calledFrom(around, `/threading\.py$`, `^$`) && calledIn(around, `(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`):
 		return forPyThread
@@ -104,7 +113,7 @@ func refine(t thread, w wait, at int) wait {
 			for _, known := range waits {
 				if known.functions.MatchString(f.Name) {
 					switch known.for_ {
-					case forChannel, forRayon, forTokio, forOnce, forThread:
+					case forChannel, forRayon, forTokio, forOnce, forThread, forNothing:
 						return known.for_
 					}
 				}
@@ -125,6 +134,8 @@ func pythonWait(frames []frame, general wait, i, at int) (wait, int) {
 		return forChild, i
 	case strings.HasSuffix(file, "/socket.py"), strings.HasSuffix(file, "/ssl.py"):
 		return forNetwork, i
+	case strings.HasSuffix(file, "/selectors.py") && calledFrom(frames, `/asyncio/\w+\.py$`, `^$`):
+		return forLoop, i
 	case strings.HasSuffix(file, "/selectors.py"):
 		return forFile, i
 	}
@@ -145,21 +156,6 @@ func calledIn(frames []frame, functions string) bool {
 	function := regexp.MustCompile(functions)
 	for _, f := range frames {
 		if function.MatchString(f.Name) && !userFile(f.Filename) {
-			return true
-		}
-	}
-	return false
-}
-
-// idle are pool workers that wait for work, which is no part of anybody's trouble.
-var idle = regexp.MustCompile(`^<?rayon_core::(sleep::Sleep::sleep|registry::WorkerThread::wait_until_out_of_work)|^<?tokio::runtime::(blocking::pool::Inner::run|scheduler::multi_thread::worker::Context::park)`)
-
-func (t thread) idleWorker() bool {
-	for _, f := range t.Frames {
-		if userFile(f.Filename) || !f.native() {
-			return false
-		}
-		if idle.MatchString(f.Name) {
 			return true
 		}
 	}
