@@ -53,7 +53,8 @@
 //	skipped, xfailed                skip, with the reason
 //	xpassed                         pass with a note; a strict one fails
 //	its process died                fail: the signal or the status, and the last output
-//	no end within its budget        fail: "hung", with the stacks of all its threads; only its process is killed
+//	no end within its budget        fail: "hung", with its cause and the stacks of all its threads; only its process is killed
+//	the interpreter does not end    fail of one more subtest, "(exit)"; every test keeps its verdict
 //	killed by the kernel for memory fail, with the limit and the peak
 //	not run                         fail, with the reason
 //	subtests                        nested subtests
@@ -62,6 +63,17 @@
 // status. No tests found, a file that cannot be collected, tests that are only set up, a session that ends early, a lost
 // stream or one that others write to: each is red. So is an os._exit after the session, with status 0 too: what it cuts short
 // can hide a failure.
+//
+// # Hangs
+//
+// Every phase has a budget, which is a field of [Suite], and -timeout of go test is above them all. A test that has used up
+// half of its budget is called SLOW, live. At the end of it the stacks are taken, native and Python frames together, and the
+// test is red with the cause, as far as the stacks show one; what is inferred is called so. The file hang-*.txt among what a
+// red run leaves has all of it.
+//
+// SIGINT, SIGTERM, the end of who started the tests, and a -timeout that is near end a run in order: what is running is
+// named with its stacks, on standard error at once, and everything is removed. SIGQUIT to the test process shows the same and
+// stops nothing; a second one within two seconds gets Go's own dump.
 //
 // In `go test -json`, each test has the attributes pytest.nodeid, pytest.outcome and pytest.seconds.
 //

@@ -55,10 +55,12 @@ func (t testingT) Attr(key, value string) {
 // RunT is Run for other implementations of T.
 func RunT(t T, suite Suite) {
 	t.Helper()
-	ctx, cancel := deadline(t)
+	ctx, grace, cancel := deadline(t)
 	defer cancel()
+	ctx, release := interruptible(ctx)
+	defer release()
 	flags := subtest.ReadFlags()
-	run := &run{suite: suite, flags: flags, out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
+	run := &run{suite: suite, grace: grace, flags: flags, out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
 	if err := run.configure(); err != nil {
 		fatal(t, "harness.Suite: %v", err)
@@ -73,14 +75,16 @@ func RunT(t T, suite Suite) {
 
 // deadline ends a run before Go's own -timeout, whose panic would skip all cleaning up: it keeps back two graces of 5 %,
 // one to say what was going on, one to remove everything.
-func deadline(t T) (context.Context, context.CancelFunc) {
+func deadline(t T) (ctx context.Context, grace time.Duration, cancel context.CancelFunc) {
 	end, ok := t.Deadline()
 	if !ok {
-		return context.WithCancel(context.Background())
+		ctx, cancel = context.WithCancel(context.Background())
+		return ctx, time.Minute, cancel
 	}
-	grace := max(time.Until(end)/20, time.Second)
+	grace = max(time.Until(end)/20, time.Second)
 	cause := fmt.Errorf("the deadline of go test (-timeout) is near")
-	return context.WithDeadlineCause(context.Background(), end.Add(-2*grace), cause)
+	ctx, cancel = context.WithDeadlineCause(context.Background(), end.Add(-2*grace), cause)
+	return ctx, grace, cancel
 }
 
 func fatal(t T, format string, args ...any) {
@@ -92,6 +96,7 @@ func fatal(t T, format string, args ...any) {
 // run is one call of Run under way.
 type run struct {
 	suite     Suite
+	grace     time.Duration
 	flags     subtest.Flags
 	out       *progress
 	engine    *engine.Engine
@@ -273,11 +278,11 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags, Asked: &asked,
 		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
-		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network,
+		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
 	}
 }
 

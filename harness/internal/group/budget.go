@@ -35,8 +35,12 @@ func (g *group) checkBudgets(now time.Time) {
 		g.endDump(agent.Event{ID: g.dump.id, PID: g.dump.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
 	}
 	for _, test := range g.running {
-		if !test.expired && now.Sub(test.started) > test.budget {
+		switch ran := now.Sub(test.started); {
+		case test.expired:
+		case ran > test.budget:
 			g.expire(test)
+		case ran > test.budget/2 && ran > slowAfter && !test.slow:
+			g.saySlow(test)
 		}
 	}
 	if len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
@@ -48,11 +52,22 @@ func (g *group) checkBudgets(now time.Time) {
 	}
 }
 
+// slowAfter is how long a test may run, whatever its budget, before it is called slow.
+const slowAfter = 5 * time.Second
+
+// saySlow tells live that a test has used up half of its budget.
+func (g *group) saySlow(test *test) {
+	test.slow = true
+	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
+		ran := time.Since(test.started).Round(time.Second)
+		fmt.Fprintf(g.t.Output(), "SLOW %s: %v of %v; pid %d, %s\n", test.NodeID, ran, test.budget, test.pid, g.Tree.HostText(report.Dump.Glance()))
+	})
+}
+
 // expire ends a test that used up its budget: stacks first, then the kill.
 func (g *group) expire(test *test) {
 	test.expired = true
-	seen := hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
-	g.askDump(test.pid, seen, func(report hang.Report) {
+	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
@@ -103,6 +118,51 @@ func (g *group) expirePhase() {
 	})
 }
 
+// windDown ends the group early, but shows first where it stands: what is running then may well be what the time went to.
+func (g *group) windDown(why string) {
+	if g.stopping != "" {
+		return
+	}
+	g.stopping = why
+	g.stopAt = time.Now().Add(min(dumpTimeout, g.Grace))
+	g.grace = g.stopAt.Add(killTimeout)
+	g.showStacks(why, func() { g.stopAt = time.Now() })
+}
+
+// showStacks writes where each running test stands, or pytest where none runs, to standard error at once: a test's own
+// output appears at the end of its whole package. then is called when all is written.
+func (g *group) showStacks(why string, then func()) {
+	if g.pytest == 0 || g.exited != nil {
+		then()
+		return
+	}
+	left := max(1, len(g.running))
+	show := func(what string, report hang.Report) string {
+		text := g.Tree.HostText(report.Short(g.read) + "\n" + report.Dump.Format())
+		fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
+		if left--; left == 0 {
+			then()
+		}
+		return text
+	}
+	for _, test := range g.running {
+		g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
+			text := show(fmt.Sprintf("%s/%s, running for %v", g.t.Name(), test.name, time.Since(test.started).Round(time.Millisecond)), report)
+			if g.running[test.Index] != nil && g.stopping != "" {
+				test.Seen = text
+			}
+		})
+	}
+	if len(g.running) == 0 {
+		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(report hang.Report) {
+			text := show(g.t.Name()+", in "+g.phase.String(), report)
+			if g.stopping != "" {
+				g.lastSeen = text
+			}
+		})
+	}
+}
+
 // stop ends the group early; what has not run by then is reported as not run.
 func (g *group) stop(why string) {
 	if g.stopping == "" {
@@ -147,7 +207,13 @@ func (g *group) endDump(e agent.Event) {
 
 // hangText is what a reader sees of a hang; all that is known goes to a file of the name.
 func (g *group) hangText(name string, report hang.Report) string {
-	read := func(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
-	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(read))))
-	return report.Short(read) + "\n" + report.Dump.Format()
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(g.read))))
+	return report.Short(g.read) + "\n" + report.Dump.Format()
+}
+
+// read is the content of a file of the sources.
+func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
+
+func (g *group) circumstances(test *test) hang.Circumstances {
+	return hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
 }

@@ -29,7 +29,7 @@ func (g *group) conclude(ctx context.Context) {
 	case g.stopping == "":
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
-		g.problem("the group was ended early, during %s: %s", g.phase, g.stopping)
+		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.phase, g.stopping, g.lastSeen)))
 	}
 	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(problem string) bool { return problem == engine.DiskFull })
@@ -99,7 +99,7 @@ func (g *group) endRunning(test *test) {
 	words := ""
 	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
 	switch {
-	case test.Seen != "":
+	case test.expired && test.Seen != "":
 		killed := verdict.KilledHung
 		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase
 	case g.exited != nil && g.stopping == "":

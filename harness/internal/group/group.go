@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pyo3test/harness/internal/agent"
@@ -35,6 +36,7 @@ type Config struct {
 	Bytecode  *bytecode.Store
 	Evidence  *evidence.Run
 	Flags     subtest.Flags
+	Asked     *atomic.Int64 // counts how often the stacks of what runs were asked for
 
 	Name       string
 	Tests      []string // what pytest is asked to look at; none leaves it to the project's configuration
@@ -47,6 +49,7 @@ type Config struct {
 	CPUs       float64
 	Processes  int64
 	Network    bool
+	Grace      time.Duration // how long a group that is ended early may take to look where it stands
 }
 
 // Budgets are how long each phase may take.
@@ -100,7 +103,10 @@ type group struct {
 	exitFault  string       // what is wrong with that end after a session that was in order, "" where nothing is
 	cpu        float64      // seconds that the process under way had used at the last beat
 	working    bool         // it used some between the last two beats
+	asked      int64        // how many of these were answered
 	stopping   string       // why the harness ended pytest, "" where it did not
+	lastSeen   string       // where pytest stood then
+	stopAt     time.Time    // when a group that winds down is ended, whether its stacks are there or not
 	grace      time.Time    // when a pytest that was told to end is given up
 	dump       *dumpRequest // the one under way
 	waiting    []*dumpRequest
@@ -117,6 +123,7 @@ type test struct {
 	budget   time.Duration
 	pid      int
 	started  time.Time
+	slow     bool // half of its budget is over, and that was said
 	expired  bool // its budget is over and its end under way
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int

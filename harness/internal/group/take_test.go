@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 	minute := time.Minute
 	g := &group{
 		Config: Config{
-			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Name: "g",
+			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Asked: new(atomic.Int64), Name: "g",
 			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
 		},
 		t: top, matcher: matcher, session: newScript(lines), running: map[int]*test{},

@@ -49,6 +49,7 @@ func (g *group) watch(ctx context.Context) error {
 	defer tick.Stop()
 	heard := time.Now()
 	done := ctx.Done()
+	g.asked = g.Asked.Load()
 	for {
 		select {
 		case event, ok := <-g.session.Events():
@@ -61,13 +62,21 @@ func (g *group) watch(ctx context.Context) error {
 			}
 		case <-done:
 			done = nil
-			g.stop(context.Cause(ctx).Error())
+			g.windDown(context.Cause(ctx).Error())
 		case now := <-tick.C:
 			if now.Sub(heard) > silence {
 				return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs", silence)
 			}
 			if !g.grace.IsZero() && now.After(g.grace) {
 				return errors.New("pytest was told to end and its end was not reported")
+			}
+			if asked := g.Asked.Load(); asked != g.asked {
+				g.asked = asked
+				g.showStacks("asked for by SIGQUIT", func() {})
+			}
+			if !g.stopAt.IsZero() && now.After(g.stopAt) {
+				g.stopAt = time.Time{}
+				g.must(g.session.Stop())
 			}
 			g.checkBudgets(now)
 		}

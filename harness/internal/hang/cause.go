@@ -331,8 +331,11 @@ func (k *knot) mainCause(c Circumstances) Cause {
 				cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
 			}
 		}
-	case forTime, forFile, forLoop:
-		cause.Key, cause.Cure = PythonWait, ""
+	case forTime:
+		cause.Key = PythonWait
+		cause.Sentence = fmt.Sprintf("%s sleeps%s", t, t.where())
+	case forFile, forLoop:
+		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
 	case forGIL:
 		cause.Key = Unknown

@@ -44,6 +44,21 @@ func (f frame) native() bool {
 	return !strings.HasSuffix(f.Filename, ".py") && !strings.HasPrefix(f.Filename, "<frozen")
 }
 
+// Glance says in a few words how many threads there are, who holds the GIL, and where the first thread is.
+func (d Dump) Glance() string {
+	threads := d.threads()
+	if len(threads) == 0 {
+		return "its threads could not be seen"
+	}
+	holder := "nobody holds the GIL"
+	for _, t := range threads {
+		if t.OwnsGIL {
+			holder = t.String() + " holds the GIL"
+		}
+	}
+	return fmt.Sprintf("threads: %d, %s%s", len(threads), holder, threads[mainThread(d.PID, threads)].where())
+}
+
 // rank puts those first whom a reader looks for.
 func (t thread) rank() int {
 	switch {

@@ -124,7 +124,7 @@ func (t Test) Verdict() Verdict {
 	case !t.Started:
 		return v
 	case t.Finish == nil:
-		v.Phase, v.Text = t.Phase, "it was running when its group was ended"
+		v.Phase, v.Text = t.Phase, strings.TrimRight("it was running when its group was ended\n"+t.Seen, "\n")
 		return v
 	}
 	v.Duration = t.Finish.Duration

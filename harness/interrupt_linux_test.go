@@ -1,0 +1,88 @@
+package harness_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+)
+
+// interrupted runs the tests of a crate in a process of its own and calls meanwhile once the output has the words. It
+// returns all output when the process has ended.
+func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhile func()) string {
+	t.Helper()
+	seen := &waiting{words: words, then: meanwhile}
+	c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir())
+	c.Stdout, c.Stderr = seen, seen
+	c.WaitDelay = time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	context.AfterFunc(ctx, func() { _ = c.Process.Kill() })
+	require.NoError(t, c.Start())
+	_ = c.Wait()
+	require.True(t, seen.then == nil, "never said %q:\n%s", words, &seen.text)
+	return seen.text.String()
+}
+
+const slow = "import time\n\ndef test_first():\n    pass\n\ndef test_slow():\n    time.sleep(%s)\n\ndef test_last():\n    pass\n"
+
+// TestInterrupted: a signal, or the end of who started the tests, ends a run in order: what ran is named with where it
+// stood, at once and in its verdict, and nothing stays.
+func TestInterrupted(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "1000", 1)})
+	binary := compiled(t, anycratePackage)
+	e, err := engine.Connect(t.Context())
+	require.NoError(t, err)
+	defer e.Close()
+	const running = "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow"
+	inOrder := func(output, why string) {
+		t.Helper()
+		for _, want := range []string{
+			"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": " + why, "test_slow  " + crate + "/tests/test_tiny.py:7",
+			"it was running when its group was ended", "1 tests not run: " + why, "3 of 3 tests: 1 passed, 2 not run", "--- FAIL: TestPython",
+		} {
+			require.Contains(t, output, want)
+		}
+	}
+	for _, number := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(number.String(), func(t *testing.T) {
+			c := command(binary, "testdata/anycrate", "-test.v")
+			output := interrupted(t, crate, c, running, func() { _ = c.Process.Signal(number) })
+			inOrder(output, "interrupted by a signal: "+number.String())
+			require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
+		})
+	}
+	t.Run("parent gone", func(t *testing.T) {
+		c := command("sh", "testdata/anycrate", "-c", `"$0" -test.v & echo "pid: $! ;"; sleep 1000 >/dev/null 2>&1`, binary)
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		output := interrupted(t, crate, c, running, func() { _ = c.Process.Kill() })
+		inOrder(output, "the process that started the tests is gone")
+		_, after, _ := strings.Cut(output, "pid: ")
+		number, _, _ := strings.Cut(after, " ;")
+		pid, err := strconv.Atoi(number)
+		require.NoError(t, err)
+		require.Zero(t, containersOf(t, t.Context(), e, pid))
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+	})
+}
+
+// TestStacksOnRequest: SIGQUIT shows where the running test stands, and stops nothing.
+func TestStacksOnRequest(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "5", 1)})
+	c := command(compiled(t, anycratePackage), "testdata/anycrate", "-test.v")
+	output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() { _ = c.Process.Signal(syscall.SIGQUIT) })
+	for _, want := range []string{
+		"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": asked for by SIGQUIT", "test_slow  " + crate + "/tests/test_tiny.py:7",
+		"3 of 3 tests: 3 passed", "--- PASS: TestPython",
+	} {
+		require.Contains(t, output, want)
+	}
+}
