@@ -54,8 +54,10 @@ func TestHangsOutsideTests(t *testing.T) {
 	}{
 		"import": {map[string]string{"sitecustomize.py": "", "src/lib.rs": "use pyo3::prelude::*;\n\n#[pymodule]\nfn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {\n    loop { std::thread::park(); }\n}\n"},
 			harness.Suite{StartTimeout: 3 * time.Second}, []string{"pytest hung during start and import and was killed", "tiny"}, map[string]string{}},
-		"collection": {map[string]string{"tests/test_zz.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second},
+		"collection of a file that is asked for": {map[string]string{"tests/test_zz.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second, Tests: []string{"tests/test_zz.py"}},
 			[]string{"pytest hung during collection of tests/test_zz.py and was killed", "{crate}/tests/test_zz.py:2"}, map[string]string{}},
+		"collection of conftest.py": {map[string]string{"tests/conftest.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second},
+			[]string{"pytest hung during collection", "and was killed", "{crate}/tests/conftest.py:2"}, map[string]string{}},
 		"session finish": {map[string]string{"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"}, harness.Suite{FinishTimeout: 2 * time.Second},
 			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
 	} {
@@ -68,6 +70,20 @@ func TestHangsOutsideTests(t *testing.T) {
 			require.Equal(t, c.outcomes, outcomes(group), text)
 		})
 	}
+}
+
+// TestHangAtCollection: a file at whose import pytest hangs costs no other file its verdicts.
+func TestHangAtCollection(t *testing.T) {
+	const rest = "import time\ntime.sleep(1000)\n"
+	crate := writeCrate(t, map[string]string{"tests/test_a.py": rest, "tests/test_zz.py": rest})
+	group, text := recordRed(t, harness.Suite{Crate: crate, CollectTimeout: 3 * time.Second})
+	require.Equal(t, map[string]string{"tests/test_a.py": "error", "tests/test_zz.py": "error", "tests/test_tiny.py::test_answer": "passed"}, outcomes(group), text)
+	for _, file := range []string{"tests/test_a.py", "tests/test_zz.py"} {
+		hung := group.Sub(file + "/(collection)").Text()
+		require.Contains(t, hung, "pytest hung as it imported this file, and was killed after 3s")
+		require.Contains(t, hung, crate+"/"+file+":2")
+	}
+	require.Contains(t, text, "1 of 1 tests: 1 passed, 2 collection errors")
 }
 
 // TestBadExits: an interpreter that does not end, or dies, after its session is a red subtest of its own; every test keeps its

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,6 +114,13 @@ func (g *group) expirePhase() {
 	g.stopping = "pytest hung during " + at
 	g.grace = time.Now().Add(dumpTimeout + killTimeout)
 	g.askDump(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+		if file := g.hungFile(); file != "" {
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed after %v\n%s", g.Budgets.Collect, g.hangText("collection-of-"+g.collecting, report))
+			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
+			g.again = true
+			g.must(g.session.Stop())
+			return
+		}
 		g.problem("pytest hung during %s and was killed\n%s", at, g.hangText(g.phase.String(), report))
 		g.must(g.session.Stop())
 	})
@@ -161,6 +169,25 @@ func (g *group) showStacks(why string, then func()) {
 			}
 		})
 	}
+}
+
+// maxHungFiles bounds how often a collection that hangs is tried again.
+const maxHungFiles = 5
+
+// hungFile is the file at whose import pytest hangs, where it can do without it.
+func (g *group) hungFile() string {
+	base := path.Base(g.collecting)
+	if g.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" || len(g.hungFiles) >= maxHungFiles {
+		return ""
+	}
+	file := path.Join(g.rootDir, g.collecting)
+	if slices.ContainsFunc(g.Tests, func(test string) bool {
+		name, _, _ := strings.Cut(test, "::")
+		return path.Join(g.dir(), name) == file
+	}) {
+		return "" // pytest ignores nothing that it is asked for by name
+	}
+	return file
 }
 
 // stop ends the group early; what has not run by then is reported as not run.

@@ -164,7 +164,7 @@ func (g *group) reconcile() {
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
 			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
 		return
-	case len(g.tests) == 0 && len(g.collectErrors) == 0:
+	case len(g.tests) == 0 && len(g.collectErrors) == 0 && len(g.hungFiles) == 0:
 		g.problem("%s", g.noTestsWords())
 		return
 	case len(g.junit) == 0 && g.exited.Exited.DiskFull:
@@ -201,7 +201,7 @@ func (g *group) noTestsWords() string {
 
 // keepLedger hands the group's verdicts over for the JUnit file that users keep.
 func (g *group) keepLedger() {
-	suite := verdict.Suite{Name: g.t.Name(), ExitFault: g.exitFault, CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, Host: g.Tree.HostText}
+	suite := verdict.Suite{Name: g.t.Name(), ExitFault: g.exitFault, CollectErrors: slices.Concat(g.hungFiles, g.collectErrors), CollectSkips: g.collectSkips, Host: g.Tree.HostText}
 	for _, test := range g.selected {
 		suite.Tests = append(suite.Tests, test.Test)
 	}
@@ -220,7 +220,7 @@ func (g *group) summary() string {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[outcome], outcome))
 		}
 	}
-	if n := len(g.collectErrors); n > 0 {
+	if n := len(g.hungFiles) + len(g.collectErrors); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d collection errors", n))
 	}
 	if g.exitFault != "" {

@@ -92,6 +92,9 @@ type group struct {
 	collecting    string // the file that is being imported
 	collectErrors []verdict.CollectError
 	collectSkips  []verdict.CollectSkip
+	rootDir       string                 // pytest's, in the container
+	hungFiles     []verdict.CollectError // at whose import pytest hung
+	again         bool                   // pytest is to be started anew, without the last of them
 	warnings      int
 
 	chosen     bool         // the collection is complete and the choice made
@@ -146,8 +149,11 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 			g.sayProblems()
 		}
 	}()
-	if err == nil {
+	for again := true; err == nil && again; {
 		err = g.watch(ctx)
+		if again = err == nil && g.again; again {
+			err = g.restart(ctx)
+		}
 	}
 	if err != nil {
 		g.problem("%v", err)
@@ -194,12 +200,36 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err := errors.Join(err, <-uploaded); err != nil {
 		return err
 	}
-	g.session = opened
-	return opened.Start(agent.Start{
-		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
-		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
+	return g.begin(opened, compiled)
+}
+
+// begin lets an agent start pytest.
+func (g *group) begin(session *agent.Session, compiled []string) error {
+	g.session = session
+	args := append([]string{}, g.PytestArgs...) // never null
+	for _, hung := range g.hungFiles {
+		args = append(args, "--ignore="+hung.Path)
+	}
+	return session.Start(agent.Start{
+		Python: image.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
+		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
 	})
+}
+
+// dir is where pytest is started.
+func (g *group) dir() string { return path.Join(extension.Sources, g.Tree.Crate) }
+
+// restart collects once more in the same container, without the files at whose import pytest hung.
+func (g *group) restart(ctx context.Context) error {
+	g.again, g.stopping, g.exited, g.exitStatus, g.junit, g.left = false, "", nil, nil, nil, false
+	g.tests, g.collectErrors, g.collectSkips, g.collecting, g.imported, g.grace = nil, nil, nil, "", 0, time.Time{}
+	g.enterPhase(starting)
+	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
+	if err != nil {
+		return err
+	}
+	return g.begin(opened, nil)
 }
 
 // compileSettings is all beside a file's content that can change what pytest compiles it to, or what it says as it does.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,7 +51,7 @@ func (g *group) closeSubtest(test *test) {
 // reportCollection makes a subtest of each file that could not be collected, or that skips itself. What -run asks for in
 // a file that could not be collected does not run, and must not be green for that.
 func (g *group) reportCollection() {
-	for _, e := range g.collectErrors {
+	for _, e := range slices.Concat(g.hungFiles, g.collectErrors) {
 		told := false
 		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
 			told = true

@@ -102,6 +102,7 @@ func (g *group) take(e agent.Event) error {
 		g.pytest = e.PID
 		g.enterPhase(collecting)
 	case agent.SessionStart:
+		g.rootDir = e.RootDir
 		g.saySession(e)
 	case agent.Collecting:
 		g.collecting = e.NodeID
