@@ -35,12 +35,47 @@ func TestBudgetOfTheProject(t *testing.T) {
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 1s")
 }
 
+// TestHangInPytestsOwnProcess: pytest is killed, and started again for what is left.
 func TestHangInPytestsOwnProcess(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second, Isolation: harness.InProcess})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "not run"}, outcomes(group), text)
-	require.Contains(t, text, "1 tests not run: tests/test_tiny.py::test_hangs hung in pytest's own process, which was killed")
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Contains(t, text, "3 of 3 tests: 2 passed, 1 hung")
 	require.Contains(t, group.Subs()[1].Text(), "test_hangs  "+crate+"/tests/test_tiny.py:8")
+}
+
+// TestDeathOfPytestsOwnProcess: so it is where a test kills it; what the next collection does not have is not run.
+func TestDeathOfPytestsOwnProcess(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib, pytest
+
+MARK = pathlib.Path("mark")
+
+@pytest.mark.parametrize("n", [1, 1, 2])
+def test_some(n):
+    pass
+
+def test_dies():
+    MARK.touch()
+    os.abort()
+
+def test_exits():
+    os._exit(0)
+
+if not MARK.exists():
+    def test_changes():
+        pass
+
+def test_last():
+    pass
+`})
+	group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: harness.InProcess})
+	require.Contains(t, text, "7 of 7 tests: 4 passed, 2 crashed, 1 not run")
+	found := outcomes(group)
+	require.Equal(t, "crashed", found["tests/test_tiny.py::test_dies"])
+	require.Equal(t, "crashed", found["tests/test_tiny.py::test_exits"])
+	require.Equal(t, "not run", found["tests/test_tiny.py::test_changes"])
+	require.Equal(t, "passed", found["tests/test_tiny.py::test_last"])
+	require.Contains(t, text, "1 tests not run: pytest was started again, and did not collect them any more")
 }
 
 // TestHangsOutsideTests: every phase has its budget, and who hangs there is named.

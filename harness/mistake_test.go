@@ -92,7 +92,7 @@ func TestNothingIsGreenByMistake(t *testing.T) {
 		"a flood of reports": {meddle(`[os.write(fd, b'{"ev":"report","index":0,"pid":1,"when":"call","outcome":"failed","longrepr":"' + b'x' * 900_000 + b'"}\n') for _ in range(100)]`), harness.InProcess,
 			[]string{"test_meddles: seen passed 0 times, and pytest's JUnit file has it once"}, meddling("failed")},
 		"a stream cut off": {meddle("os.close(theirs)"), harness.InProcess,
-			[]string{"pytest ended in the middle of the tests: exit status 0", "the descriptor by which it tells of its tests was closed"}, nil},
+			[]string{"1 passed, 1 crashed"}, nil},
 
 		"os._exit at the import of conftest": {map[string]string{"conftest.py": "import os\nos._exit(0)\n", "tests/test_tiny.py": passes}, "",
 			[]string{"pytest ended in the middle of collection: exit status 0", "it left with os._exit or SystemExit"}, map[string]string{}},

@@ -75,6 +75,7 @@ func (g *group) expire(test *test) {
 		test.Seen = g.hangText(test.name, report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
+			g.again = g.canGoOn()
 			g.grace = time.Now().Add(killTimeout)
 		}
 		g.must(g.session.Kill(test.pid, verdict.KilledHung, test.hungWords()))

@@ -69,14 +69,7 @@ func (g *group) keepOutput(ctx context.Context) {
 // closeUnfinished gives the tests that have no end of their own theirs: those that ran when pytest died, and those that
 // never began.
 func (g *group) closeUnfinished() {
-	for _, test := range g.selected {
-		if g.running[test.Index] == nil {
-			continue
-		}
-		delete(g.running, test.Index)
-		g.endRunning(test)
-		g.closeSubtest(test)
-	}
+	g.closeRunning()
 	unrun := 0
 	for _, test := range g.selected {
 		if test.closed {
@@ -94,6 +87,17 @@ func (g *group) closeUnfinished() {
 	}
 }
 
+// closeRunning closes the tests that were running when pytest ended.
+func (g *group) closeRunning() {
+	for _, test := range g.selected {
+		if g.running[test.Index] == test {
+			delete(g.running, test.Index)
+			g.endRunning(test)
+			g.closeSubtest(test)
+		}
+	}
+}
+
 // endRunning says what became of a test that was running when the session ended.
 func (g *group) endRunning(test *test) {
 	words := ""
@@ -108,7 +112,7 @@ func (g *group) endRunning(test *test) {
 			killed := verdict.KilledMemory
 			finish.Killed = &killed
 		}
-		words = "pytest's own process ended while this test ran: " + g.exitWords()
+		words = "pytest's own process ended while this test ran: " + g.exitWords() + g.untoldWords()
 	default:
 		return // nobody knows what it would have come to
 	}
@@ -123,6 +127,8 @@ func (g *group) whyNotRun() string {
 		return g.stopping
 	case len(g.problems) > 0:
 		return g.problems[0]
+	case g.round > 0:
+		return "pytest was started again, and did not collect them any more"
 	case g.exited != nil:
 		return "pytest ended before them: " + g.exitWords()
 	}
@@ -181,7 +187,9 @@ func (g *group) reconcile() {
 	}
 	ran := verdict.Ran{CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, ExitStatus: *g.exitStatus}
 	for _, test := range g.selected {
-		ran.Tests = append(ran.Tests, test.Test)
+		if test.round == g.round { // of a killed pytest there is no JUnit file
+			ran.Tests = append(ran.Tests, test.Test)
+		}
 	}
 	for _, problem := range verdict.Reconcile(ran, cases) {
 		g.problem("%s", problem)
@@ -229,7 +237,7 @@ func (g *group) summary() string {
 	if len(parts) == 0 {
 		parts = []string{"no tests to run"}
 	}
-	text := fmt.Sprintf("%d of %d tests: %s", len(g.selected), len(g.tests), strings.Join(parts, ", "))
+	text := fmt.Sprintf("%d of %d tests: %s", len(g.selected), max(len(g.tests), len(g.before)), strings.Join(parts, ", "))
 	if g.warnings > 0 {
 		text += fmt.Sprintf("; %d warnings", g.warnings)
 	}

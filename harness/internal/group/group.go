@@ -94,7 +94,9 @@ type group struct {
 	collectSkips  []verdict.CollectSkip
 	rootDir       string                 // pytest's, in the container
 	hungFiles     []verdict.CollectError // at whose import pytest hung
-	again         bool                   // pytest is to be started anew, without the last of them
+	again         bool                   // pytest is to be started anew
+	round         int                    // how often it was
+	before        []*test                // what the first round has collected
 	warnings      int
 
 	chosen     bool         // the collection is complete and the choice made
@@ -132,6 +134,7 @@ type test struct {
 	parentThreads int
 	open          *subtest.Open
 	closed        bool
+	round         int // that it was to run in last
 }
 
 // Run runs a group as the test t, and returns when its container is gone.
@@ -220,8 +223,24 @@ func (g *group) begin(session *agent.Session, compiled []string) error {
 // dir is where pytest is started.
 func (g *group) dir() string { return path.Join(extension.Sources, g.Tree.Crate) }
 
-// restart collects once more in the same container, without the files at whose import pytest hung.
+// maxRounds bounds how often pytest is started in one group.
+const maxRounds = 10
+
+// canGoOn tells whether a new pytest could run what one that is killed, or has died, leaves.
+func (g *group) canGoOn() bool {
+	return g.chosen && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
+		return !t.closed && g.running[t.Index] != t
+	})
+}
+
+// restart starts pytest once more in the same container: without the files at whose import it hung, and for the tests that
+// have no verdict yet.
 func (g *group) restart(ctx context.Context) error {
+	g.closeRunning()
+	if g.chosen && g.before == nil {
+		g.before = g.tests
+	}
+	g.round, g.chosen = g.round+1, false
 	g.again, g.stopping, g.exited, g.exitStatus, g.junit, g.left = false, "", nil, nil, nil, false
 	g.tests, g.collectErrors, g.collectSkips, g.collecting, g.imported, g.grace = nil, nil, nil, "", 0, time.Time{}
 	g.enterPhase(starting)
@@ -265,6 +284,9 @@ func (g *group) modules() []agent.Module {
 // collected chooses what runs: which of the collected tests the user selected, and in which order.
 func (g *group) collected() error {
 	g.chosen = true
+	if g.before != nil {
+		return g.collectedAgain()
+	}
 	ids := make([]string, len(g.tests))
 	for i, test := range g.tests {
 		ids[i] = test.NodeID
@@ -281,9 +303,32 @@ func (g *group) collected() error {
 		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
 		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
 	}
-	order := make([]int, len(g.selected))
-	for i, test := range g.selected {
-		order[i] = test.Index
+	return g.runSelected()
+}
+
+// collectedAgain maps a new collection to the one before: by node id, and those of one id by their order.
+func (g *group) collectedAgain() error {
+	known := map[string][]*test{}
+	for _, test := range g.before {
+		test.Index = -1
+		known[test.NodeID] = append(known[test.NodeID], test)
+	}
+	for i, test := range g.tests {
+		if same := known[test.NodeID]; len(same) > 0 {
+			same[0].Index, g.tests[i], known[test.NodeID] = i, same[0], same[1:]
+		}
+	}
+	return g.runSelected()
+}
+
+// runSelected lets pytest run what is selected, is there, and has no verdict yet.
+func (g *group) runSelected() error {
+	order := []int{}
+	for _, test := range g.selected {
+		if !test.closed && test.Index >= 0 {
+			test.round = g.round
+			order = append(order, test.Index)
+		}
 	}
 	g.unfinished = len(order)
 	g.enterPhase(inTests)

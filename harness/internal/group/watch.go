@@ -143,7 +143,11 @@ func (g *group) take(e agent.Event) error {
 	case agent.Exit:
 		g.exited = &e
 		g.phaseEnd = time.Time{}
-		if g.exitStatus == nil && g.stopping == "" {
+		switch {
+		case g.exitStatus != nil || g.stopping != "":
+		case len(g.running) == 1 && g.canGoOn(): // it died of the test
+			g.again = true
+		default:
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
 	case agent.Dump:
@@ -208,7 +212,7 @@ func (g *group) addTest(e agent.Event) error {
 // takeTest acts on an event of one test. What contradicts what was said before ends the group: its stream cannot be
 // trusted.
 func (g *group) takeTest(e agent.Event) error {
-	if e.Index >= len(g.tests) || !g.tests[e.Index].selected {
+	if e.Index >= len(g.tests) || !g.tests[e.Index].selected || g.tests[e.Index].round != g.round {
 		return fmt.Errorf("an event of test %d, which was not to run", e.Index)
 	}
 	test := g.tests[e.Index]
