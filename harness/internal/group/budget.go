@@ -2,8 +2,10 @@ package group
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -37,14 +39,22 @@ func (g *group) checkBudgets(now time.Time) {
 	}
 }
 
-// expire ends a test that used up its budget: stacks first, then the kill.
+// endDeadlock ends a test that can never end by itself, long before its budget is over.
+func (g *group) endDeadlock(proof agent.Event) {
+	if test := g.running[proof.Index]; test != nil && test.pid == proof.PID && !test.expired {
+		test.deadlock = &proof
+		g.expire(test)
+	}
+}
+
+// expire ends a test that used up its budget or is deadlocked: stacks first, then the kill.
 func (g *group) expire(test *test) {
 	test.expired = true
 	g.askDump(test.pid, func(stacks string) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
-		test.stacks = stacks
+		test.stacks = test.proof() + stacks
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.grace = time.Now().Add(killTimeout)
@@ -53,8 +63,24 @@ func (g *group) expire(test *test) {
 	})
 }
 
+// hungWords says in one line why the test is hung.
 func (t *test) hungWords() string {
+	if proof := t.deadlock; proof != nil {
+		who := "its only thread can never run again"
+		if proof.Threads > 1 {
+			who = fmt.Sprintf("none of its %d threads can ever run again", proof.Threads)
+		}
+		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", proof.After, who)
+	}
 	return fmt.Sprintf("hung: no end within %v", t.budget)
+}
+
+// proof is what shows that a deadlocked test is one, "" for any other.
+func (t *test) proof() string {
+	if t.deadlock == nil {
+		return ""
+	}
+	return strings.TrimRight(t.deadlock.Text, "\n") + "\n"
 }
 
 // expirePhase ends a pytest that hangs outside any test.

@@ -47,6 +47,8 @@ type Config struct {
 	CPUs       float64
 	Processes  int64
 	Network    bool
+
+	NoDeadlockProof bool // a deadlock sits out its test's budget
 }
 
 // Budgets are how long each phase may take.
@@ -114,7 +116,8 @@ type test struct {
 	budget   time.Duration
 	pid      int
 	started  time.Time
-	expired  bool // its budget is over and its end under way
+	expired  bool         // its budget is over, or a deadlock proved, and its end under way
+	deadlock *agent.Event // the proof that it can never end
 	stacks   string
 	open     *subtest.Open
 	closed   bool
@@ -187,7 +190,8 @@ func (g *group) start(ctx context.Context) (err error) {
 	return opened.Start(agent.Start{
 		Python: image.Venv + "/bin/python", Dir: path.Join(extension.Sources, g.Tree.Crate), Env: g.environment(),
 		Args: append(append([]string{}, g.PytestArgs...), g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
-		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
+		Unproved: g.NoDeadlockProof,
+		Out:      image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
 	})
 }
 

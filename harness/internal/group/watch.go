@@ -132,6 +132,8 @@ func (g *group) take(e agent.Event) error {
 		if g.exitStatus == nil && g.stopping == "" {
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
+	case agent.Deadlock:
+		g.endDeadlock(e)
 	case agent.Dump:
 		g.endDump(e.ID, agent.FormatStacks(e, g.Tree.HostPath))
 	case agent.Error:

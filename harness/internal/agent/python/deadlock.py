@@ -218,8 +218,8 @@ class Process:
             place = self._file(f"task/{tid}/wchan")
             if place.strip(b"\0\n") not in (b"", b"0") and b"futex" not in place:
                 raise Moving(f"thread {tid} waits in {place.decode('ascii', 'replace')}")
-        # What a forked test has started stays below it, a subreaper. What one in pytest's own process has started may be
-        # the agent's by now.
+        # What a forked test has started stays below it, a subreaper. What one in pytest's own process has started may
+        # have become the agent's.
         table = procs.everything()
         in_process = self.pid in table and table[self.pid].parent == os.getpid()
         below = procs.below(os.getpid() if in_process else self.pid, table)
