@@ -54,12 +54,14 @@ FIRST = 0.5
 """Seconds that a test has run when it is looked at: nearly all have ended by then."""
 PAUSE = 0.5
 AGAIN = 0.1
-"""Seconds to the next look where a thread on its way to look at the GIL spoiled this one."""
+"""Seconds to the next look where this one was spoiled by a thread that ran, as one that wants the GIL does at times."""
+SPOILED = 5
+"""How often in a row that may be."""
 SPAN = 1.5
 """Seconds that nothing may have moved. The proof needs no length; but then nothing hangs on a look that went wrong."""
 LOOKS = 3
 GLANCES = 5
-"""How often a thread that runs is looked at in one go: one that waits for the GIL runs for microseconds."""
+"""How often a thread that runs is looked at in one look: one that waits for the GIL runs for microseconds."""
 MOST = 256
 """Threads that are looked at; with more, a look would be no glance."""
 TOLD = 64
@@ -195,7 +197,7 @@ class Process:
     def look(self, when: float) -> Look:
         """Look at all threads, or say why one may move: the first that may is the last that is looked at."""
         tids = self._tids()
-        threads = tuple(self._thread(tid) for tid in tids)
+        threads = self._threads(tids)
         if self._tids() != tids:
             raise Moving("threads come or go")
         wanted = next((each.address for each in threads if each.timed), 0)
@@ -232,16 +234,30 @@ class Process:
             raise Moving("there are too many threads")
         return tids
 
+    def _threads(self, tids: list[int]) -> tuple[Thread, ...]:
+        """All threads. One that runs is looked at again after the others: it may want the GIL."""
+        found: dict[int, Thread] = {}
+        spoiled = Moving("it has no threads")
+        for _ in range(GLANCES):
+            for tid in tids:
+                if tid in found:
+                    continue
+                try:
+                    found[tid] = self._thread(tid)
+                except Moving as moving:
+                    if not moving.tid:
+                        raise
+                    spoiled = moving
+                    if tid == self.pid:
+                        break  # as long as the main thread runs, no other need be looked at
+            if len(found) == len(tids):
+                return tuple(found[tid] for tid in tids)
+        raise spoiled
+
     def _thread(self, tid: int) -> Thread:
-        for glance in range(GLANCES):
-            # In this order: one that is counted, then seen blocked, and has the same count later never ran between.
-            files = [self._file(f"task/{tid}/{name}") for name in ("stat", "status", "syscall")]
-            try:
-                return thread(tid, *files, self.number, self.own_signal)
-            except Moving as moving:
-                if not moving.tid or glance == GLANCES - 1:
-                    raise
-        raise AssertionError("unreachable")
+        # In this order: one that is counted, then seen blocked, and has the same count later never ran between.
+        stat, status, syscall = [self._file(f"task/{tid}/{name}") for name in ("stat", "status", "syscall")]
+        return thread(tid, stat, status, syscall, self.number, self.own_signal)
 
     def _file(self, name: str) -> bytes:
         with open(f"/proc/{self.pid}/{name}", "rb", buffering=0) as file:
@@ -270,6 +286,7 @@ class Test:
         self.due = began + FIRST
         self.process = process
         self.looks: list[Look] = []
+        self.spoiled = 0
 
     def step(self, now: float) -> Proof | None:
         """Look once; the proof if this completes one."""
@@ -283,14 +300,7 @@ class Test:
             # Who came from outside until now and is gone has left its traces by now.
             self._take(self.process.look(now))
         except Moving as moving:
-            if (
-                moving.tid
-                and self.looks
-                and any(each.timed and each.tid == moving.tid for each in self.looks[0].threads)
-            ):
-                self.due = now + AGAIN  # on its way to look at the GIL: says nothing for or against
-            else:
-                self.looks.clear()
+            self._take_none(now, moving.tid)
             return None
         except PermissionError:
             self.due = float("inf")  # a kernel that does not tell will not tell later
@@ -305,7 +315,17 @@ class Test:
         self.due = float("inf")
         return Proof(self.index, self.pid, now - self.began, len(self.looks[0].threads), text)
 
+    def _take_none(self, now: float, runs: int) -> None:
+        """A look failed. Where one that wants the GIL is the reason, it says nothing for or against what was seen."""
+        self.spoiled = self.spoiled + 1 if runs else 0
+        known = not self.looks or any(each.timed and each.tid == runs for each in self.looks[0].threads)
+        if runs and known and self.spoiled <= SPOILED:
+            self.due = now + AGAIN
+        else:
+            self.looks.clear()
+
     def _take(self, look: Look) -> None:
+        self.spoiled = 0
         if self.looks and not same(self.looks[0], look):
             self.looks.clear()
         self.looks.append(look)
