@@ -39,7 +39,8 @@ mod tiny {
     #[pyfunction]
     fn slow(py: Python<'_>) {
         py.detach(|| {
-            std::thread::spawn(|| std::thread::sleep(Duration::from_secs(4))).join().unwrap();
+            std::thread::spawn(|| std::thread::sleep(Duration::from_secs(3))).join().unwrap();
+            std::thread::spawn(|| std::thread::park_timeout(Duration::from_secs(3))).join().unwrap();
         });
     }
 }
