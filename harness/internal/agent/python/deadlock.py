@@ -174,14 +174,14 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
         what = (
             "wants the GIL, which its holder cannot let go"
             if each.timed
-            else "waits for ever for a wake-up from another thread"
+            else "waits without a time-out for another thread to wake it"
         )
-        lines.append(f"thread {each.tid} {each.name!r} {what} (futex {each.address:#x}, {place.name})")
+        lines.append(f"    thread {each.tid} {each.name!r} {what} (futex {each.address:#x}, {place.name})")
     if len(lines) > TOLD:
-        lines[TOLD:] = [f"and {len(lines) - TOLD} more threads like these"]
+        lines[TOLD:] = [f"    and {len(lines) - TOLD} more threads like these"]
     span = looks[-1].when - first.when
-    head = f"none of them ran in {len(looks)} looks within {span:.1f}s, "
-    head += "and no clock, signal, tracer or other process is there to wake one:"
+    head = f"proof: nothing moved in {len(looks)} looks within {span:.1f}s, "
+    head += "and no clock, signal, tracer or other process is there to wake a thread:"
     return "\n".join((head, *lines))
 
 
