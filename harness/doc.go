@@ -54,10 +54,17 @@
 //	xpassed                         pass with a note; a strict one fails
 //	its process died                fail: the signal or the status, and the last output
 //	no end within its budget        fail: "hung", with its cause and the stacks of all its threads; only its process is killed
+//	deadlocked                      fail: "hung", with the proof too, seconds after it happened
 //	the interpreter does not end    fail of one more subtest, "(exit)"; every test keeps its verdict
 //	killed by the kernel for memory fail, with the limit and the peak
 //	not run                         fail, with the reason
 //	subtests                        nested subtests
+//
+// A deadlock does not sit out its budget. Twice a second the agent looks at each test that runs for more than half a second.
+// Where every thread of its process waits, without a time-out, for another thread of the same process, or for a GIL whose
+// holder waits so, and nothing outside is left to wake one (no other process, signal handler, timer or tracer), the test is
+// ended two seconds after the last of them ran. Whatever waits for the outside or the clock is left to its budget.
+// [Suite.NoDeadlockProof] switches it off.
 //
 // Nothing is green by mistake: what was seen of each test has to agree with pytest's own JUnit file and with its exit
 // status. No tests found, a file that cannot be collected, tests that are only set up, a session that ends early, a lost

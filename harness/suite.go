@@ -52,6 +52,9 @@ type Suite struct {
 	// TestTimeout is the budget of one test from setup to teardown; a pytest-timeout marker or setting of the project
 	// goes before it. The default is DefaultTestTimeout.
 	TestTimeout time.Duration
+	// NoDeadlockProof lets a deadlock sit out its budget. Otherwise a test is ended, stacks first, some two seconds after
+	// it is certain that none of its threads can ever run again.
+	NoDeadlockProof bool
 	// BuildTimeout bounds installing the requirements and building; the default is DefaultBuildTimeout.
 	BuildTimeout time.Duration
 	// StartTimeout bounds starting the container's Python and importing the extension; the default is DefaultStartTimeout.

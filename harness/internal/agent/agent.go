@@ -54,6 +54,7 @@ type Start struct {
 	Workers   int               `json:"workers"`   // 0 leaves it to the project's own -n, else 1
 	Out       string            `json:"out"`
 	Imports   []Module          `json:"imports"`
+	Unproved  bool              `json:"no_deadlock_proof"` // a deadlock sits out its budget
 	Restore   string            `json:"restore"`
 	Into      string            `json:"into"`
 	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be told

@@ -18,6 +18,7 @@ const (
 	Import    Kind = "import"
 	Started   Kind = "started"
 	Dump      Kind = "dump"
+	Deadlock  Kind = "deadlock"
 	Killed    Kind = "killed"
 	Bytecode  Kind = "bytecode"
 	JUnit     Kind = "junit"
@@ -47,7 +48,7 @@ const (
 )
 
 var kinds = []Kind{
-	Ready, Importing, Import, Started, Dump, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
+	Ready, Importing, Import, Started, Dump, Deadlock, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 
@@ -96,6 +97,8 @@ type Event struct {
 	// beat: the processor time of the process under way, in seconds
 	CPU float64 `json:"cpu"`
 
+	// deadlock
+	After float64 `json:"after"` // seconds that the test had run
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
 	Facts  string          `json:"facts"` // what /proc tells of the process

@@ -65,14 +65,22 @@ func (g *group) saySlow(test *test) {
 	})
 }
 
-// expire ends a test that used up its budget: stacks first, then the kill.
+// endDeadlock ends a test that can never end by itself, long before its budget is over.
+func (g *group) endDeadlock(proof agent.Event) {
+	if test := g.running[proof.Index]; test != nil && test.pid == proof.PID && !test.expired {
+		test.deadlock = &proof
+		g.expire(test)
+	}
+}
+
+// expire ends a test that used up its budget or is deadlocked: stacks first, then the kill.
 func (g *group) expire(test *test) {
 	test.expired = true
 	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
-		test.Seen = g.hangText(test.name, report)
+		test.Seen = g.hangText(test.name, test.proof(), report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.again = g.canGoOn()
@@ -82,8 +90,24 @@ func (g *group) expire(test *test) {
 	})
 }
 
+// hungWords says in one line why the test is hung.
 func (t *test) hungWords() string {
+	if proof := t.deadlock; proof != nil {
+		who := "its only thread can never run again"
+		if proof.Threads > 1 {
+			who = fmt.Sprintf("none of its %d threads can ever run again", proof.Threads)
+		}
+		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", proof.After, who)
+	}
 	return fmt.Sprintf("hung: no end within %v", t.budget)
+}
+
+// proof is what shows that a deadlocked test is one, "" for any other.
+func (t *test) proof() string {
+	if t.deadlock == nil {
+		return ""
+	}
+	return strings.TrimRight(t.deadlock.Text, "\n") + "\n"
 }
 
 // patience is by how many times its budget an interpreter may exceed it that still works on its end: ten thousand tests
@@ -100,7 +124,7 @@ func (g *group) expireExit(now time.Time) {
 		if g.exited != nil {
 			return
 		}
-		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, g.hangText("exit", report))
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, g.hangText("exit", "", report))
 		g.grace = time.Now().Add(killTimeout)
 		g.must(g.session.Stop())
 	})
@@ -116,13 +140,13 @@ func (g *group) expirePhase() {
 	g.grace = time.Now().Add(dumpTimeout + killTimeout)
 	g.askDump(g.pytest, hang.Circumstances{}, func(report hang.Report) {
 		if file := g.hungFile(); file != "" {
-			text := fmt.Sprintf("pytest hung as it imported this file, and was killed after %v\n%s", g.Budgets.Collect, g.hangText("collection-of-"+g.collecting, report))
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed after %v\n%s", g.Budgets.Collect, g.hangText("collection-of-"+g.collecting, "", report))
 			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
 			g.again = true
 			g.must(g.session.Stop())
 			return
 		}
-		g.problem("pytest hung during %s and was killed\n%s", at, g.hangText(g.phase.String(), report))
+		g.problem("pytest hung during %s and was killed\n%s", at, g.hangText(g.phase.String(), "", report))
 		g.must(g.session.Stop())
 	})
 }
@@ -233,10 +257,10 @@ func (g *group) endDump(e agent.Event) {
 	}
 }
 
-// hangText is what a reader sees of a hang; all that is known goes to a file of the name.
-func (g *group) hangText(name string, report hang.Report) string {
-	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(report.Whole(g.read))))
-	return report.Short(g.read) + "\n" + report.Dump.Format()
+// hangText is what a reader sees of a hang, with the proof where there is one; all that is known goes to a file of the name.
+func (g *group) hangText(name, proof string, report hang.Report) string {
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
+	return report.Short(g.read) + "\n" + proof + report.Dump.Format()
 }
 
 // read is the content of a file of the sources.

@@ -50,6 +50,8 @@ type Config struct {
 	Processes  int64
 	Network    bool
 	Grace      time.Duration // how long a group that is ended early may take to look where it stands
+
+	NoDeadlockProof bool // a deadlock sits out its test's budget
 }
 
 // Budgets are how long each phase may take.
@@ -128,8 +130,9 @@ type test struct {
 	budget   time.Duration
 	pid      int
 	started  time.Time
-	slow     bool // half of its budget is over, and that was said
-	expired  bool // its budget is over and its end under way
+	slow     bool         // half of its budget is over, and that was said
+	expired  bool         // its budget is over, or a deadlock proved, and its end under way
+	deadlock *agent.Event // the proof that it can never end
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open
@@ -215,7 +218,7 @@ func (g *group) begin(session *agent.Session, compiled []string) error {
 	}
 	return session.Start(agent.Start{
 		Python: image.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
-		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers,
+		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
 	})
 }

@@ -232,7 +232,7 @@ var foreignLines = []string{
 	`{"ev":"finish","index":1,"exit":0,"complete":true,"killed":"hung"}`, `{"ev":"finish","index":1,"exit":0,"complete":true,"interrupt":"x"}`,
 	`{"ev":"finished","exitstatus":5}`, `{"ev":"finished","exitstatus":1}`, `{"ev":"exit","signal":9}`, `{"ev":"exit","exit":5}`, `{"ev":"exit"}`,
 	`{"ev":"report","index":2,"when":"call","outcome":"rerun"}`, `{"ev":"report","index":0,"when":"call","outcome":"failed"}`,
-	`{"ev":"collected","count":0}`, `{"ev":"collected","count":2}`, `{"ev":"warning"}`, `{"ev":"beat"}`, `{"ev":"dump","id":"x"}`, `{"ev":"killed","pid":3}`,
+	`{"ev":"collected","count":0}`, `{"ev":"collected","count":2}`, `{"ev":"warning"}`, `{"ev":"beat"}`, `{"ev":"deadlock","index":0,"pid":10}`, `{"ev":"dump","id":"x"}`, `{"ev":"killed","pid":3}`,
 	`{"ev":"item","index":3,"nodeid":"a.py::t0","junit":["a","t0"]}`, `{"ev":"leave"}`, `{"ev":"done"}`, `nonsense`,
 	junitLine("<testsuites>"), junitLine(`<testsuite/>`), junitLine(strings.Replace(goodJUnit, "<skipped/>", "<error/>", 1)),
 }
@@ -367,4 +367,58 @@ func FuzzLines(f *testing.F) {
 			t.Errorf("green, although %v\n%s", why, top.out.String())
 		}
 	})
+}
+
+// killed is a session that keeps what it is told to kill.
+type killed struct {
+	*script
+	messages []string
+}
+
+func (k *killed) Kill(pid int, reason, message string) error {
+	k.messages = append(k.messages, fmt.Sprintf("%d %s %s", pid, reason, message))
+	return nil
+}
+
+func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		threads int
+		want    string
+	}{
+		{1, "10 hung hung: deadlock proved after 2.1s: its only thread can never run again"},
+		{3, "10 hung hung: deadlock proved after 2.1s: none of its 3 threads can ever run again"},
+	} {
+		session := &killed{script: newScript(nil)}
+		running := &test{pid: 10, budget: time.Hour, started: time.Now()}
+		g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, running: map[int]*test{4: running}}
+		running.Index = 4
+		proof := func(index, pid int) agent.Event {
+			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"index":%d,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, index, pid, c.threads)))
+			require.NoError(t, err)
+			return e
+		}
+		require.NoError(t, g.take(proof(3, 10)))
+		require.NoError(t, g.take(proof(4, 11)))
+		require.Nil(t, g.dump, "of a test that does not run")
+		require.NoError(t, g.take(proof(4, 10)))
+		require.NoError(t, g.take(proof(4, 10)))
+		require.Equal(t, 10, g.dump.pid)
+		require.Empty(t, g.waiting, "one dump is enough")
+		require.Empty(t, session.messages, "stacks come first")
+		g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
+		require.Equal(t, []string{c.want}, session.messages)
+		require.Contains(t, running.Seen, "\nthe proof\nstacks of process ")
+	}
+}
+
+// TestDeadlockOfAHungTest: a proof that comes when the budget is over changes nothing.
+func TestDeadlockOfAHungTest(t *testing.T) {
+	session := &killed{script: newScript(nil)}
+	g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, running: map[int]*test{0: {pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}}}
+	g.checkBudgets(time.Now())
+	require.NoError(t, g.take(agent.Event{Kind: agent.Deadlock, PID: 10, Text: "the proof"}))
+	g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
+	require.Equal(t, []string{"10 hung hung: no end within 1s"}, session.messages)
+	require.NotContains(t, g.running[0].Seen, "the proof")
+	require.Contains(t, g.running[0].Seen, "no stacks")
 }

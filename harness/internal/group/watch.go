@@ -150,6 +150,8 @@ func (g *group) take(e agent.Event) error {
 		default:
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
+	case agent.Deadlock:
+		g.endDeadlock(e)
 	case agent.Dump:
 		g.endDump(e)
 	case agent.Error:

@@ -7,6 +7,7 @@ side. One thread; nothing but the writing of events ever waits.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import selectors
@@ -60,6 +61,8 @@ class Agent:
             pause = min(max(0.0, beat - time.monotonic()), 0.02 if busy else BEAT)
             if self.job is not None and not self.job.has_pidfd:
                 pause = min(pause, 0.05)
+            if isinstance(self.job, stages.Pytest):
+                pause = min(pause, self.job.deadlocks.pause(time.monotonic()))
             for key, _ in self.selector.select(pause):
                 if not self.finished:
                     key.data()
@@ -68,6 +71,9 @@ class Agent:
                 if dump.done:
                     self.dumps.remove(dump)
                     self.say("dump", **dump.result)
+            if isinstance(self.job, stages.Pytest):
+                for proof in self.job.deadlocks.step(time.monotonic()):
+                    self.say("deadlock", **dataclasses.asdict(proof))
             if self.job is not None and not self.finished and self.job.ended():
                 self.job_ended()
             if time.monotonic() >= beat:
@@ -257,7 +263,10 @@ class Agent:
             return
         self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
         if isinstance(self.job, stages.Pytest):
-            if event["ev"] == "finish":
+            if event["ev"] == "start":
+                self.job.watch(event)
+            elif event["ev"] == "finish":
+                self.job.deadlocks.end(event.get("index", -1))
                 self.sweep(event)
                 if event.get("killed") == "memory":
                     self.job.memory.give()

@@ -15,6 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+import deadlock
 import procs
 from plugin import memory
 from plugin.linux import HIGH, signal_name
@@ -267,6 +268,7 @@ class Pytest(Job):
         self.waiting_words = b""
         self.first_tick: int | None = None
         self.memory = memory.Watch()
+        self.deadlocks = deadlock.Watch(STACKS_SIGNAL)
         self.finished = False
         self.garbage = 0
         events, events_theirs = high_pipe(ours_reads=True)
@@ -317,6 +319,11 @@ class Pytest(Job):
             self.agent.selector.register(self.control, selectors.EVENT_WRITE, self._send_words)
         elif not self.waiting_words and watched:
             self.agent.selector.unregister(self.control)
+
+    def watch(self, event: dict[str, Any]) -> None:
+        """A test begins: from now on it is looked at whether it can still end by itself."""
+        if not self.command.get("no_deadlock_proof") and event.get("index") is not None and event.get("pid"):
+            self.deadlocks.begin(event["index"], event["pid"], time.monotonic())
 
     def leftovers(self) -> list[procs.Process]:
         """What ended forked tests have left running.
