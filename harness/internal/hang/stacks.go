@@ -122,6 +122,9 @@ func (d Dump) Format() string {
 		out.WriteString("\n")
 		t.writeFrames(&out)
 	}
+	if text := strings.TrimRight(d.Text, "\n"); text != "" {
+		fmt.Fprintf(&out, "what else was seen (%s):\n%s\n", d.Problem, text)
+	}
 	return out.String()
 }
 

@@ -66,6 +66,9 @@ func (t thread) waitsFor() (wait, int) {
 	general, at := nothing, -1
 	for i, f := range t.Frames {
 		if !f.native() {
+			if i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait" { // the evaluation loop waits so for one thing
+				return forGIL, i - 1
+			}
 			return pythonWait(t.Frames[i:], general, i, at)
 		}
 		for _, known := range waits {

@@ -1,4 +1,4 @@
-"""Stacks of a process that does not move: py-spy first, then faulthandler's signal, then /proc."""
+"""Stacks of a process that does not move: py-spy, gdb for what it cannot see, faulthandler's signal, /proc."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import Any, Callable
 
+import gdb
 import procs
 
 ATTEMPTS = (
@@ -20,6 +21,7 @@ ATTEMPTS = (
 )
 """Options of `py-spy dump`, and the seconds that each may take. With native frames the target must stand still."""
 
+GDB_WAIT = 5.0
 FAULTHANDLER_WAIT = 1.0
 MAX_OUTPUT = 8 << 20
 
@@ -46,6 +48,9 @@ class Dump:
         self.deadline = 0.0
         self.offset = 0
         self.size = -1
+        self.stacks: list[Any] | None = None
+        self.native: list[Any] = []
+        self.states: dict[int, str] = {}
         self.done = False
         self.result: dict[str, Any] = {}
         self._next: Callable[[], None] = self._start_tool
@@ -75,7 +80,7 @@ class Dump:
 
     def _finish(self, stacks: Any, text: str) -> None:
         self.done = True
-        error = "; ".join(self.errors) if stacks is None else ""
+        error = "; ".join(self.errors)
         self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
         self.result["facts"] = procs.facts(self.pid)
 
@@ -86,7 +91,7 @@ class Dump:
             self._finish(None, "")
             return
         if self.tool is None or not self.attempts:
-            self._next = self._start_faulthandler
+            self._next = self._start_gdb
             return
         options, seconds = self.attempts.pop(0)
         self.output = tempfile.TemporaryFile()
@@ -113,23 +118,72 @@ class Dump:
         self.output.seek(0)
         data = self.output.read(MAX_OUTPUT)
         self.output.close()
-        stacks = None
         if late and status is None:
             self.errors.append(f"py-spy {self._options}: no answer in time")
         elif status == 0:
-            stacks = _parse(data)
-        if stacks is not None:
-            self._finish(stacks, "")
+            self.stacks = _parse(data)
+        if self.stacks is not None:
+            self._next = self._start_gdb
             return
         if status is not None:
             words = data.decode("utf-8", "replace").strip()
             self.errors.append(f"py-spy {self._options}: status {status}: {words[-500:]}")
         self._next = self._start_tool
 
+    def _start_gdb(self) -> None:
+        """py-spy shows the threads that Python knows, and none after Python's end."""
+        seen = {thread.get("os_thread_id") for thread in self.stacks or []}
+        threads = procs.threads(self.pid)
+        if self.stacks is not None and seen.issuperset(threads):
+            self._after_gdb()
+            return
+        command = gdb.command(self.pid)
+        if command is None:
+            self.errors.append("gdb is not there: native stacks are missing")
+            self._after_gdb()
+            return
+        self.states = {thread: procs.state(self.pid, thread) for thread in threads}
+        self.output = tempfile.TemporaryFile()
+        try:
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=subprocess.STDOUT, close_fds=True
+            )
+        except OSError as error:
+            self.errors.append(f"gdb: {error}")
+            self._after_gdb()
+            return
+        self.deadline = time.monotonic() + GDB_WAIT
+        self._next = self._await_gdb
+
+    def _await_gdb(self) -> None:
+        assert self.child is not None
+        late = time.monotonic() > self.deadline
+        if self.child.poll() is None and not late:
+            return
+        self.cancel()
+        self.output.seek(0)
+        text = self.output.read(MAX_OUTPUT).decode("utf-8", "replace")
+        self.output.close()
+        seen = {thread.get("os_thread_id") for thread in self.stacks or []}
+        found = [thread for thread in gdb.parse(text) if thread["frames"] and thread["os_thread_id"] not in seen]
+        for thread in found:
+            thread.update(active=self.states.get(thread["os_thread_id"]) == "R", owns_gil=False)
+        if not found:
+            self.errors.append("gdb: no answer in time" if late else f"gdb: {text.strip()[-300:]}")
+        self.native = [*(self.stacks or []), *found]
+        self._after_gdb()
+
+    def _after_gdb(self) -> None:
+        """Where py-spy saw something, that is all; else Python's frames are still wanted."""
+        if self.stacks is not None:
+            self._finish(self.native or self.stacks, "")
+        else:
+            self._next = self._start_faulthandler
+
     def _start_faulthandler(self) -> None:
         if not self.signal or not procs.catches(self.pid, self.signal):
             self.errors.append("faulthandler: the process does not listen to its signal")
-            self._finish(None, procs.facts(self.pid))
+            self._finish(self.native or None, procs.facts(self.pid))
             return
         try:
             self.offset = os.path.getsize(self.stacks_file)
@@ -157,7 +211,7 @@ class Dump:
                 text = file.read(MAX_OUTPUT).decode("utf-8", "replace")
         else:
             self.errors.append("faulthandler: nothing was written")
-        self._finish(None, f"{text}\n{procs.facts(self.pid)}".strip())
+        self._finish(self.native or None, f"{text}\n{procs.facts(self.pid)}".strip())
 
 
 def _parse(data: bytes) -> Any:

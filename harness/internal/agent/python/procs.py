@@ -188,6 +188,24 @@ def facts(pid: int) -> str:
     return "\n".join(lines)
 
 
+def threads(pid: int) -> list[int]:
+    """The threads of a process; none where it is gone."""
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
+def state(pid: int, thread: int) -> str:
+    """The state of a thread as one letter, nothing where it is gone."""
+    try:
+        with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
+            text = file.read()
+    except OSError:
+        return ""
+    return text[text.rindex(b")") + 2 :][:1].decode("ascii")
+
+
 def catches(pid: int, number: int) -> bool:
     """Whether a process has a handler for a signal and does not block it: only then may it be sent."""
     masks = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import AGENT, Suite, Talk, alive, built, hang_killer
+
+sys.path.insert(0, str(AGENT.parent))
+
+import gdb
 
 HANG = "import time\ndef test_hangs():\n    time.sleep(1000)\n"
 
@@ -104,7 +109,7 @@ def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_
     """faulthandler answers where py-spy cannot; /proc where faulthandler is not heard."""
     python = _python_without_py_spy(tmp_path)
     monkeypatch.setattr(sys, "executable", python)
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no gdb either
     run = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True))
     dump = run.one("dump")
     assert dump["stacks"] is None and "in test_hangs" in dump["text"] and "state S" in dump["text"]
@@ -115,6 +120,47 @@ def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_
     dump = run.one("dump")
     assert "in test_hangs" not in dump["text"] and "state S" in dump["text"]
     assert "does not listen" in dump["error"]
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb here")
+def test_dump_by_gdb(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """gdb has the native stacks where py-spy cannot look, and faulthandler Python's own."""
+    monkeypatch.setattr(sys, "executable", _python_without_py_spy(tmp_path))
+    monkeypatch.setenv("PATH", os.path.dirname(str(shutil.which("gdb"))))
+    dump = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True)).one("dump")
+    (thread,) = dump["stacks"]
+    assert any("sleep" in frame["name"] or "select" in frame["name"] for frame in thread["frames"])
+    assert thread["os_thread_id"] == dump["pid"] and thread["active"] is False
+    assert "in test_hangs" in dump["text"]
+
+
+def test_gdb_is_read() -> None:
+    """Names without arguments and types, threads by their number, frames without a name left out."""
+    text = """Thread 2 (Thread 0x7f9686fb26c0 (LWP 19) "wor(k)er"):
+#0  0x00007f96886f1829 in syscall () from /lib/libc.so.6
+#1  hangs::locks::Mutex::lock<i32> (self=0x7f <hangs::ONE::h6>, f=...) at /usr/src/mutex.rs:492
+#2  0x00007f96886791f5 in ?? () from /lib/libc.so.6
+#3  core::ops::call<std::{closure_env#1}<fn() -> i32>, ()> () at src/locks.rs:63
+
+Thread 1 (LWP 17 "python"):
+#0  hangs::{impl#2}::drop () at src/exits.rs:5
+"""
+    assert gdb.parse(text) == [
+        {
+            "thread_name": "wor(k)er",
+            "os_thread_id": 19,
+            "frames": [
+                {"name": "syscall", "filename": "/lib/libc.so.6", "line": 0},
+                {"name": "hangs::locks::Mutex::lock", "filename": "/usr/src/mutex.rs", "line": 492},
+                {"name": "core::ops::call", "filename": "src/locks.rs", "line": 63},
+            ],
+        },
+        {
+            "thread_name": "python",
+            "os_thread_id": 17,
+            "frames": [{"name": "hangs::{impl#2}::drop", "filename": "src/exits.rs", "line": 5}],
+        },
+    ]
 
 
 def _python_without_py_spy(folder: Path) -> str:
