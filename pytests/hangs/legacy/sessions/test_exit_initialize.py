@@ -1,4 +1,4 @@
-"""A thread comes to Python when that has ended: auto-initialize starts an interpreter in the middle of the other one's end."""
+"""A thread comes to Python when that has ended: auto-initialize starts a new one, in the middle of the old one's end."""
 
 import legacy_hangs
 

@@ -101,14 +101,20 @@ impl Drop for Worker {
     }
 }
 
-/// A thread comes to Python all the time, and so waits for the GIL when the interpreter begins to finalize. Python 3.11
-/// ends it then with `pthread_exit`, which may not unwind through Rust: the process aborts.
+/// A thread is attached, and detached every now and then. Once the interpreter is finalizing, Python 3.11 ends it as it
+/// comes back with `pthread_exit`, which may not unwind through Rust: the process aborts.
 #[pyfunction]
-fn attach_for_ever(_py: Python<'_>) {
-    thread::spawn(|| loop {
-        Python::with_gil(|_| ());
+fn report_for_ever(py: Python<'_>) {
+    let (sender, attached) = channel();
+    thread::spawn(move || {
+        Python::with_gil(|py| {
+            sender.send(()).unwrap();
+            loop {
+                py.allow_threads(|| thread::sleep(Duration::from_millis(1)));
+            }
+        })
     });
-    thread::sleep(Duration::from_millis(50)); // it stands in line for the GIL by now
+    py.allow_threads(move || attached.recv().unwrap());
 }
 
 #[pymodule]
@@ -120,5 +126,5 @@ fn legacy_hangs(_py: Python<'_>, module: &PyModule) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(native_park_attached, module)?)?;
     module.add_function(wrap_pyfunction!(once_gil, module)?)?;
     module.add_function(wrap_pyfunction!(recv_attached, module)?)?;
-    module.add_function(wrap_pyfunction!(attach_for_ever, module)?)
+    module.add_function(wrap_pyfunction!(report_for_ever, module)?)
 }

@@ -1,10 +1,8 @@
 """A C exit handler joins a thread that PyO3 has parked, because the interpreter had ended."""
 
-import atexit
-
 import hangs
 
-atexit.register(hangs.join_at_c_exit)
+hangs.join_at_c_exit()
 
 
 def test_first() -> None:

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,24 +14,29 @@ unsafe extern "C" {
     fn atexit(callback: extern "C" fn()) -> c_int;
 }
 
-/// A thread that reports to Python all the time, and so waits for the GIL when the interpreter begins to finalize. Python
-/// 3.11 would end it then, and PyO3 parks it instead, for ever: whoever joins it waits as long.
+/// A thread that is attached and reports to Python every now and then, detached in between. Once the interpreter is
+/// finalizing, Python 3.11 would end it as it comes back, and PyO3 parks it instead, for ever: whoever joins it waits as
+/// long.
 struct Reporter {
     stopped: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Reporter {
-    /// Returns when the thread stands in line for the GIL, which the caller holds.
-    fn start(_py: Python<'_>) -> Self {
+    /// Returns when the thread is attached: none is about to be while pytest forks.
+    fn start(py: Python<'_>) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopped);
+        let (sender, attached) = channel();
         let thread = thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                Python::attach(|_| ());
-            }
+            Python::attach(|py| {
+                sender.send(()).unwrap();
+                while !told.load(Ordering::Relaxed) {
+                    py.detach(|| thread::sleep(Duration::from_millis(1)));
+                }
+            })
         });
-        thread::sleep(Duration::from_millis(50));
+        py.detach(move || attached.recv().unwrap());
         Reporter { stopped, thread }
     }
 }

@@ -1,5 +1,6 @@
 //! What a parent has and a forked child inherits in a state that nobody will ever change: only the thread that forks lives on.
 
+use std::hint::black_box;
 use std::sync::mpsc::channel;
 use std::sync::{LazyLock, Mutex};
 use std::thread;
@@ -37,12 +38,13 @@ pub fn take_lock(py: Python<'_>) -> i32 {
 /// Sums with rayon's global pool; a child knows the pool and has none of its threads.
 #[pyfunction]
 pub fn rayon_sum(py: Python<'_>, end: u64) -> u64 {
-    py.detach(|| (0..end).into_par_iter().sum()) // hangs here: fork-rayon
+    py.detach(|| black_box((0..end).into_par_iter().sum())) // hangs here: fork-rayon
 }
 
 /// Asks a task of tokio's for the answer; a child knows the runtime and has none of its threads.
 #[pyfunction]
 pub fn tokio_answer(py: Python<'_>) -> PyResult<u64> {
-    py.detach(|| RUNTIME.block_on(RUNTIME.spawn(async { 42 }))) // hangs here: fork-tokio
+    let task = RUNTIME.spawn(async { 42 });
+    py.detach(|| black_box(RUNTIME.block_on(task))) // hangs here: fork-tokio
         .map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }

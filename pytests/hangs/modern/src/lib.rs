@@ -3,6 +3,10 @@
 //! One small Rust file a theme, one function a class, and `tests/test_<theme>.py` that calls it between tests that
 //! pass. What breaks a whole session stands in `sessions/`, a file a class, and runs only where it is named. The line
 //! at which a class hangs ends in a comment `hangs here: <class>`; `../zoo_test.go` looks for that line in the report.
+//!
+//! A `black_box` there keeps an instruction of that line behind the call: py-spy looks up the address to which a call
+//! returns, and the optimiser may have put another line there. What waits alike must not look alike either, or the linker
+//! takes one for both.
 
 mod channels;
 mod crashes;
@@ -31,9 +35,9 @@ mod hangs {
     #[pymodule_export]
     use crate::initialisers::{lazy_gil, lazy_reentrant};
     #[pymodule_export]
-    use crate::locks::{gil_mutex, gil_parking_lot};
+    use crate::locks::{call_locked, call_locked_again, gil_mutex, gil_parking_lot};
     #[pymodule_export]
-    use crate::pools::{rayon_reentry, tokio_block_on};
+    use crate::pools::{idle_pool, rayon_reentry, tokio_block_on};
     #[pymodule_export]
     use crate::threads::{
         Worker, call_from_thread, drop_elsewhere, join_attached, log_from_thread,

@@ -33,3 +33,19 @@ pub fn gil_parking_lot(_py: Python<'_>) -> i32 {
     locked.recv().unwrap();
     *LOCK.lock() // hangs here: gil-parking-lot
 }
+
+/// Calls back with a lock held. Whatever the callback does can let another thread have the GIL, and that may come here too.
+#[pyfunction]
+pub fn call_locked(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _guard = LOCK.lock().unwrap(); // hangs here: lock-across-callback
+    callable.call0(py)
+}
+
+/// Calls back with a lock held, and the callback comes here again: one thread takes the lock twice.
+#[pyfunction]
+pub fn call_locked_again(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _guard = LOCK.lock().unwrap(); // hangs here: lock-reentrant
+    callable.call0(py)
+}

@@ -1,5 +1,8 @@
 //! Pools of threads that come back to Python, called by who holds the GIL.
 
+use std::hint::black_box;
+use std::sync::Barrier;
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rayon::prelude::*;
@@ -11,8 +14,8 @@ pub fn rayon_reentry(_py: Python<'_>) -> PyResult<usize> {
         .num_threads(2)
         .build()
         .map_err(error)?;
-    let attached = |number: usize| Python::attach(|_| number);
-    Ok(pool.install(|| (0..8).into_par_iter().map(attached).sum())) // hangs here: rayon-reentry
+    let numbers = (0..8).into_par_iter().map(|n: usize| Python::attach(|_| n));
+    Ok(black_box(pool.install(|| numbers.sum()))) // hangs here: rayon-reentry
 }
 
 /// A task attaches in a worker of tokio's, while the caller blocks on it with the GIL held.
@@ -23,6 +26,18 @@ pub fn tokio_block_on(_py: Python<'_>) -> PyResult<usize> {
         .build()?;
     let task = runtime.spawn(async { Python::attach(|_| 42) });
     runtime.block_on(task).map_err(error) // hangs here: tokio-block-on
+}
+
+/// Waits for ever beside a pool that has nothing to do, which a report should not go on about.
+#[pyfunction]
+pub fn idle_pool(py: Python<'_>) -> PyResult<bool> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(32)
+        .build()
+        .map_err(error)?;
+    let never = Barrier::new(2);
+    py.detach(|| never.wait()); // hangs here: idle-pool
+    Ok(pool.current_num_threads() == 32)
 }
 
 fn error(error: impl std::error::Error) -> PyErr {

@@ -1,6 +1,7 @@
 """A lock and the GIL taken in two orders, and a lock taken twice."""
 
 import threading
+import time
 
 import hangs
 
@@ -15,6 +16,23 @@ def test_gil_mutex() -> None:
 
 def test_gil_parking_lot() -> None:
     hangs.gil_parking_lot()
+
+
+def test_lock_across_a_callback() -> None:
+    """A thread calls back with a Rust lock held and lets go of the GIL; this one takes that and waits for the lock."""
+    locked = threading.Event()
+
+    def call_back() -> None:
+        locked.set()
+        time.sleep(0.3)
+
+    threading.Thread(target=hangs.call_locked, args=(call_back,), daemon=True).start()
+    locked.wait()
+    hangs.call_locked(int)
+
+
+def test_lock_taken_twice() -> None:
+    hangs.call_locked_again(lambda: hangs.call_locked_again(int))
 
 
 def test_python_lock_taken_twice() -> None:

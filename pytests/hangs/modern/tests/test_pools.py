@@ -15,5 +15,9 @@ def test_tokio_block_on() -> None:
     hangs.tokio_block_on()
 
 
+def test_idle_pool() -> None:
+    hangs.idle_pool()
+
+
 def test_last() -> None:
     assert True

@@ -1,6 +1,7 @@
 """Native code that does not come back, with the GIL and without it."""
 
 import asyncio
+import itertools
 import signal
 
 import hangs
@@ -27,9 +28,8 @@ def test_native_sleep_attached() -> None:
 
 
 def test_python_loop() -> None:
-    """No hang of native code at all: a condition that never comes true."""
-    while True:
-        pass  # hangs here: python-loop
+    """Python code that goes on for ever: the GIL changes hands, and signals get through."""
+    sum(0 for _ in itertools.count())  # hangs here: python-loop
 
 
 def test_future_that_nobody_sets() -> None:
