@@ -50,6 +50,7 @@ var lineless = map[string]string{
 	"exit-join": "py-spy cannot read a process whose interpreter has ended", "exit-crash": "nobody looks into a process that crashes at its end",
 	"exit-initialize": "nobody looks into a process that crashes at its end",
 	"exit-thread":     "the main thread waits in Python's own code", "exit-atexit": "native_park has a mark of its own", "memory": "nobody looks into a process that is killed",
+	"rust-lock-order": "py-spy shows only threads that Python knows",
 	// py-spy looks up the address to which a call returns. Where the call is the last that is left of a line, that is another's.
 	"native-sleep-attached": "py-spy names the line after", "callback": "py-spy names the line after",
 }
@@ -77,6 +78,7 @@ func TestModern(t *testing.T) {
 		{"gil-parking-lot", "gil", "tests/test_locks.py::test_gil_parking_lot", "hung", "gil-lock-cycle", call},
 		{"lock-across-callback", "gil", "tests/test_locks.py::test_lock_across_a_callback", "hung", "gil-lock-cycle", call},
 		{"lock-reentrant", "gil", "tests/test_locks.py::test_lock_taken_twice", "hung", "native-wait-gil", call},
+		{"rust-lock-order", "gil", "tests/test_locks.py::test_rust_locks_in_two_orders", "hung", "native-wait", append(call, "hangs::locks::rust_lock_order")},
 		{"py-lock", "gil", "tests/test_locks.py::test_python_lock_taken_twice", "hung", "python-lock", call},
 		{"py-lock-order", "gil", "tests/test_locks.py::test_python_locks_in_two_orders", "hung", "python-lock", call},
 		{"py-join", "gil", "tests/test_locks.py::test_join_of_a_thread_that_waits", "hung", "python-lock", call},

@@ -35,7 +35,9 @@ mod hangs {
     #[pymodule_export]
     use crate::initialisers::{lazy_gil, lazy_reentrant};
     #[pymodule_export]
-    use crate::locks::{call_locked, call_locked_again, gil_mutex, gil_parking_lot};
+    use crate::locks::{
+        call_locked, call_locked_again, gil_mutex, gil_parking_lot, rust_lock_order,
+    };
     #[pymodule_export]
     use crate::pools::{idle_pool, rayon_reentry, tokio_block_on};
     #[pymodule_export]

@@ -1,7 +1,7 @@
 //! A lock and the GIL, taken in two orders.
 
-use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use pyo3::prelude::*;
@@ -48,4 +48,23 @@ pub fn call_locked_again(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Py<PyA
     static LOCK: Mutex<()> = Mutex::new(());
     let _guard = LOCK.lock().unwrap(); // hangs here: lock-reentrant
     callable.call0(py)
+}
+
+/// Two native threads, each with the lock that the other one wants; the caller waits for them, detached. Python knows
+/// neither of the two.
+#[pyfunction]
+pub fn rust_lock_order(py: Python<'_>) -> i32 {
+    static ONE: Mutex<i32> = Mutex::new(1);
+    static TWO: Mutex<i32> = Mutex::new(2);
+    static BOTH: Barrier = Barrier::new(2);
+    let sum = |first: &'static Mutex<i32>, second: &'static Mutex<i32>| {
+        let first = first.lock().unwrap();
+        BOTH.wait();
+        *first + *second.lock().unwrap() // hangs here: rust-lock-order
+    };
+    py.detach(|| {
+        let other = thread::spawn(move || sum(&TWO, &ONE));
+        let same = thread::spawn(move || sum(&ONE, &TWO));
+        same.join().unwrap() + other.join().unwrap()
+    })
 }

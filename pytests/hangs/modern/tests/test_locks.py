@@ -35,6 +35,10 @@ def test_lock_taken_twice() -> None:
     hangs.call_locked_again(lambda: hangs.call_locked_again(int))
 
 
+def test_rust_locks_in_two_orders() -> None:
+    hangs.rust_lock_order()
+
+
 def test_python_lock_taken_twice() -> None:
     lock = threading.Lock()
     lock.acquire()
