@@ -30,10 +30,8 @@ type class struct {
 	test  string // its node id; "" where the whole session is at stake
 	// outcome is the test's verdict, of a session whether its group passes or is red.
 	outcome string
-	// cause is a key of what the report should say to be the matter. It is written down for the classification and is
-	// not compared yet.
-	cause string
-	words []string // what the report says beside the line
+	cause   string   // what should be the matter, a key of sentences
+	words   []string // what the report says beside the line
 }
 
 // Outcomes of a session.
@@ -41,6 +39,34 @@ const (
 	red   = "red"
 	green = "green"
 )
+
+// sentences are how the report says what is the matter, by the keys of harness/internal/hang.
+var sentences = map[string]string{
+	"gil-lock-cycle":         `cause: a cycle of the GIL and `,
+	"join-gil":               `cause: a thread that needs the GIL is joined by who holds it: `,
+	"exit-drop":              `cause: a Drop joins a thread that needs the GIL: `,
+	"native-loop-gil":        `cause: .* that holds the GIL and does not come back`,
+	"native-wait-gil":        `cause: .* holds the GIL and waits for .*: nothing in Python can run meanwhile`,
+	"native-wait":            `cause: .* waits natively .*, without the GIL, for `,
+	"initialiser-gil":        `cause: a one-time initialiser needs the GIL: `,
+	"initialiser-reentrant":  `cause: a one-time initialiser is entered again from inside itself `,
+	"lock-reentrant":         `cause: .* and no other thread is there to release it`,
+	"python-lock":            `cause: .* for a lock of Python's that nobody releases`,
+	"python-loop":            `cause: .* still runs Python code `,
+	"python-wait":            `cause: .* waits .* for (another Python thread, which does not end|an event of asyncio's loop)`,
+	"inherited-through-fork": `cause: .*( a fork does not copy|when this child was forked)`,
+	"child-process":          `cause: .* for a child process that does not end`,
+	"network":                `cause: .* for the network`,
+	"exit-atexit":            `cause: an exit handler does not end`,
+	"exit-thread":            `cause: the interpreter waits at its end for threads that are no daemons`,
+}
+
+// misnamed are the classes whose cause the report does not find yet.
+var misnamed = map[string]string{
+	"lock-across-callback": "the other thread waits for the GIL below a Python frame, and is not seen to",
+	"exit-join":            "py-spy cannot read a process whose interpreter has ended",
+	"exit-drop":            "py-spy does not show a thread that Python has let go",
+}
 
 const testTimeout = 3 * time.Second
 
@@ -72,23 +98,23 @@ func TestModern(t *testing.T) {
 			{Name: "exit-thread", Tests: []string{"sessions/test_exit_thread.py"}},
 		},
 	}
-	call, exit := slices.Clip([]string{"hung in call"}), slices.Clip([]string{"interpreter exit"})
+	call, exit := slices.Clip([]string{"hung in call"}), slices.Clip([]string{"its interpreter did not end within 3s"})
 	visit(t, suite, []class{
 		{"gil-mutex", "gil", "tests/test_locks.py::test_gil_mutex", "hung", "gil-lock-cycle", call},
 		{"gil-parking-lot", "gil", "tests/test_locks.py::test_gil_parking_lot", "hung", "gil-lock-cycle", call},
 		{"lock-across-callback", "gil", "tests/test_locks.py::test_lock_across_a_callback", "hung", "gil-lock-cycle", call},
-		{"lock-reentrant", "gil", "tests/test_locks.py::test_lock_taken_twice", "hung", "native-wait-gil", call},
+		{"lock-reentrant", "gil", "tests/test_locks.py::test_lock_taken_twice", "hung", "lock-reentrant", call},
 		{"rust-lock-order", "gil", "tests/test_locks.py::test_rust_locks_in_two_orders", "hung", "native-wait", append(call, "hangs::locks::rust_lock_order")},
 		{"py-lock", "gil", "tests/test_locks.py::test_python_lock_taken_twice", "hung", "python-lock", call},
 		{"py-lock-order", "gil", "tests/test_locks.py::test_python_locks_in_two_orders", "hung", "python-lock", call},
-		{"py-join", "gil", "tests/test_locks.py::test_join_of_a_thread_that_waits", "hung", "python-lock", call},
+		{"py-join", "gil", "tests/test_locks.py::test_join_of_a_thread_that_waits", "hung", "python-wait", call},
 		{"lazy-gil", "gil", "tests/test_initialisers.py::test_lazy_gil", "hung", "initialiser-gil", call},
 		{"lazy-reentrant", "gil", "tests/test_initialisers.py::test_lazy_reentrant", "hung", "initialiser-reentrant", call},
-		{"import-lock", "gil", "tests/test_initialisers.py::test_import_that_waits_for_an_import", "hung", "python-lock", call},
-		{"drop-join", "gil", "tests/test_threads.py::test_drop_join", "hung", "gil-lock-cycle", call},
-		{"join-attached", "gil", "tests/test_threads.py::test_join_attached", "hung", "gil-lock-cycle", call},
+		{"import-lock", "gil", "tests/test_initialisers.py::test_import_that_waits_for_an_import", "hung", "python-wait", call},
+		{"drop-join", "gil", "tests/test_threads.py::test_drop_join", "hung", "exit-drop", call},
+		{"join-attached", "gil", "tests/test_threads.py::test_join_attached", "hung", "join-gil", call},
 		{"drop-elsewhere", "gil", "tests/test_threads.py::test_drop_elsewhere", "passed", "", nil},
-		{"log-bridge", "gil", "tests/test_threads.py::test_log_from_thread", "hung", "gil-lock-cycle", call},
+		{"log-bridge", "gil", "tests/test_threads.py::test_log_from_thread", "hung", "join-gil", call},
 		{"callback", "gil", "tests/test_threads.py::test_callback_that_never_returns", "hung", "native-wait", append(call, "hangs::threads::call_from_thread")},
 		{"recv-attached", "gil", "tests/test_channels.py::test_recv_attached", "hung", "gil-lock-cycle", call},
 		{"channel-full", "gil", "tests/test_channels.py::test_channel_full", "hung", "gil-lock-cycle", call},
@@ -99,17 +125,17 @@ func TestModern(t *testing.T) {
 		{"native-park", "gil", "tests/test_waits.py::test_native_park", "hung", "native-wait", call},
 		{"native-park-attached", "gil", "tests/test_waits.py::test_native_park_attached", "hung", "native-wait-gil", call},
 		{"native-sleep-attached", "gil", "tests/test_waits.py::test_native_sleep_attached", "hung", "native-wait-gil", append(call, "hangs::waits::__pyfunction_native_sleep_attached")},
-		{"python-loop", "gil", "tests/test_waits.py::test_python_loop", "hung", "unknown", call},
-		{"asyncio-future", "gil", "tests/test_waits.py::test_future_that_nobody_sets", "hung", "unknown", call},
+		{"python-loop", "gil", "tests/test_waits.py::test_python_loop", "hung", "python-loop", call},
+		{"asyncio-future", "gil", "tests/test_waits.py::test_future_that_nobody_sets", "hung", "python-wait", call},
 		{"deaf", "gil", "tests/test_waits.py::test_deaf", "hung", "native-wait", call},
 
 		{"fork-mutex", "others", "tests/test_forks.py::test_fork_mutex", "hung", "inherited-through-fork", call},
 		{"fork-py-lock", "others", "tests/test_forks.py::test_fork_python_lock", "hung", "inherited-through-fork", call},
 		{"fork-rayon", "others", "tests/test_forks.py::test_fork_rayon", "hung", "inherited-through-fork", call},
 		{"fork-tokio", "others", "tests/test_forks.py::test_fork_tokio", "hung", "inherited-through-fork", call},
-		{"set-up", "others", "tests/test_fixtures.py::test_set_up", "hung", "set-up", []string{"hung in setup"}},
-		{"tear-down", "others", "tests/test_fixtures.py::test_tear_down", "hung", "tear-down", []string{"hung in teardown"}},
-		{"session-fixture", "others", "tests/test_fixtures.py::test_session_fixture", "hung", "set-up", []string{"hung in setup"}},
+		{"set-up", "others", "tests/test_fixtures.py::test_set_up", "hung", "native-wait", []string{"hung in setup"}},
+		{"tear-down", "others", "tests/test_fixtures.py::test_tear_down", "hung", "native-wait", []string{"hung in teardown"}},
+		{"session-fixture", "others", "tests/test_fixtures.py::test_session_fixture", "hung", "native-wait", []string{"hung in setup"}},
 		{"multiprocessing", "others", "tests/test_processes.py::test_multiprocessing_child", "hung", "child-process", call},
 		{"multiprocessing-pool", "others", "tests/test_processes.py::test_multiprocessing_pool", "hung", "child-process", call},
 		{"child-process", "others", "tests/test_processes.py::test_child_process", "hung", "child-process", call},
@@ -123,8 +149,8 @@ func TestModern(t *testing.T) {
 		{"exit-0", "others", "tests/test_crashes.py::test_exit_0", "crashed", "", []string{"exited with status 0 during call"}},
 		{"exit-4", "others", "tests/test_crashes.py::test_exit_4", "crashed", "", []string{"exited with status 4 during call"}},
 
-		{"import", "import", "", red, "import", []string{"pytest hung during start and import and was killed"}},
-		{"collection", "collection", "", red, "collection", []string{"pytest hung during collection of sessions/test_collection.py and was killed"}},
+		{"import", "import", "", red, "native-wait-gil", []string{"pytest hung during start and import and was killed"}},
+		{"collection", "collection", "", red, "native-wait", []string{"pytest hung during collection of sessions/test_collection.py and was killed"}},
 		{"exit-join", "exit-join", "", red, "attach-finalizing", exit},
 		{"exit-atexit", "exit-atexit", "", red, "exit-atexit", append(exit, "hangs::waits::native_park")},
 		{"exit-atexit-join", "exit-atexit-join", "", red, "exit-atexit", exit},
@@ -134,7 +160,7 @@ func TestModern(t *testing.T) {
 	})
 }
 
-// TestInProcess: in pytest's own process a hang or a crash costs the tests after it their turn, and says so.
+// TestInProcess: in pytest's own process too; pytest is started again for the tests that are left.
 func TestInProcess(t *testing.T) {
 	around := func(file, test string) []string {
 		return []string{file + "::test_first", file + "::" + test, file + "::test_last"}
@@ -187,9 +213,9 @@ func TestLegacy(t *testing.T) {
 		{"native-park-attached", "gil", "tests/test_gil.py::test_native_park_attached", "hung", "native-wait-gil", nil},
 		{"once-gil", "gil", "tests/test_gil.py::test_once_gil", "hung", "initialiser-gil", nil},
 		{"recv-attached", "gil", "tests/test_gil.py::test_recv_attached", "hung", "gil-lock-cycle", nil},
-		{"drop-join", "gil", "tests/test_gil.py::test_drop_join", "hung", "gil-lock-cycle", nil},
-		{"exit-crash", "exit-crash", "", red, "attach-finalizing", []string{"SIGABRT (6)"}},
-		{"exit-initialize", "exit-initialize", "", red, "attach-finalizing", []string{"after its session"}},
+		{"drop-join", "gil", "tests/test_gil.py::test_drop_join", "hung", "exit-drop", nil},
+		{"exit-crash", "exit-crash", "", red, "", []string{"its process died: SIGABRT (6)"}},
+		{"exit-initialize", "exit-initialize", "", red, "", []string{"its process died: "}},
 	})
 }
 
@@ -221,6 +247,10 @@ func visit(t *testing.T, suite harness.Suite, classes []class) {
 				report = everything(recorded)
 				assert.Equal(t, c.outcome == green, recorded.Outcome() == harnesstest.Passed, "%s\n%s", c.name, report)
 			}
+			if c.cause != "" && misnamed[c.name] == "" {
+				require.Contains(t, sentences, c.cause, c.name)
+				assert.Regexp(t, sentences[c.cause], report, "%s: %s", c.name, c.cause)
+			}
 			for _, word := range c.words {
 				assert.Contains(t, report, word, c.name)
 			}
@@ -230,7 +260,7 @@ func visit(t *testing.T, suite harness.Suite, classes []class) {
 				assert.True(t, strings.Contains(report, mark.colon()) || strings.Contains(report, mark.words()), "%s: no %s in\n%s", c.name, mark.colon(), report)
 			}
 		}
-		want := expected(t, crate, suite, group, ofGroup)
+		want := expected(t, crate, group, ofGroup)
 		assert.Equal(t, want, verdicts(recorded), "%s\n%s", group.Name, recorded.Text())
 		for id, outcome := range want {
 			assert.Equal(t, []bool{outcome == "passed"}, cases[t.Name()+"/"+group.Name+" "+id], "JUnit: whether %s of %s passed", id, group.Name)
@@ -239,26 +269,22 @@ func visit(t *testing.T, suite harness.Suite, classes []class) {
 	nothingLeft(t, run.Text())
 }
 
-// expected are the verdicts of all tests of a group: those that are nobody's class pass, if pytest's process lives.
-func expected(t *testing.T, crate string, suite harness.Suite, group harness.Group, classes []class) map[string]string {
+// expected are the verdicts of all tests of a group: those that are nobody's class pass.
+func expected(t *testing.T, crate string, group harness.Group, classes []class) map[string]string {
 	t.Helper()
 	want := map[string]string{}
-	hurt := false
 	for _, name := range group.Tests {
 		for _, id := range testsOf(t, crate, name) {
 			want[id] = "passed"
-			if hurt && suite.Isolation == harness.InProcess {
-				want[id] = "not run"
-			}
-			for _, c := range classes {
-				if c.test == id {
-					want[id] = c.outcome
-					hurt = hurt || c.outcome != "passed"
-				}
-				if c.test == "" && (c.name == "import" || c.name == "collection") {
-					return map[string]string{}
-				}
-			}
+		}
+	}
+	for _, c := range classes {
+		switch {
+		case c.name == "import" || c.name == "collection":
+			return map[string]string{} // pytest never comes to know its tests
+		case c.test != "":
+			require.Contains(t, want, c.test)
+			want[c.test] = c.outcome
 		}
 	}
 	return want
