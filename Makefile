@@ -11,8 +11,8 @@ with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build the crates in pytests/ and run their tests, each pytest test a Go subtest, live
-	@$(with_engine) go test -v -count=1 -p 1 ./pytests/...
+demo: ## build three crates of pytests/ and run their tests, each pytest test a Go subtest, live
+	@$(with_engine) go test -v -count=1 -p 1 ./pytests/modern ./pytests/legacy ./pytests/outcomes
 
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 60m ./...

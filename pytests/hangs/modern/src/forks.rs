@@ -1,0 +1,50 @@
+//! What a parent has and a forked child inherits in a state that nobody will ever change: only the thread that forks lives on.
+
+use std::hint::black_box;
+use std::sync::mpsc::channel;
+use std::sync::{LazyLock, Mutex};
+use std::thread;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use tokio::runtime::Runtime;
+
+static LOCK: Mutex<i32> = Mutex::new(0);
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime of tokio's"));
+
+/// A thread takes the lock and keeps it, as one that is in the middle of something when a fork comes.
+#[pyfunction]
+pub fn hold_lock(py: Python<'_>) {
+    py.detach(|| {
+        let (sender, locked) = channel();
+        thread::spawn(move || {
+            let _value = LOCK.lock().unwrap();
+            sender.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+        });
+        locked.recv().unwrap();
+    });
+}
+
+/// Takes the lock; in a child whose parent's thread held it, nobody will release it.
+#[pyfunction]
+pub fn take_lock(py: Python<'_>) -> i32 {
+    py.detach(|| *LOCK.lock().unwrap()) // hangs here: fork-mutex
+}
+
+/// Sums with rayon's global pool; a child knows the pool and has none of its threads.
+#[pyfunction]
+pub fn rayon_sum(py: Python<'_>, end: u64) -> u64 {
+    py.detach(|| black_box((0..end).into_par_iter().sum())) // hangs here: fork-rayon
+}
+
+/// Asks a task of tokio's for the answer; a child knows the runtime and has none of its threads.
+#[pyfunction]
+pub fn tokio_answer(py: Python<'_>) -> PyResult<u64> {
+    let task = RUNTIME.spawn(async { 42 });
+    py.detach(|| black_box(RUNTIME.block_on(task))) // hangs here: fork-tokio
+        .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+}
