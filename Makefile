@@ -3,16 +3,19 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint engine image lock clean
+.PHONY: help demo demo-hang test bench lint engine image lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build three crates of pytests/ and run their tests, each pytest test a Go subtest, live
 	@$(with_engine) go test -v -count=1 -p 1 ./pytests/modern ./pytests/legacy ./pytests/outcomes
+
+demo-hang: ## show three hangs as a user meets them: named, with their cause, among tests that pass
+	@$(with_engine) PYO3TEST_DEMO=1 go test -v -count=1 -run '^TestDemo$$' ./pytests/hangs || true
 
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 60m ./...

@@ -186,17 +186,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	held := fmt.Sprintf("%s, held by %s (inferred: Rust locks record no owner)", waits, other)
 	wants := fmt.Sprintf("%s waits for the GIL%s", other, other.where())
 	if k.waits[slices.IndexFunc(k.threads, func(t thread) bool { return t.OSID == other.OSID })] == forNothing {
-		wants = fmt.Sprintf("%s attached as the interpreter ended, and is held for ever%s", other, other.where())
-		cause.Key, cause.Cure = AttachFinalizing, cureExit
-		if waits == forThread && holder.inside(dropFrames) > 0 {
-			cause.Key = ExitDrop
-		}
-		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s", holder, waits, holder.where(), wants)
-		cause.Chain = []string{
-			fmt.Sprintf("%s waits for %s, which %s would have to bring (inferred)", holder, waits, other),
-			fmt.Sprintf("%s waits for an interpreter that is ending", other),
-		}
-		return cause, true
+		return waitsForHeld(holder, other, waits), true
 	}
 	switch {
 	case waits == forOnce && other.inside(onceFrames) > 0:
@@ -224,6 +214,21 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		fmt.Sprintf("%s waits for the GIL, held by %s", other, holder),
 	}
 	return cause, true
+}
+
+// waitsForHeld is the cause where what a thread waits for would have to come from one that attached too late.
+func waitsForHeld(t, held thread, w wait) Cause {
+	cause := Cause{Key: AttachFinalizing, Cure: cureExit}
+	cause.File, cause.Line = t.userFrame()
+	if w == forThread && t.inside(dropFrames) > 0 {
+		cause.Key = ExitDrop
+	}
+	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held for ever%s", t, w, t.where(), held, held.where())
+	cause.Chain = []string{
+		fmt.Sprintf("%s waits for %s, which %s would have to bring (inferred)", t, w, held),
+		fmt.Sprintf("%s waits for an interpreter that is ending", held),
+	}
+	return cause
 }
 
 // cycleOf names what stands beside the GIL in a cycle.
@@ -301,6 +306,9 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	}
 	if reentrant, ok := k.reentrant(k.mainAt); ok {
 		return reentrant
+	}
+	if held := slices.Index(k.waits, forNothing); held >= 0 && held != k.mainAt && w != nothing {
+		return waitsForHeld(t, k.threads[held], w)
 	}
 	cause := Cause{}
 	cause.File, cause.Line = t.userFrame()

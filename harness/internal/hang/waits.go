@@ -40,7 +40,7 @@ var waits = []struct {
 	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
 	{regexp.MustCompile(`^pyo3::(gil::GILGuard::acquire\w*|internal::state::AttachGuard::\w*attach\w*)$`), forGIL},
 	// What attaches as the interpreter ends is held for ever: by PyO3, and by CPython itself from 3.14 on.
-	{regexp.MustCompile(`HangThread( as |>::)|^PyThread_hang_thread$`), forNothing},
+	{regexp.MustCompile(`HangThread|^PyThread_hang_thread$`), forNothing},
 	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
 	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
 	{regexp.MustCompile(`^(__)?(libc_)?(recv(from|msg|mmsg)?|accept4?|connect|send(to|msg)?|getaddrinfo)$|^sock_(recv|accept|connect|send)\w*$|^std::(sys::)?net::`), forNetwork},

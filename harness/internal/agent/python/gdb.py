@@ -12,7 +12,10 @@ OPTIONS = [
     "-ex", "set print frame-arguments none", "-ex", "thread apply all bt",
 ]  # fmt: skip
 
-THREAD = re.compile(r'^Thread \d+ \((?:Thread 0x[0-9a-f]+ )?\(?(?:LWP|process) (\d+)\)?(?: "(.*)")?\):')
+THREAD = re.compile(
+    r"^Thread \d+ \((?:Thread 0x[0-9a-f]+ )?\(?(?:LWP|process) (\d+)\)?"
+    r'(?: "(.*?)")?(?: \(Exiting\))?\):$'
+)
 FRAME = re.compile(r"^#\d+ +(?:0x[0-9a-f]+ in )?(.*)$")
 PLACE = re.compile(r" at (\S+):(\d+)$| from (\S+)$")
 
@@ -38,7 +41,9 @@ def parse(text: str) -> list[dict[str, Any]]:
         place = PLACE.search(rest)
         if place:
             rest = rest[: place.start()]
-        name = _without_last(_without_last(rest.rstrip(), "()"), "<>")
+        name = _without_last(rest.rstrip(), "()")
+        if "drop_in_place<" not in name:  # what is dropped tells
+            name = _without_last(name, "<>")
         if name and name != "??":
             file, number = (place[1] or place[3], int(place[2] or 0)) if place else ("", 0)
             threads[-1]["frames"].append({"name": name, "filename": file, "line": number})

@@ -142,7 +142,7 @@ def test_gdb_is_read() -> None:
 #2  0x00007f96886791f5 in ?? () from /lib/libc.so.6
 #3  core::ops::call<std::{closure_env#1}<fn() -> i32>, ()> () at src/locks.rs:63
 
-Thread 1 (LWP 17 "python"):
+Thread 1 (Thread 0x7f1bc0ef36c0 (LWP 17) "python" (Exiting)):
 #0  hangs::{impl#2}::drop () at src/exits.rs:5
 """
     assert gdb.parse(text) == [
