@@ -215,6 +215,35 @@ import pytest
 sys.exit(pytest.main())
 `
 
+// bare is the least that running each test in a child of its own can cost: fork, pytest's protocol, exit. Nothing is told, and
+// no verdict kept.
+const bare = `import gc, os, sys
+import pytest
+from _pytest.runner import runtestprotocol
+
+WORKERS = int(sys.argv.pop(1))
+
+class Loop:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        gc.collect()
+        gc.freeze()
+        running = 0
+        for item in session.items:
+            if running == WORKERS:
+                os.wait()
+                running -= 1
+            if os.fork() == 0:
+                runtestprotocol(item, log=False, nextitem=None)
+                os._exit(0)
+            running += 1
+        for _ in range(running):
+            os.wait()
+        return True
+
+sys.exit(pytest.main(["-p", "no:forked", "-q"], plugins=[Loop()]))
+`
+
 // benchForkRunner measures the runner in one container that is up, against pytest-forked, and what events cost.
 func (h host) benchForkRunner(t *testing.T) {
 	const tests = 1000
@@ -251,10 +280,14 @@ func (h host) benchForkRunner(t *testing.T) {
 		}
 	}
 	forked := func() { inside(t, c, "cd "+where+" && pytest --forked -q --junitxml=/tmp/j.xml") }
+	least := func(workers int) {
+		inside(t, c, fmt.Sprintf("cd %s && cat >/tmp/bare.py <<'END'\n%sEND\npython /tmp/bare.py %d", where, bare, workers))
+	}
 	for workers, goal := range map[int]string{1: "ratio at most 0.7", 2: "ratio at most 0.4"} {
 		compare(t, "s", goal, rounds,
-			[]string{fmt.Sprintf("1,000 trivial tests, our runner, events on, %d workers", workers), "pytest-forked"},
-			func() float64 { return seconds(withAgent(workers)) }, func() float64 { return seconds(forked) })
+			[]string{fmt.Sprintf("1,000 trivial tests, our runner, events on, %d workers", workers), "pytest-forked", "the least: fork, pytest's protocol, exit"},
+			func() float64 { return seconds(withAgent(workers)) }, func() float64 { return seconds(forked) },
+			func() float64 { return seconds(func() { least(workers) }) })
 	}
 
 	var order []string

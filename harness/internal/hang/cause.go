@@ -85,7 +85,6 @@ func (d Dump) Diagnose(c Circumstances) Cause {
 type knot struct {
 	threads []thread
 	waits   []wait
-	at      []int
 	main    thread // whose end is waited for: the one that runs the test
 	mainAt  int    // its index
 	holder  int    // the index of who holds the GIL, -1 for nobody
@@ -95,8 +94,8 @@ type knot struct {
 func newKnot(pid int, threads []thread) *knot {
 	k := &knot{threads: threads, holder: -1}
 	for i, t := range threads {
-		w, at := t.waitsFor()
-		k.waits, k.at = append(k.waits, w), append(k.at, at)
+		w := t.waitsFor()
+		k.waits = append(k.waits, w)
 		if t.OwnsGIL {
 			k.holder = i
 		}

@@ -93,3 +93,26 @@ func TestCauses(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatRunsDoesNotWait: a thread that computes below a pool, a lock or a runtime waits for none of them.
+func TestWhatRunsDoesNotWait(t *testing.T) {
+	rayon := frame{Name: "rayon_core::registry::WorkerThread::wait_until_cold", Filename: "/registry/src/index/rayon-core-1.13.0/src/registry.rs", Line: 1}
+	futex := frame{Name: "syscall", Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"}
+	user := frame{Name: "mine::work", Filename: "/src/src/lib.rs", Line: 3}
+	other := frame{Name: "serde::de::work", Filename: "/registry/src/index/serde-1.0.0/src/de.rs", Line: 3}
+	for name, c := range map[string]struct {
+		active bool
+		frames []frame
+		want   wait
+	}{
+		"the user's code":              {true, []frame{user, rayon}, nothing},
+		"the user's code, as it stops": {false, []frame{user, rayon}, nothing},
+		"a library's code":             {true, []frame{other, rayon}, nothing},
+		"a pool":                       {false, []frame{futex, rayon, user}, forRayon},
+		"a pool, seen as it wakes":     {true, []frame{futex, rayon, user}, forRayon},
+		"a system call of the user's":  {false, []frame{futex, user, rayon}, nothing},
+		"nothing at all":               {false, nil, nothing},
+	} {
+		require.Equal(t, c.want, thread{Active: c.active, Frames: c.frames}.waitsFor(), name)
+	}
+}

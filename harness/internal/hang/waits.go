@@ -2,7 +2,7 @@ package hang
 
 import (
 	"regexp"
-	"strings"
+	"slices"
 )
 
 // wait is what a thread waits for.
@@ -61,65 +61,83 @@ var waits = []struct {
 // generic are functions that many waits go through, so that the one around them tells.
 var generic = regexp.MustCompile(`^(__)?(GI_)?(pthread_cond_(timed|clock)?wait\w*|(new_)?(do_)?sem_(timed|clock)?wait\w*|futex\w*|lll_\w+)$`)
 
-// waitsFor says what a thread waits for, and the index of the frame that tells.
-func (t thread) waitsFor() (wait, int) {
-	general, at := nothing, -1
+// waitsFor says what a thread waits for. What the user's own code was called by does not count: it runs.
+func (t thread) waitsFor() wait {
+	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
+		return nothing
+	}
+	general := nothing
 	for i, f := range t.Frames {
+		if userFile(f.Filename) && f.native() {
+			break
+		}
 		if !f.native() {
-			if i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait" { // the evaluation loop waits so for one thing
-				return forGIL, i - 1
+			if i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait" {
+				return forGIL // the evaluation loop waits so for one thing
 			}
-			return pythonWait(t.Frames[i:], general, i, at)
+			return pythonWait(t.Frames[i:], general)
 		}
-		for _, known := range waits {
-			if !known.functions.MatchString(f.Name) {
-				continue
-			}
-			if generic.MatchString(f.Name) { // its caller may know better
-				if general == nothing {
-					general, at = known.for_, i
-				}
-				break
-			}
-			if userFile(f.Filename) {
-				break
-			}
-			return refine(t, known.for_, i), i
-		}
-		if userFile(f.Filename) && general != nothing {
-			return general, at
+		switch w := waitIn(f); {
+		case w == nothing:
+		case !generic.MatchString(f.Name):
+			return refine(t.Frames[i:], w)
+		case general == nothing:
+			general = w // its caller may know better
 		}
 	}
-	return general, at
+	return general
 }
 
-// refine looks at who called.
-func refine(t thread, w wait, at int) wait {
-	around := t.Frames[at:]
-	switch {
-	case w == forFile && calledFrom(around, `/asyncio/\w+\.py$`, `^$`):
-		return forLoop
-	case w == forFile && calledFrom(around, `/(socket|ssl|selectors|asyncore|socketserver)\.py$`, `^sock_|^std::(sys::)?net::|^_ssl`):
-		return forNetwork
-	case w == forFile && calledFrom(around, `/(subprocess|multiprocessing/\w+)\.py$`, `^$`):
-		return forChild
-	case w == forPyLock && calledFrom(around, `/multiprocessing/\w+\.py$`, `^$`):
-		return forChild
-	case w == forPyLock && calledFrom(around, `/threading\.py$`, `^$`) && calledIn(around, `(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`):
-		return forPyThread
-	case w == forUnpark || w == forCondvar || w == forMutex:
-		// Queues, pools and runtimes wait by these.
-		for _, f := range around {
+// system matches the libraries by which a thread goes to sleep.
+var system = regexp.MustCompile(`/(libc|ld|libpthread)[-.][^/]*$`)
+
+func waitIn(f frame) wait {
+	for _, known := range waits {
+		if known.functions.MatchString(f.Name) {
+			return known.for_
+		}
+	}
+	return nothing
+}
+
+// Files and functions of Python's own library that tell what its waits are about.
+var (
+	inAsyncio         = regexp.MustCompile(`/asyncio/\w+\.py$`)
+	inMultiprocessing = regexp.MustCompile(`/multiprocessing/\w+\.py$`)
+	inSubprocess      = regexp.MustCompile(`/subprocess\.py$`)
+	inSockets         = regexp.MustCompile(`/(socket|ssl|selectors|asyncore|socketserver)\.py$`)
+	inThreading       = regexp.MustCompile(`/threading\.py$`)
+	inQueue           = regexp.MustCompile(`/(threading|queue)\.py$`)
+	threadEnds        = regexp.MustCompile(`(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`)
+)
+
+// refine looks at who called the function that waits.
+func refine(frames []frame, w wait) wait {
+	switch w {
+	case forFile:
+		switch {
+		case anyIn(frames, inAsyncio):
+			return forLoop
+		case anyIn(frames, inSockets):
+			return forNetwork
+		case anyIn(frames, inSubprocess), anyIn(frames, inMultiprocessing):
+			return forChild
+		}
+	case forPyLock:
+		switch {
+		case anyIn(frames, inMultiprocessing):
+			return forChild
+		case endsThread(frames):
+			return forPyThread
+		}
+	case forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait by these
+		for _, f := range frames {
 			if userFile(f.Filename) || !f.native() {
 				break
 			}
-			for _, known := range waits {
-				if known.functions.MatchString(f.Name) {
-					switch known.for_ {
-					case forChannel, forRayon, forTokio, forOnce, forThread, forNothing:
-						return known.for_
-					}
-				}
+			switch around := waitIn(f); around {
+			case forChannel, forRayon, forTokio, forOnce, forThread, forNothing:
+				return around
 			}
 		}
 	}
@@ -127,42 +145,32 @@ func refine(t thread, w wait, at int) wait {
 }
 
 // pythonWait judges by Python frames alone what a thread waits for whose native frames did not tell.
-func pythonWait(frames []frame, general wait, i, at int) (wait, int) {
-	switch file := frames[0].Filename; {
-	case strings.HasSuffix(file, "/threading.py") && calledIn(frames, `(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`):
-		return forPyThread, i
-	case strings.HasSuffix(file, "/threading.py"), strings.HasSuffix(file, "/queue.py"):
-		return forPyLock, i
-	case strings.HasSuffix(file, "/subprocess.py"), strings.Contains(file, "/multiprocessing/"):
-		return forChild, i
-	case strings.HasSuffix(file, "/socket.py"), strings.HasSuffix(file, "/ssl.py"):
-		return forNetwork, i
-	case strings.HasSuffix(file, "/selectors.py") && calledFrom(frames, `/asyncio/\w+\.py$`, `^$`):
-		return forLoop, i
-	case strings.HasSuffix(file, "/selectors.py"):
-		return forFile, i
+func pythonWait(frames []frame, general wait) wait {
+	innermost := frames[:1]
+	switch {
+	case anyIn(innermost, inThreading) && endsThread(frames):
+		return forPyThread
+	case anyIn(innermost, inQueue):
+		return forPyLock
+	case anyIn(innermost, inSubprocess), anyIn(innermost, inMultiprocessing):
+		return forChild
+	case anyIn(innermost, inSockets) && anyIn(frames, inAsyncio):
+		return forLoop
+	case anyIn(innermost, inSockets):
+		return forNetwork
 	}
-	return general, at
+	return general
 }
 
-func calledFrom(frames []frame, files, functions string) bool {
-	file, function := regexp.MustCompile(files), regexp.MustCompile(functions)
-	for _, f := range frames {
-		if file.MatchString(f.Filename) || functions != `^$` && function.MatchString(f.Name) {
-			return true
-		}
-	}
-	return false
+func anyIn(frames []frame, files *regexp.Regexp) bool {
+	return slices.ContainsFunc(frames, func(f frame) bool { return files.MatchString(f.Filename) })
 }
 
-func calledIn(frames []frame, functions string) bool {
-	function := regexp.MustCompile(functions)
-	for _, f := range frames {
-		if function.MatchString(f.Name) && !userFile(f.Filename) {
-			return true
-		}
-	}
-	return false
+// endsThread tells whether threading waits for a thread's end.
+func endsThread(frames []frame) bool {
+	return slices.ContainsFunc(frames, func(f frame) bool {
+		return threadEnds.MatchString(f.Name) && inThreading.MatchString(f.Filename)
+	})
 }
 
 // inside tells whether one of the functions that the thread is in matches.
