@@ -174,18 +174,21 @@ func TestCachedOutsideTheModule(t *testing.T) {
 	age()
 	require.NotContains(t, run(nil), "(cached)")
 	require.Contains(t, run(nil), "(cached)")
-	for name, change := range map[string]map[string]string{
-		"an edit":                     {"tests/test_tiny.py": waits + "\n"},
-		"a new test":                  {"tests/test_new.py": "def test_new():\n    pass\n"},
-		"a test that goes":            {"tests/test_new.py": ""},
-		"a configuration that comes":  {"../pytest.ini": "[pytest]\n"},
-		"a list of packages":          {"requirements-test.txt": "attrs\n"},
-		"that list goes":              {"requirements-test.txt": ""},
-		"the configuration goes":      {"../pytest.ini": ""},
-		"a lock file above the crate": {"../uv.lock": "version = 1\n"},
+	for _, change := range []struct {
+		name  string
+		files map[string]string
+	}{ // in this order: each is a change
+		{"an edit", map[string]string{"tests/test_tiny.py": waits + "\n"}},
+		{"a new test", map[string]string{"tests/test_new.py": "def test_new():\n    pass\n"}},
+		{"a test that goes", map[string]string{"tests/test_new.py": ""}},
+		{"a configuration that comes", map[string]string{"../pytest.ini": "[pytest]\n"}},
+		{"a list of packages", map[string]string{"requirements-test.txt": "attrs\n"}},
+		{"that list goes", map[string]string{"requirements-test.txt": ""}},
+		{"the configuration goes", map[string]string{"../pytest.ini": ""}},
+		{"a lock file above the crate", map[string]string{"../uv.lock": "version = 1\n"}},
 	} {
-		edit(t, crate, change)
-		require.NotContains(t, run(nil), "(cached)", name)
+		edit(t, crate, change.files)
+		require.NotContains(t, run(nil), "(cached)", change.name)
 	}
 	age()
 	run(nil)
