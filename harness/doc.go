@@ -57,6 +57,7 @@
 //	deadlocked                      fail: "hung", with the proof too, seconds after it happened
 //	the interpreter does not end    fail of one more subtest, "(exit)"; every test keeps its verdict
 //	killed by the kernel for memory fail, with the limit and the peak
+//	it leaves processes running     as it is, with their command lines, and they are killed; red with [Suite.FailLeaky]
 //	not run                         fail, with the reason
 //	subtests                        nested subtests
 //

@@ -237,8 +237,21 @@ def test_leaves_a_daemon():
 	for _, name := range []string{"kills_its_siblings", "goes_away", "is_where_it_was", "says_nothing_on_a_full_disk", "leaves_a_daemon"} {
 		require.Equal(t, "passed", found[at+name], text)
 	}
+	require.Contains(t, group.Sub("tests/test_tiny.py/test_leaves_a_daemon").Text(), "--- left running, and killed ---\n")
+	require.Contains(t, group.Sub("tests/test_tiny.py/test_leaves_a_daemon").Text(), "time.sleep(1000)")
+	require.Contains(t, text, ", 1 of them leaky")
 	require.NotEqual(t, "not run", found[at+"prints_on_a_full_disk"], text)
 	require.Contains(t, group.Sub("tests/test_tiny.py/test_fills_the_folder_for_temporary_files").Text(), "No space left on device")
+}
+
+// TestFailLeaky: what a test leaves running makes it red, where that is wanted; pytest itself sees nothing wrong with it.
+func TestFailLeaky(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_leaks():\n    subprocess.Popen(['sleep', '1000'])\n\ndef test_clean():\n    subprocess.run(['true'])\n"})
+	group, text := recordRed(t, harness.Suite{Crate: crate, FailLeaky: true})
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_leaks": "leaky", "tests/test_tiny.py::test_clean": "passed"}, outcomes(group), text)
+	require.Contains(t, group.Sub("tests/test_tiny.py/test_leaks").Text(), "sleep 1000")
+	require.Contains(t, text, "2 of 2 tests: 1 passed, 1 leaky\n", "and nothing is said against the group")
+	require.NotContains(t, text, "contradict")
 }
 
 // TestLongOutput: all that a test prints is kept, and the log has its head and tail.

@@ -283,7 +283,7 @@ func (r *run) config(g Group) group.Config {
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
-		NoDeadlockProof: s.NoDeadlockProof,
+		NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}
 }
 

@@ -55,6 +55,8 @@ type Suite struct {
 	// NoDeadlockProof lets a deadlock sit out its budget. Otherwise a test is ended, stacks first, some two seconds after
 	// it is certain that none of its threads can ever run again.
 	NoDeadlockProof bool
+	// FailLeaky makes a test red that leaves processes running. They are named and killed in any case.
+	FailLeaky bool
 	// BuildTimeout bounds installing the requirements and building; the default is DefaultBuildTimeout.
 	BuildTimeout time.Duration
 	// StartTimeout bounds starting the container's Python and importing the extension; the default is DefaultStartTimeout.

@@ -97,6 +97,12 @@ type Event struct {
 	// beat: the processor time of the process under way, in seconds
 	CPU float64 `json:"cpu"`
 
+	// killed: each with its descendants, parents first
+	Processes []struct {
+		PID     int    `json:"pid"`
+		Command string `json:"cmd"`
+	} `json:"processes"`
+
 	// deadlock
 	After float64 `json:"after"` // seconds that the test had run
 	// dump

@@ -216,6 +216,16 @@ func (g *group) keepLedger() {
 	g.Evidence.Add(suite)
 }
 
+// count is how many of the selected tests are so.
+func (g *group) count(so func(*test) bool) (n int) {
+	for _, test := range g.selected {
+		if so(test) {
+			n++
+		}
+	}
+	return n
+}
+
 // summary is the group's last line: how many tests became what.
 func (g *group) summary() string {
 	counts := map[verdict.Outcome]int{}
@@ -230,6 +240,9 @@ func (g *group) summary() string {
 	}
 	if n := len(g.hungFiles) + len(g.collectErrors); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d collection errors", n))
+	}
+	if n := g.count(func(t *test) bool { return len(t.Left) > 0 }); n > 0 && !g.FailLeaky {
+		parts = append(parts, fmt.Sprintf("%d of them leaky", n))
 	}
 	if g.exitFault != "" {
 		parts = append(parts, "a bad end of the interpreter")

@@ -52,6 +52,7 @@ type Config struct {
 	Grace      time.Duration // how long a group that is ended early may take to look where it stands
 
 	NoDeadlockProof bool // a deadlock sits out its test's budget
+	FailLeaky       bool // a test that leaves processes running is red
 }
 
 // Budgets are how long each phase may take.

@@ -150,6 +150,8 @@ func (g *group) take(e agent.Event) error {
 		default:
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
 		}
+	case agent.Killed:
+		g.takeLeft(e)
 	case agent.Deadlock:
 		g.endDeadlock(e)
 	case agent.Dump:
@@ -206,10 +208,27 @@ func (g *group) addTest(e agent.Event) error {
 		budget = time.Duration(*e.Timeout * float64(time.Second))
 	}
 	g.tests = append(g.tests, &test{budget: budget, Test: verdict.Test{
-		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1],
+		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1], FailLeaky: g.FailLeaky,
 	}})
 	return nil
 }
+
+// takeLeft notes what a test has left running, which is killed.
+func (g *group) takeLeft(e agent.Event) {
+	test := g.running[e.Index]
+	if e.Reason != leftover || test == nil || test.pid != e.PID {
+		return
+	}
+	for _, process := range e.Processes {
+		test.Left = append(test.Left, fmt.Sprintf("%d: %s", process.PID, process.Command))
+	}
+	if more := e.Count - len(e.Processes); more > 0 {
+		test.Left = append(test.Left, fmt.Sprintf("and %d more", more))
+	}
+}
+
+// leftover is the agent's reason for killing what an ended test has left running.
+const leftover = "leftover"
 
 // takeTest acts on an event of one test. What contradicts what was said before ends the group: its stream cannot be
 // trusted.

@@ -141,7 +141,8 @@ func (t Test) states() []State {
 func (r Ran) contradictsStatus() string {
 	red := len(r.CollectErrors) > 0
 	for _, test := range r.Tests {
-		red = red || test.Verdict().Outcome.Red()
+		outcome := test.Verdict().Outcome
+		red = red || outcome.Red() && outcome != Leaky // which pytest does not know
 	}
 	switch {
 	case red && (r.ExitStatus == exitOK || r.ExitStatus == ExitNoTests):

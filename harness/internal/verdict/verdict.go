@@ -19,6 +19,7 @@ const (
 	Killed  Outcome = "killed for memory"
 	Failed  Outcome = "failed"
 	Error   Outcome = "error" // in setup or teardown
+	Leaky   Outcome = "leaky" // passed or skipped, but left processes running, where that is to be red
 	NotRun  Outcome = "not run"
 	Skipped Outcome = "skipped"
 	XFailed Outcome = "xfailed"
@@ -27,7 +28,7 @@ const (
 )
 
 // Outcomes are all of them, in the order in which a summary counts them.
-var Outcomes = []Outcome{Passed, Hung, Crashed, Killed, Failed, Error, NotRun, Skipped, XFailed, XPassed}
+var Outcomes = []Outcome{Passed, Hung, Crashed, Killed, Failed, Error, Leaky, NotRun, Skipped, XFailed, XPassed}
 
 // Red tells whether the outcome fails a run.
 func (o Outcome) Red() bool {
@@ -50,8 +51,11 @@ type Test struct {
 	Started bool
 	Phase   string // the last one that it was seen to enter: setup, call or teardown
 	Reports []Report
-	Finish  *Finish // nil as long as it has no end
-	Seen    string  // what was seen of it as it hung, for a reader
+	Finish  *Finish  // nil as long as it has no end
+	Seen    string   // what was seen of it as it hung, for a reader
+	Left    []string // the processes that it left running, for a reader; they were killed
+
+	FailLeaky bool // leaving some is red
 
 	texts int // bytes in the reports
 }
@@ -137,6 +141,7 @@ func (t Test) Verdict() Verdict {
 	}
 	v.judgeReports(own)
 	v.judgeEnd(t)
+	v.judgeLeft(t)
 	return v
 }
 
@@ -260,6 +265,21 @@ func (v *Verdict) judgeEnd(t Test) {
 		v.Text = strings.TrimRight(v.Text, "\n") + "\n" + t.Seen
 	}
 }
+
+// judgeLeft tells of the processes that outlived the test.
+func (v *Verdict) judgeLeft(t Test) {
+	if len(t.Left) == 0 {
+		return
+	}
+	left := strings.Join(t.Left, "\n")
+	v.Sections = append(slices.Clip(v.Sections), [2]string{LeftSection, left})
+	if t.FailLeaky && !v.Outcome.Red() {
+		v.Outcome, v.Phase, v.Text = Leaky, "", "the test left processes running: end them in it, or in the tear-down of the fixture that starts them"
+	}
+}
+
+// LeftSection is the name of the section that lists the processes that outlived a test.
+const LeftSection = "left running, and killed"
 
 // ExitWords says how a process ended: "status 3", or a signal by name.
 func ExitWords(exit, signal *int) string {

@@ -36,6 +36,11 @@ func TestVerdict(t *testing.T) {
 		test.Phase, test.Finish = "call", &Finish{Signal: ptr(9), Killed: &why}
 		return test
 	}
+	leaky := func(red bool) Test {
+		test := ended(passed...)
+		test.Left, test.FailLeaky = []string{"7: sleep"}, red
+		return test
+	}
 	for name, c := range map[string]struct {
 		test    Test
 		outcome Outcome
@@ -57,6 +62,8 @@ func TestVerdict(t *testing.T) {
 		"subtest skipped":          {ended(report("setup", "passed"), subtest("skipped"), report("call", "passed"), report("teardown", "passed")), Passed, "", ""},
 		"never begun":              {Test{NodeID: "a.py::t"}, NotRun, "", ""},
 		"without an end":           {Test{NodeID: "a.py::t", Started: true, Phase: "call"}, NotRun, "call", "it was running when its group was ended"},
+		"leaky":                    {leaky(false), Passed, "", ""},
+		"leaky and red":            {leaky(true), Leaky, "", "the test left processes running: end them in it, or in the tear-down of the fixture that starts them"},
 		"without a report":         {ended(), NotRun, "", "pytest gave no report of it"},
 		"only set up":              {ended(report("setup", "passed"), report("teardown", "passed")), NotRun, "", "pytest set it up and did not call it: is --setup-only or --setup-plan among its options?"},
 		"hung":                     {killed(KilledHung), Hung, "call", "words"},

@@ -1,7 +1,7 @@
 """The program that runs inside a group's container: it starts pytest, watches it, dumps and kills on demand.
 
 It speaks JSON lines: commands on stdin, events on stdout. How long, how many and what it means is decided by the Go
-side. One thread; nothing but the writing of events ever waits.
+side. One thread; nothing but the writing of events and the end of other processes is ever waited for.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from plugin.linux import adopt_orphans
 
 PROTOCOL = 1
 BEAT = 1.0
+LEAVE = 0.2
+"""Seconds in which what a test has left running may end by itself, as multiprocessing's resource tracker does."""
+NAMED = 50
+"""How many of the processes that a test has left are named."""
 DRAIN = 2.0
 """Seconds to read what is left in the event pipe after pytest's end."""
 
@@ -261,13 +265,14 @@ class Agent:
             if self.job.garbage <= stages.GARBAGE:
                 self.say("garbage", text=line[:200].decode("utf-8", "replace"))
             return
+        if event["ev"] == "finish" and isinstance(self.job, stages.Pytest):
+            self.job.unwatch(event)
+            self.sweep(event)  # told before the end, which is the last that is told of a test
         self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
         if isinstance(self.job, stages.Pytest):
             if event["ev"] == "start":
                 self.job.watch(event)
             elif event["ev"] == "finish":
-                self.job.deadlocks.end(event.get("index", -1))
-                self.sweep(event)
                 if event.get("killed") == "memory":
                     self.job.memory.give()
             elif event["ev"] == "collected":
@@ -286,9 +291,15 @@ class Agent:
         """Kill what an ended forked test has left running."""
         assert isinstance(self.job, stages.Pytest)
         left = self.job.leftovers()
+        deadline = time.monotonic() + LEAVE
+        while left and time.monotonic() < deadline:
+            time.sleep(0.005)
+            procs.reap(self.awaited())
+            left = self.job.leftovers()
         if left:
             killed = procs.kill_trees([process.pid for process in left])
-            self.say("killed", pid=event["pid"], reason="leftover", processes=killed)
+            fields = {name: event[name] for name in ("index", "pid") if name in event}
+            self.say("killed", reason="leftover", processes=killed[:NAMED], count=len(killed), **fields)
             procs.reap(self.awaited())
 
 

@@ -17,6 +17,7 @@ class Process:
 
     pid: int
     parent: int
+    group: int
     state: str
     started: int
 
@@ -39,7 +40,7 @@ def look(pid: int) -> Process | None:
     except OSError:
         return None
     fields = text[text.rindex(b")") + 2 :].split()  # the name in brackets may hold anything
-    return Process(pid, int(fields[1]), fields[0].decode("ascii"), int(fields[19]))
+    return Process(pid, int(fields[1]), int(fields[2]), fields[0].decode("ascii"), int(fields[19]))
 
 
 def cpu_seconds(pid: int) -> float:

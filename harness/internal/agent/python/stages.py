@@ -270,6 +270,8 @@ class Pytest(Job):
         self.memory = memory.Watch()
         self.deadlocks = deadlock.Watch(STACKS_SIGNAL)
         self.finished = False
+        self.running: set[int] = set()
+        """The pids of the tests that run, each the number of its process group."""
         self.garbage = 0
         events, events_theirs = high_pipe(ours_reads=True)
         self.control, control_theirs = high_pipe(ours_reads=False)
@@ -322,11 +324,17 @@ class Pytest(Job):
 
     def watch(self, event: dict[str, Any]) -> None:
         """A test begins: from now on it is looked at whether it can still end by itself."""
+        self.running.add(event.get("pid", -1))
         if not self.command.get("no_deadlock_proof") and event.get("index") is not None and event.get("pid"):
             self.deadlocks.begin(event["index"], event["pid"], time.monotonic())
 
+    def unwatch(self, event: dict[str, Any]) -> None:
+        """It has ended."""
+        self.running.discard(event.get("pid", -1))
+        self.deadlocks.end(event.get("index", -1))
+
     def leftovers(self) -> list[procs.Process]:
-        """What ended forked tests have left running.
+        """What ended forked tests have left running, save what is known to be another's whose end is not told yet.
 
         A running test's child keeps its own orphans (it is a subreaper), so what is handed to us comes from tests that
         have ended, or from pytest itself; what pytest started before the first test is left alone. In-process tests
@@ -340,7 +348,9 @@ class Pytest(Job):
             if pid in spared:
                 continue
             process = procs.look(pid)
-            if process is not None and process.started >= self.first_tick and not process.dead:
+            if process is None or process.started < self.first_tick or process.dead:
+                continue
+            if process.group not in self.running:
                 found.append(process)
         return found
 

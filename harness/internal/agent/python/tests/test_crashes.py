@@ -188,6 +188,26 @@ def test_leftovers_of_an_ended_test_are_killed(suite: Suite) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_what_is_left_is_told_with_its_test_and_before_its_end(suite: Suite) -> None:
+    suite.write(
+        test_a="""
+        import subprocess, sys
+        def test_leaves():
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        def test_leaves_what_ends_by_itself():
+            from multiprocessing import shared_memory  # with a tracker of its own
+            memory = shared_memory.SharedMemory(create=True, size=16)
+            memory.unlink()
+        """
+    )
+    run = suite.run()
+    assert set(run.verdicts().values()) == {"passed"}
+    told = run.one("killed", reason="leftover")
+    assert told["index"] == run.index("test_leaves") and len(told["processes"]) == 1
+    assert "time.sleep(1000)" in told["processes"][0]["cmd"]
+    assert run.events.index(told) < run.events.index(run.finish("test_leaves"))
+
+
 def test_pytests_own_daemon_is_spared_until_the_end(suite: Suite) -> None:
     marker = f"service-{os.getpid()}-{time.monotonic_ns()}"
     suite.write(
