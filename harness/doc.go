@@ -77,7 +77,9 @@
 // Every phase has a budget, which is a field of [Suite], and -timeout of go test is above them all. A test that has used up
 // half of its budget is called SLOW, live. At the end of it the stacks are taken, native and Python frames together, and the
 // test is red with the cause, as far as the stacks show one; what is inferred is called so. The file hang-*.txt among what a
-// red run leaves has all of it.
+// red run leaves has all of it: files and sockets, child processes, memory, and the threads that a fork did not copy. What
+// the process did in its last second tells a test that still works from one that is stuck. While a container is paused, or
+// the test process stopped, deadlines stand still.
 //
 // SIGINT, SIGTERM, the end of who started the tests, and a -timeout that is near end a run in order: what is running is
 // named with its stacks, on standard error at once, and everything is removed. SIGQUIT to the test process shows the same and

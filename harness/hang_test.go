@@ -25,8 +25,44 @@ func TestHangCostsOneTest(t *testing.T) {
 	} {
 		require.Contains(t, hung.Text(), want)
 	}
+	require.Contains(t, hung.Text(), "s before: none of its threads ran: it is stuck")
+	require.Contains(t, hung.Text(), "the last test that had ended before it: tests/test_tiny.py::test_first (passed)")
 	require.GreaterOrEqual(t, hung.Elapsed(), 2*time.Second)
 	require.Less(t, group.Subs()[2].Elapsed(), time.Second)
+}
+
+// TestWorkingTest: one that works when its budget is over is hung for the harness, and its report tells it from one that is
+// stuck. All that the system knows of it is in its file.
+func TestWorkingTest(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import socket, subprocess, pytest
+
+@pytest.fixture
+def served():
+    with socket.create_server(("127.0.0.1", 4711)) as server:
+        yield server
+
+def test_works(served):
+    child = subprocess.Popen(["sleep", "1000"])
+    while True:
+        pass
+`})
+	folder := t.TempDir()
+	t.Setenv("PYO3TEST_ARTIFACTS", folder)
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 3 * time.Second})
+	text := r.Subs()[0].Subs()[0].Text()
+	require.Regexp(t, `in the [\d.]+s before: it worked, with [\d.]+s of processor time; a second look found it at `, text)
+	require.Contains(t, text, "fixtures: served\n")
+	files, err := filepath.Glob(filepath.Join(folder, "*", "tiny", "hang-*.txt"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	whole, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	for _, want := range []string{
+		"a second look, a moment later:", "tcp 127.0.0.1:4711 to 0.0.0.0:0 listening", `descendant \d+ of \d+: state S, sleep 1000`,
+		`processor time [1-9][\d.]* s`, `memory +\d+ kB`, "'python': state ",
+	} {
+		require.Regexp(t, want, string(whole))
+	}
 }
 
 func TestBudgetOfTheProject(t *testing.T) {

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
@@ -72,6 +75,40 @@ func TestInterrupted(t *testing.T) {
 		require.Zero(t, containersOf(t, t.Context(), e, pid))
 		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 	})
+}
+
+// TestDeadlinesStandStill: while a container is paused, or the test process stopped, nobody's time runs out.
+func TestDeadlinesStandStill(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"9s\"\n",
+	})
+	binary := compiled(t, anycratePackage)
+	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	require.NoError(t, err)
+	defer cli.Close()
+	const rest = 12 * time.Second // with the three seconds until it is noticed less than the budget, without more
+	for name, meanwhile := range map[string]func(*exec.Cmd){
+		"paused": func(c *exec.Cmd) {
+			label := filters.NewArgs(filters.Arg("label", "pyo3test.pid="+strconv.Itoa(c.Process.Pid)))
+			found, err := cli.ContainerList(t.Context(), container.ListOptions{Filters: label})
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			require.NoError(t, cli.ContainerPause(t.Context(), found[0].ID))
+			time.Sleep(rest)
+			require.NoError(t, cli.ContainerUnpause(t.Context(), found[0].ID))
+		},
+		"stopped": func(c *exec.Cmd) {
+			require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
+			time.Sleep(rest)
+			require.NoError(t, c.Process.Signal(syscall.SIGCONT))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := command(binary, "testdata/anycrate", "-test.v")
+			output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() { meanwhile(c) })
+			require.Contains(t, output, "3 of 3 tests: 3 passed")
+		})
+	}
 }
 
 // TestStacksOnRequest: SIGQUIT shows where the running test stands, and stops nothing.

@@ -159,6 +159,9 @@ func (s *Session) Dump(pid int, id string) error {
 	return s.send(map[string]any{"cmd": "dump", "pid": pid, "id": id})
 }
 
+// Pace asks how much a process has done until now, which is told as an event.
+func (s *Session) Pace(pid int) error { return s.send(map[string]any{"cmd": "pace", "pid": pid}) }
+
 // Kill ends a process and all that descend from it. Where it is a test's, the test is reported with the reason and the
 // message.
 func (s *Session) Kill(pid int, reason, message string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -18,6 +19,7 @@ const (
 	Import    Kind = "import"
 	Started   Kind = "started"
 	Dump      Kind = "dump"
+	Pace      Kind = "pace"
 	Deadlock  Kind = "deadlock"
 	Killed    Kind = "killed"
 	Bytecode  Kind = "bytecode"
@@ -48,7 +50,7 @@ const (
 )
 
 var kinds = []Kind{
-	Ready, Importing, Import, Started, Dump, Deadlock, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
+	Ready, Importing, Import, Started, Dump, Pace, Deadlock, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 
@@ -87,6 +89,7 @@ type Event struct {
 	Line      int      `json:"line"`
 	JUnitName []string `json:"junit"`
 	Timeout   *float64 `json:"timeout"`
+	Fixtures  []string `json:"fixtures"`
 	Count     int      `json:"count"`
 	Longrepr  string   `json:"longrepr"`
 	Category  string   `json:"category"`
@@ -107,7 +110,10 @@ type Event struct {
 	After float64 `json:"after"` // seconds that the test had run
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
-	Facts  string          `json:"facts"` // what /proc tells of the process
+	Facts  string          `json:"facts"`          // what /proc tells of the process
+	Parent []string        `json:"parent_threads"` // those that its parent has beside its main one
+	// dump, pace
+	Pace *hang.Pace `json:"pace"`
 
 	// junit: a piece of pytest's file; bytecode: a whole one
 	Data []byte `json:"data"`

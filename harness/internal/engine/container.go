@@ -204,6 +204,17 @@ func (c *Container) Running(ctx context.Context) (bool, error) {
 	return inspect.State.Running, nil
 }
 
+// Paused tells whether the container is paused; of one that cannot be asked it is not known, and so it is not.
+func (c *Container) Paused(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, pausedTimeout)
+	defer cancel()
+	inspect, err := c.engine.cli.ContainerInspect(ctx, c.ID)
+	return err == nil && inspect.State.Paused
+}
+
+// pausedTimeout bounds how long the engine may take to tell it.
+const pausedTimeout = 5 * time.Second
+
 // Commit makes an image of the container's file system under a name. Volumes and tmpfs are not in it.
 func (c *Container) Commit(ctx context.Context, name string, labels map[string]string, env map[string]string) (id string, err error) {
 	config := &container.Config{Labels: map[string]string{Label: "image"}}

@@ -2,14 +2,12 @@ package group
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/verdict"
 )
@@ -21,15 +19,6 @@ const (
 	killTimeout = 10 * time.Second
 )
 
-// dumpRequest is a wait for stacks, and what to do when they are there or cannot be had.
-type dumpRequest struct {
-	id   string
-	pid  int
-	seen hang.Circumstances
-	end  time.Time
-	then func(hang.Report)
-}
-
 // checkBudgets acts on every budget that is over.
 func (g *group) checkBudgets(now time.Time) {
 	if g.dump != nil && now.After(g.dump.end) {
@@ -40,9 +29,14 @@ func (g *group) checkBudgets(now time.Time) {
 		case test.expired:
 		case ran > test.budget:
 			g.expire(test)
+		case ran > test.budget-early(test.budget):
+			g.askPace(test.pid)
 		case ran > test.budget/2 && ran > slowAfter && !test.slow:
 			g.saySlow(test)
 		}
+	}
+	if len(g.running) == 0 && g.pytest != 0 && !g.phaseEnd.IsZero() && now.After(g.phaseEnd.Add(-early(g.budget(g.phase)))) {
+		g.askPace(g.pytest)
 	}
 	if len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
 		if g.phase == exiting {
@@ -76,10 +70,11 @@ func (g *group) endDeadlock(proof agent.Event) {
 // expire ends a test that used up its budget or is deadlocked: stacks first, then the kill.
 func (g *group) expire(test *test) {
 	test.expired = true
-	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
+	g.askDumps(test.pid, g.circumstances(test), func(report hang.Report) {
 		if g.running[test.Index] == nil {
 			return // it ended while its stacks were taken
 		}
+		report.Notes = g.notes(test)
 		test.Seen = g.hangText(test.name, test.proof(), report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
@@ -120,7 +115,7 @@ func (g *group) expireExit(now time.Time) {
 		return
 	}
 	g.phaseEnd = time.Time{}
-	g.askDump(g.pytest, hang.Circumstances{AtExit: true}, func(report hang.Report) {
+	g.askDumps(g.pytest, hang.Circumstances{AtExit: true}, func(report hang.Report) {
 		if g.exited != nil {
 			return
 		}
@@ -137,8 +132,8 @@ func (g *group) expirePhase() {
 		at += " of " + g.collecting
 	}
 	g.stopping = "pytest hung during " + at
-	g.grace = time.Now().Add(dumpTimeout + killTimeout)
-	g.askDump(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
+	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
 		if file := g.hungFile(); file != "" {
 			text := fmt.Sprintf("pytest hung as it imported this file, and was killed after %v\n%s", g.Budgets.Collect, g.hangText("collection-of-"+g.collecting, "", report))
 			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
@@ -160,40 +155,6 @@ func (g *group) windDown(why string) {
 	g.stopAt = time.Now().Add(min(dumpTimeout, g.Grace))
 	g.grace = g.stopAt.Add(killTimeout)
 	g.showStacks(why, func() { g.stopAt = time.Now() })
-}
-
-// showStacks writes where each running test stands, or pytest where none runs, to standard error at once: a test's own
-// output appears at the end of its whole package. then is called when all is written.
-func (g *group) showStacks(why string, then func()) {
-	if g.pytest == 0 || g.exited != nil {
-		then()
-		return
-	}
-	left := max(1, len(g.running))
-	show := func(what string, report hang.Report) string {
-		text := g.Tree.HostText(report.Short(g.read) + "\n" + report.Dump.Format())
-		fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
-		if left--; left == 0 {
-			then()
-		}
-		return text
-	}
-	for _, test := range g.running {
-		g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
-			text := show(fmt.Sprintf("%s/%s, running for %v", g.t.Name(), test.name, time.Since(test.started).Round(time.Millisecond)), report)
-			if g.running[test.Index] != nil && g.stopping != "" {
-				test.Seen = text
-			}
-		})
-	}
-	if len(g.running) == 0 {
-		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(report hang.Report) {
-			text := show(g.t.Name()+", in "+g.phase.String(), report)
-			if g.stopping != "" {
-				g.lastSeen = text
-			}
-		})
-	}
 }
 
 // maxHungFiles bounds how often a collection that hangs is tried again.
@@ -229,43 +190,4 @@ func (g *group) must(err error) {
 	if err != nil {
 		g.problem("%v", err)
 	}
-}
-
-// askDump asks for stacks, one request at a time: two tools cannot look into one process at once.
-func (g *group) askDump(pid int, seen hang.Circumstances, then func(hang.Report)) {
-	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, seen: seen, then: then}
-	if g.waiting = append(g.waiting, request); g.dump == nil {
-		g.nextDump()
-	}
-}
-
-func (g *group) nextDump() {
-	if g.dump = nil; len(g.waiting) == 0 {
-		return
-	}
-	g.dump, g.waiting = g.waiting[0], g.waiting[1:]
-	g.dump.end = time.Now().Add(dumpTimeout)
-	g.must(g.session.Dump(g.dump.pid, g.dump.id))
-}
-
-func (g *group) endDump(e agent.Event) {
-	if g.dump != nil && g.dump.id == e.ID {
-		request := g.dump
-		g.nextDump()
-		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
-		request.then(hang.Report{Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts})
-	}
-}
-
-// hangText is what a reader sees of a hang, with the proof where there is one; all that is known goes to a file of the name.
-func (g *group) hangText(name, proof string, report hang.Report) string {
-	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
-	return report.Short(g.read) + "\n" + proof + report.Dump.Format()
-}
-
-// read is the content of a file of the sources.
-func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
-
-func (g *group) circumstances(test *test) hang.Circumstances {
-	return hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
 }

@@ -23,6 +23,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
@@ -70,6 +71,7 @@ type session interface {
 	Err() error
 	Run(order []int) error
 	Dump(pid int, id string) error
+	Pace(pid int) error
 	Kill(pid int, reason, message string) error
 	Stop() error
 	Close()
@@ -92,7 +94,9 @@ type group struct {
 	selected      []*test // in the order of running
 	unfinished    int     // how many of them have no end yet
 	running       map[int]*test
-	collecting    string // the file that is being imported
+	last          *test              // the one that ended last
+	paces         map[int]*hang.Pace // what a process had done shortly before its budget was over, nil until it is told
+	collecting    string             // the file that is being imported
 	collectErrors []verdict.CollectError
 	collectSkips  []verdict.CollectSkip
 	rootDir       string                 // pytest's, in the container
@@ -134,6 +138,8 @@ type test struct {
 	slow     bool         // half of its budget is over, and that was said
 	expired  bool         // its budget is over, or a deadlock proved, and its end under way
 	deadlock *agent.Event // the proof that it can never end
+	fixtures string       // all that it has asked for
+	after    *test        // the one that had ended last when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open
@@ -143,7 +149,7 @@ type test struct {
 
 // Run runs a group as the test t, and returns when its container is gone.
 func Run(ctx context.Context, t subtest.T, config Config) {
-	g := &group{Config: config, t: t, running: map[int]*test{}}
+	g := &group{Config: config, t: t, running: map[int]*test{}, paces: map[int]*hang.Pace{}}
 	var err error
 	if g.matcher, err = subtest.NewMatcher(config.Flags.Run, config.Flags.Skip); err == nil {
 		err = g.start(ctx)

@@ -21,6 +21,7 @@ import (
 	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -54,6 +55,7 @@ func (s *script) Events() <-chan agent.Event     { return s.events }
 func (s *script) Err() error                     { return s.err }
 func (s *script) Run([]int) error                { return nil }
 func (s *script) Dump(int, string) error         { return nil }
+func (s *script) Pace(int) error                 { return nil }
 func (s *script) Kill(int, string, string) error { return nil }
 func (s *script) Stop() error                    { return nil }
 func (s *script) Close()                         {}
@@ -122,7 +124,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Asked: new(atomic.Int64), Name: "g",
 			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
 		},
-		t: top, matcher: matcher, session: newScript(lines), running: map[int]*test{},
+		t: top, matcher: matcher, session: newScript(lines), paces: map[int]*hang.Pace{}, running: map[int]*test{},
 	}
 	if err := g.watch(t.Context()); err != nil {
 		g.problem("%v", err)
@@ -390,7 +392,7 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 	} {
 		session := &killed{script: newScript(nil)}
 		running := &test{pid: 10, budget: time.Hour, started: time.Now()}
-		g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, running: map[int]*test{4: running}}
+		g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{4: running}}
 		running.Index = 4
 		proof := func(index, pid int) agent.Event {
 			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"index":%d,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, index, pid, c.threads)))
@@ -411,10 +413,17 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 	}
 }
 
+func TestFileName(t *testing.T) {
+	require.Equal(t, "tests-test_a.py-test_b[1]", fileName("tests/test_a.py/test_b[1]"))
+	long := strings.Repeat("x", 300)
+	require.Len(t, fileName(long+"a"), maxFileName)
+	require.NotEqual(t, fileName(long+"a"), fileName(long+"b"))
+}
+
 // TestDeadlockOfAHungTest: a proof that comes when the budget is over changes nothing.
 func TestDeadlockOfAHungTest(t *testing.T) {
 	session := &killed{script: newScript(nil)}
-	g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, running: map[int]*test{0: {pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}}}
+	g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{0: {pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}}}
 	g.checkBudgets(time.Now())
 	require.NoError(t, g.take(agent.Event{Kind: agent.Deadlock, PID: 10, Text: "the proof"}))
 	g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})

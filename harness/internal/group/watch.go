@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pyo3test/harness/internal/agent"
@@ -31,15 +32,38 @@ const (
 	betweenTests = time.Minute
 	// silence bounds how long the agent may say nothing; it beats each second.
 	silence = time.Minute
+	// standstill is how long it says nothing when its container is paused, or its machine out of breath: from then on
+	// deadlines stand still.
+	standstill = 3 * time.Second
 	// workingShare is the processor time between two beats, a second apart, of a process that works and does not wait.
 	workingShare = 0.1
 )
 
 func (g *group) enterPhase(p phase) {
 	g.phase = p
-	g.phaseEnd = time.Now().Add(map[phase]time.Duration{
+	g.phaseEnd = time.Now().Add(g.budget(p))
+	delete(g.paces, g.pytest)
+}
+
+func (g *group) budget(p phase) time.Duration {
+	return [...]time.Duration{
 		starting: g.Budgets.Start, collecting: g.Budgets.Collect, inTests: betweenTests, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
-	}[p])
+	}[p]
+}
+
+// stand lets all that waits for the clock wait so much longer.
+func (g *group) stand(still time.Duration) {
+	for _, end := range []*time.Time{&g.phaseEnd, &g.stopAt, &g.grace} {
+		if !end.IsZero() {
+			*end = end.Add(still)
+		}
+	}
+	if g.dump != nil {
+		g.dump.end = g.dump.end.Add(still)
+	}
+	for _, test := range g.running {
+		test.started = test.started.Add(still)
+	}
 }
 
 // watch takes the events of the agent until the last one, and holds every phase and test to its budget.
@@ -47,7 +71,7 @@ func (g *group) watch(ctx context.Context) error {
 	defer g.session.Close()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	heard := time.Now()
+	heard, last := time.Now(), time.Now()
 	done := ctx.Done()
 	g.asked = g.Asked.Load()
 	for {
@@ -64,6 +88,18 @@ func (g *group) watch(ctx context.Context) error {
 			done = nil
 			g.windDown(context.Cause(ctx).Error())
 		case now := <-tick.C:
+			stood := now.Sub(last)
+			last = now
+			if stood > standstill { // this process was stopped, or its machine slept
+				heard = heard.Add(stood)
+			}
+			if stood > standstill || now.Sub(heard) > standstill {
+				g.stand(stood)
+			}
+			if now.Sub(heard) > silence && g.container.Paused(context.WithoutCancel(ctx)) {
+				fmt.Fprintln(g.t.Output(), "the container is paused: its deadlines stand still")
+				heard = now
+			}
 			if now.Sub(heard) > silence {
 				return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs", silence)
 			}
@@ -154,6 +190,8 @@ func (g *group) take(e agent.Event) error {
 		g.takeLeft(e)
 	case agent.Deadlock:
 		g.endDeadlock(e)
+	case agent.Pace:
+		g.takePace(e)
 	case agent.Dump:
 		g.endDump(e)
 	case agent.Error:
@@ -207,7 +245,7 @@ func (g *group) addTest(e agent.Event) error {
 	if e.Timeout != nil && *e.Timeout > 0 {
 		budget = time.Duration(*e.Timeout * float64(time.Second))
 	}
-	g.tests = append(g.tests, &test{budget: budget, Test: verdict.Test{
+	g.tests = append(g.tests, &test{budget: budget, fixtures: strings.Join(e.Fixtures, ", "), Test: verdict.Test{
 		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1], FailLeaky: g.FailLeaky,
 	}})
 	return nil
@@ -244,6 +282,7 @@ func (g *group) takeTest(e agent.Event) error {
 	case agent.TestStart:
 		test.Started, test.started, test.pid = true, time.Now(), e.PID
 		test.parentThreads = e.Threads
+		test.after = g.last
 		g.running[e.Index] = test
 		g.openSubtest(test)
 	case agent.Phase:
@@ -255,6 +294,8 @@ func (g *group) takeTest(e agent.Event) error {
 		test.Finish = &finish
 		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
 		delete(g.running, e.Index)
+		delete(g.paces, test.pid)
+		g.last = test
 		g.enterPhase(inTests)
 		if g.unfinished--; g.unfinished == 0 {
 			g.enterPhase(finishing)

@@ -10,6 +10,14 @@ type Report struct {
 	Dump  Dump
 	Cause Cause
 	Facts string // what the system tells of the process
+	// Parent are the threads that its parent has beside its main one, and a fork does not copy.
+	Parent []string
+	// Before and Now are what it had done a while before its stacks were taken, and then; nil where nobody looked.
+	Before, Now *Pace
+	// Later is a second look at one that works.
+	Later *Dump
+	// Notes are what else is known of it, a line each.
+	Notes []string
 }
 
 // excerptLines is how many lines of source stand before and after the culprit's.
@@ -22,11 +30,21 @@ func (r Report) Short(read func(name string) ([]byte, error)) string {
 	for _, line := range r.Cause.Chain {
 		fmt.Fprintf(&out, "    %s\n", line)
 	}
+	if r.Cause.Key == InheritedThroughFork {
+		for _, thread := range r.Parent {
+			fmt.Fprintf(&out, "    its parent has, and a fork does not copy: %s\n", thread)
+		}
+	}
 	if r.Cause.File != "" {
 		out.WriteString(excerpt(r.Cause.File, r.Cause.Line, read))
 	}
 	if r.Cause.Cure != "" {
 		fmt.Fprintf(&out, "what helps: %s\n", strings.ReplaceAll(r.Cause.Cure, "\n", "\n    "))
+	}
+	for _, note := range append(r.Notes, r.pace()) {
+		if note != "" {
+			fmt.Fprintln(&out, note)
+		}
 	}
 	return out.String()
 }
@@ -53,8 +71,28 @@ func excerpt(file string, line int, read func(string) ([]byte, error)) string {
 // Whole is all there is.
 func (r Report) Whole(read func(name string) ([]byte, error)) string {
 	text := r.Short(read) + "\n" + r.Dump.Format()
+	if r.Later != nil {
+		text += "\na second look, a moment later:\n" + r.Later.Format()
+	}
+	return text + r.facts()
+}
+
+// facts is what the system tells of the process, and of its parent's threads.
+func (r Report) facts() string {
+	text := ""
 	if r.Facts != "" {
 		text += "\nwhat the system tells of the process:\n" + r.Facts + "\n"
 	}
+	if len(r.Parent) > 0 {
+		text += "\nthe threads that its parent has beside its main one:\n" + strings.Join(r.Parent, "\n") + "\n"
+	}
 	return text
+}
+
+// Stacks are the threads for a reader; where no tool could see them, what the system tells instead.
+func (r Report) Stacks() string {
+	if len(r.Dump.threads()) > 0 {
+		return r.Dump.Format()
+	}
+	return r.Dump.Format() + r.facts()
 }

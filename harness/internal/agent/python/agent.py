@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import facts
 import procs
 import relay
 import stages
@@ -155,6 +156,7 @@ class Agent:
                 "start": self.on_start,
                 "run": self.on_run,
                 "dump": self.on_dump,
+                "pace": self.on_pace,
                 "kill": self.on_kill,
                 "stop": self.on_stop,
             }.get(name)
@@ -197,6 +199,11 @@ class Agent:
         if not isinstance(self.job, stages.Pytest):
             raise ValueError("pytest does not run")
         self.job.tell({"run": order})
+
+    def on_pace(self, command: dict[str, Any]) -> None:
+        """Tell how much a process has done until now."""
+        pid = int(command["pid"])
+        self.say("pace", pid=pid, pace=facts.pace(pid))
 
     def on_dump(self, command: dict[str, Any]) -> None:
         """Begin to collect the stacks of a process of ours."""

@@ -11,6 +11,7 @@ import tempfile
 import time
 from typing import Any, Callable
 
+import facts
 import gdb
 import procs
 
@@ -38,6 +39,7 @@ class Dump:
     def __init__(self, pid: int, name: str, stacks: str, stacks_signal: int) -> None:
         self.pid = pid
         self.name = name
+        self.pace = facts.pace(pid)  # before a tool stops it
         self.stacks_file = stacks
         self.signal = stacks_signal
         self.errors: list[str] = []
@@ -82,7 +84,9 @@ class Dump:
         self.done = True
         error = "; ".join(self.errors)
         self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
-        self.result["facts"] = procs.facts(self.pid)
+        self.result["pace"] = self.pace
+        self.result["facts"] = facts.of(self.pid)
+        self.result["parent_threads"] = facts.parents_threads(self.pid)
 
     def _start_tool(self) -> None:
         process = procs.look(self.pid)
@@ -183,7 +187,7 @@ class Dump:
     def _start_faulthandler(self) -> None:
         if not self.signal or not procs.catches(self.pid, self.signal):
             self.errors.append("faulthandler: the process does not listen to its signal")
-            self._finish(self.native or None, procs.facts(self.pid))
+            self._finish(self.native or None, "")
             return
         try:
             self.offset = os.path.getsize(self.stacks_file)
@@ -211,7 +215,7 @@ class Dump:
                 text = file.read(MAX_OUTPUT).decode("utf-8", "replace")
         else:
             self.errors.append("faulthandler: nothing was written")
-        self._finish(self.native or None, f"{text}\n{procs.facts(self.pid)}".strip())
+        self._finish(self.native or None, text.strip())
 
 
 def _parse(data: bytes) -> Any:

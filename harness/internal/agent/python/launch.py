@@ -66,6 +66,9 @@ def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
     os.set_inheritable(fd, False)
     faulthandler.enable()  # to stderr, which is the agent's import.log
     disguise()
+    preload()
+    linux = importlib.import_module(f"{PACKAGE}.linux")
+    linux.allow_tracing()
     for wanted in modules:
         name = wanted["name"]
         tell(fd, {"importing": name})

@@ -163,32 +163,6 @@ def ticks_now() -> int:
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
-def facts(pid: int) -> str:
-    """What /proc tells of each thread of a process without any right to trace it."""
-    lines = []
-    try:
-        threads = sorted(os.listdir(f"/proc/{pid}/task"), key=int)
-    except OSError as error:
-        return f"no facts: {error}"
-    for thread in threads[:256]:
-        parts = []
-        for name in ("comm", "wchan", "syscall"):
-            try:
-                with open(f"/proc/{pid}/task/{thread}/{name}", "rb") as file:
-                    parts.append(f"{name} {file.read(300).decode('utf-8', 'replace').strip()}")
-            except OSError as error:
-                parts.append(f"{name} ({error.strerror})")
-        state = look(int(thread))
-        try:
-            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
-                text = file.read()
-            condition = text[text.rindex(b")") + 2 :].split()[0].decode("ascii")
-        except (OSError, ValueError):
-            condition = state.state if state else "?"
-        lines.append(f"thread {thread}: state {condition}, {', '.join(parts)}")
-    return "\n".join(lines)
-
-
 def threads(pid: int) -> list[int]:
     """The threads of a process; none where it is gone."""
     try:

@@ -91,6 +91,7 @@ class Ledger:
                 line=line + 1 if line is not None else 0,
                 junit=self._junit_name(item.nodeid),
                 timeout=self._timeout(item),
+                fixtures=[name for name in getattr(item, "fixturenames", ()) if name != "request"],
             )
         self.events.send("collected", count=len(items))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import AGENT, Suite, Talk, alive, built, hang_killer
@@ -112,13 +113,13 @@ def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))  # no gdb either
     run = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True))
     dump = run.one("dump")
-    assert dump["stacks"] is None and "in test_hangs" in dump["text"] and "state S" in dump["text"]
+    assert dump["stacks"] is None and "in test_hangs" in dump["text"] and "state S" in dump["facts"]
     deaf = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
     run = suite.write(
         test_a=HANG.replace("    time.sleep", "    exec(DEAF)\n    time.sleep") + f"DEAF = {deaf!r}\n"
     ).run(on=hang_killer("test_hangs", dump=True))
     dump = run.one("dump")
-    assert "in test_hangs" not in dump["text"] and "state S" in dump["text"]
+    assert "in test_hangs" not in dump["text"] and "state S" in dump["facts"]
     assert "does not listen" in dump["error"]
 
 
@@ -169,6 +170,69 @@ def _python_without_py_spy(folder: Path) -> str:
     link = folder / "bin" / "python"
     link.symlink_to(os.path.realpath(sys.executable))
     return str(link)
+
+
+def test_every_process_lets_itself_be_looked_at(suite: Suite, tmp_path: Path) -> None:
+    """Where only ancestors may trace (Yama), a process has to allow it: the importing one, pytest, and each child."""
+    told = tmp_path / "prctl.txt"
+    suite.write(
+        sitecustomize=f"""
+        import ctypes, os
+        class Recording(ctypes.CDLL):
+            def __getattr__(self, name):
+                function = super().__getattr__(name)
+                def call(*args):
+                    with open({str(told)!r}, "a") as file:
+                        print(os.getpid(), *args, file=file)
+                    return function(*args)
+                return call if name == "prctl" else function
+        ctypes.CDLL = Recording
+        """,
+        mod="",
+        test_a="def test_1(): pass\ndef test_2(): pass\n",
+    )
+    modules = [built(suite.folder / "mod.py")]
+    run = suite.run(imports=modules, env={"PYTHONPATH": str(suite.folder)})
+    assert set(run.verdicts().values()) == {"passed"}
+    wanted = [run.one("importing")["pid"], run.one("started")["pid"], *(e["pid"] for e in run.of("start"))]
+    assert len(set(wanted)) == 4
+    calls = [line.split() for line in told.read_text().splitlines()]
+    set_ptracer, anyone = str(0x59616D61), str(2**64 - 1)  # linux/prctl.h
+    for pid in wanted:
+        assert [str(pid), set_ptracer, anyone, "0", "0", "0"] in calls, (pid, calls)
+
+
+def test_a_fork_copies_no_thread_and_the_dump_names_those(suite: Suite) -> None:
+    suite.write(
+        test_a="""
+        import threading, time
+        threading.Thread(target=time.sleep, args=(1000,), daemon=True, name="worker").start()
+        def test_hangs(): time.sleep(1000)
+        """
+    )
+    dump = suite.run(on=hang_killer("test_hangs", dump=True)).one("dump")
+    assert len(dump["parent_threads"]) == 1 and dump["parent_threads"][0].startswith("1 thread ")
+    assert "memory" in dump["facts"] and "file 0: /dev/null" in dump["facts"]
+    assert dump["pace"]["switches"] > 0
+
+
+def test_pace_grows_where_somebody_works(suite: Suite) -> None:
+    suite.write(test_a="def test_works():\n    while True: pass\n")
+    pid = 0
+
+    def on(talk: Talk, event: dict[str, Any]) -> None:
+        nonlocal pid
+        if event["ev"] == "start":
+            pid = event["pid"]
+            time.sleep(0.5)
+            talk.say(cmd="pace", pid=pid)
+        if event["ev"] == "pace" and len([e for e in talk.events if e["ev"] == "pace"]) == 1:
+            time.sleep(1)
+            talk.say(cmd="pace", pid=pid)
+            talk.say(cmd="kill", pid=pid, reason="hung", message="hung")
+
+    first, second = (event["pace"] for event in suite.run(on=on).of("pace"))
+    assert second["at"] - first["at"] >= 1 and second["cpu"] > first["cpu"]
 
 
 def test_dumps_do_not_stop_the_events(suite: Suite) -> None:

@@ -1,0 +1,165 @@
+"""What /proc tells of a process for a reader: threads, files, sockets, children, memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections import Counter
+
+import gil
+import procs
+
+MOST = 256
+"""Threads, and as many files and children, that are told."""
+STACK = 16 << 10
+"""Bytes of a stack, from its top, in which return addresses are looked for."""
+DULL = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libgcc_s", "libm.so", "python", "libpython")
+"""Libraries that each thread has on its stack: they do not tell whose it is."""
+STATES = {1: "established", 2: "connecting", 6: "time-wait", 7: "closed", 8: "close-wait", 10: "listening"}
+"""Of a TCP socket: include/net/tcp_states.h of Linux."""
+
+
+def pace(pid: int) -> dict[str, float]:
+    """What a process has done: seconds of processor time with its living descendants', its threads' switches."""
+    now = time.monotonic()
+    below = [each.pid for each in procs.below(pid, procs.everything())]
+    cpu = sum(procs.cpu_seconds(each) for each in [pid, *below])
+    switches = 0
+    for thread in procs.threads(pid):
+        fields = _fields(f"/proc/{pid}/task/{thread}/status")
+        switches += sum(int(fields.get(f"{kind}_ctxt_switches", 0)) for kind in ("voluntary", "nonvoluntary"))
+    return {"at": now, "cpu": cpu, "switches": switches}
+
+
+def of(pid: int) -> str:
+    """All of it, a line a fact."""
+    status = _fields(f"/proc/{pid}/status")
+    if not status:
+        return f"no facts: process {pid} is gone"
+    lines = [
+        f"process {pid} {status.get('Name', '')!r}: {procs.command(pid)}",
+        f"processor time {procs.cpu_seconds(pid):.2f} s",
+        f"memory {status.get('VmRSS', '?')}, at most {status.get('VmHWM', '?')}",
+    ]
+    lines += [_thread(pid, thread) for thread in sorted(procs.threads(pid))[:MOST]]
+    lines += _files(pid)
+    for child in procs.below(pid, procs.everything())[:MOST]:
+        lines.append(f"descendant {child.pid} of {child.parent}: state {child.state}, {procs.command(child.pid)}")
+    return "\n".join(lines)
+
+
+def parents_threads(pid: int) -> list[str]:
+    """The threads that the parent of a process has beside its main one, with the libraries on their stacks.
+
+    A fork copies none of them. What they were doing then is not known any more; where they are now is.
+    """
+    process = procs.look(pid)
+    if process is None or process.parent in (0, 1, os.getpid()):
+        return []
+    parent = process.parent
+    try:
+        space = gil.mappings(parent)
+    except OSError:
+        space = []
+    alike: Counter[str] = Counter()
+    for thread in sorted(procs.threads(parent))[:MOST]:
+        if thread == parent:
+            continue
+        found = _libraries(parent, thread, space)
+        name = _text(f"/proc/{parent}/task/{thread}/comm").strip()
+        alike[repr(name) + (f" of {', '.join(found)}" if found else "")] += 1
+    return [f"{count} thread{'s' if count > 1 else ''} {words}" for words, count in alike.items()]
+
+
+def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
+    """The libraries to which a blocked thread will return, the innermost first."""
+    words = _text(f"/proc/{pid}/task/{thread}/syscall").split()
+    if len(words) < 3:
+        return []
+    try:
+        pointer = int(words[-2], 16)
+        stack = gil.mapping_of(pointer, space)
+        size = min(STACK, stack.end - pointer) if stack is not None else 0
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            data = os.pread(memory.fileno(), size, pointer)
+    except (OSError, ValueError, OverflowError):
+        return []
+    code = [each for each in space if "x" in each.flags and each.path.startswith("/")]
+    found: list[str] = []
+    for (word,) in struct.iter_unpack("<Q", data[: len(data) // 8 * 8]):
+        place = gil.mapping_of(word, code)
+        if place is not None and place.name not in found and not place.name.startswith(DULL):
+            found.append(place.name)
+    return found
+
+
+def _thread(pid: int, thread: int) -> str:
+    """One thread: its state, what it waits for, and how often it ran."""
+    folder = f"/proc/{pid}/task/{thread}"
+    fields = _fields(f"{folder}/status")
+    switches = f"{fields.get('voluntary_ctxt_switches', '?')}+{fields.get('nonvoluntary_ctxt_switches', '?')}"
+    parts = [f"{name} {_text(f'{folder}/{name}').strip()}" for name in ("wchan", "syscall")]
+    state = procs.state(pid, thread) or "?"
+    return f"thread {thread} {fields.get('Name', '?')!r}: state {state}, switches {switches}, {', '.join(parts)}"
+
+
+def _files(pid: int) -> list[str]:
+    """The open files, and what its sockets are connected to."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        numbers = sorted(map(int, os.listdir(folder)))
+    except OSError as error:
+        return [f"files: {error.strerror}"]
+    sockets = _sockets(pid)
+    lines = []
+    for number in numbers[:MOST]:
+        try:
+            target = os.readlink(f"{folder}/{number}")
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            target = sockets.get(target[len("socket:[") : -1], target)
+        lines.append(f"file {number}: {target}")
+    if len(numbers) > MOST:
+        lines.append(f"and {len(numbers) - MOST} more files")
+    return lines
+
+
+def _sockets(pid: int) -> dict[str, str]:
+    """The sockets of a process's network by inode, in words."""
+    found = {}
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for line in _text(f"/proc/{pid}/net/{kind}").splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9:
+                state = STATES.get(int(fields[3], 16), "") if kind.startswith("tcp") else ""
+                found[fields[9]] = f"{kind} {_address(fields[1])} to {_address(fields[2])} {state}".rstrip()
+    for line in _text(f"/proc/{pid}/net/unix").splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        if len(fields) > 6:
+            found[fields[6]] = f"unix socket {fields[7] if len(fields) > 7 else 'without a name'}"
+    return found
+
+
+def _address(text: str) -> str:
+    """An address of /proc/net, whose bytes are in the machine's order by fours."""
+    host, _, port = text.partition(":")
+    data = bytes.fromhex(host)
+    data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
+    family = socket.AF_INET if len(data) == 4 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, data)}:{int(port, 16)}"
+
+
+def _fields(path: str) -> dict[str, str]:
+    """A file of lines `name:<tab>value`; none where it cannot be read."""
+    return dict(line.split(":\t", 1) for line in _text(path).splitlines() if ":\t" in line)
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,156 @@
+package group
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/hang"
+)
+
+// dumpRequest is a wait for stacks, and what to do when they are there or cannot be had.
+type dumpRequest struct {
+	id   string
+	pid  int
+	seen hang.Circumstances
+	end  time.Time
+	then func(hang.Report)
+}
+
+// early is how long before the end of a budget a process is looked at for the first time, so that at its end "still works"
+// can be told from "stuck".
+func early(budget time.Duration) time.Duration { return min(time.Second, budget/4) }
+
+// askPace asks once how much a process has done until now.
+func (g *group) askPace(pid int) {
+	if _, asked := g.paces[pid]; !asked {
+		g.paces[pid] = nil
+		g.must(g.session.Pace(pid))
+	}
+}
+
+// takePace takes the answer in, if it is still wanted.
+func (g *group) takePace(e agent.Event) {
+	if _, asked := g.paces[e.PID]; asked {
+		g.paces[e.PID] = e.Pace
+	}
+}
+
+// askDumps asks for the stacks of a process whose budget is over, and for those of one that works a second time.
+func (g *group) askDumps(pid int, seen hang.Circumstances, then func(hang.Report)) {
+	g.askDump(pid, seen, func(report hang.Report) {
+		if !report.Works() {
+			then(report)
+			return
+		}
+		g.askDump(pid, seen, func(later hang.Report) {
+			report.Later = &later.Dump
+			then(report)
+		})
+	})
+}
+
+// askDump asks for stacks, one request at a time: two tools cannot look into one process at once.
+func (g *group) askDump(pid int, seen hang.Circumstances, then func(hang.Report)) {
+	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, seen: seen, then: then}
+	if g.waiting = append(g.waiting, request); g.dump == nil {
+		g.nextDump()
+	}
+}
+
+func (g *group) nextDump() {
+	if g.dump = nil; len(g.waiting) == 0 {
+		return
+	}
+	g.dump, g.waiting = g.waiting[0], g.waiting[1:]
+	g.dump.end = time.Now().Add(dumpTimeout)
+	g.must(g.session.Dump(g.dump.pid, g.dump.id))
+}
+
+func (g *group) endDump(e agent.Event) {
+	if g.dump != nil && g.dump.id == e.ID {
+		request := g.dump
+		g.nextDump()
+		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
+		request.then(hang.Report{
+			Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
+		})
+	}
+}
+
+// hangText is what a reader sees of a hang, with the proof where there is one; all that is known goes to a file of the name.
+func (g *group) hangText(name, proof string, report hang.Report) string {
+	g.Evidence.Keep(g.Name, "hang-"+fileName(name)+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
+	return report.Short(g.read) + "\n" + proof + report.Stacks()
+}
+
+// maxFileName leaves room for what stands around a name; most file systems take 255 bytes.
+const maxFileName = 200
+
+// fileName makes one name of a subtest's, whose slashes would be folders.
+func fileName(name string) string {
+	flat := strings.ReplaceAll(name, "/", "-")
+	if len(flat) <= maxFileName {
+		return flat
+	}
+	sum := sha256.Sum256([]byte(name))
+	return flat[:maxFileName-17] + "-" + hex.EncodeToString(sum[:8])
+}
+
+// read is the content of a file of the sources.
+func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
+
+func (g *group) circumstances(test *test) hang.Circumstances {
+	return hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
+}
+
+// notes are what else is known of a test that hangs.
+func (g *group) notes(test *test) (notes []string) {
+	if test.fixtures != "" {
+		notes = append(notes, "fixtures: "+test.fixtures)
+	}
+	if test.after != nil {
+		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.Verdict().Outcome))
+	}
+	return notes
+}
+
+// showStacks writes where each running test stands, or pytest where none runs, to standard error at once: a test's own
+// output appears at the end of its whole package. then is called when all is written.
+func (g *group) showStacks(why string, then func()) {
+	if g.pytest == 0 || g.exited != nil {
+		then()
+		return
+	}
+	left := max(1, len(g.running))
+	show := func(what string, report hang.Report) string {
+		text := g.Tree.HostText(report.Short(g.read) + "\n" + report.Stacks())
+		fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
+		if left--; left == 0 {
+			then()
+		}
+		return text
+	}
+	for _, test := range g.running {
+		g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
+			text := show(fmt.Sprintf("%s/%s, running for %v", g.t.Name(), test.name, time.Since(test.started).Round(time.Millisecond)), report)
+			if g.running[test.Index] != nil && g.stopping != "" {
+				test.Seen = text
+			}
+		})
+	}
+	if len(g.running) == 0 {
+		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(report hang.Report) {
+			text := show(g.t.Name()+", in "+g.phase.String(), report)
+			if g.stopping != "" {
+				g.lastSeen = text
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package hang
+
+import "fmt"
+
+// Pace is what a process has done until a moment.
+type Pace struct {
+	At       float64 `json:"at"`  // seconds on the container's monotonic clock
+	CPU      float64 `json:"cpu"` // seconds of processor time, its living descendants' included
+	Switches int     `json:"switches"`
+}
+
+// busyShare is the share of one processor from which on a process is said to work.
+const busyShare = 0.1
+
+// Works tells whether the process has used the processor in the time before its stacks were taken.
+func (r Report) Works() bool {
+	return r.Before != nil && r.Now != nil && r.Now.CPU-r.Before.CPU > busyShare*(r.Now.At-r.Before.At)
+}
+
+// pace tells "still working" from "stuck", nothing where it was not looked at twice.
+func (r Report) pace() string {
+	if r.Before == nil || r.Now == nil {
+		return ""
+	}
+	span, cpu, switches := r.Now.At-r.Before.At, r.Now.CPU-r.Before.CPU, r.Now.Switches-r.Before.Switches
+	text := fmt.Sprintf("in the %.1fs before: ", span)
+	switch {
+	case r.Works():
+		text += fmt.Sprintf("it worked, with %.2fs of processor time", cpu)
+		if r.Later != nil {
+			text += r.moved()
+		}
+	case switches > 0:
+		text += fmt.Sprintf("its threads woke up %d times and did next to nothing: it waits, in steps", switches)
+	default:
+		text += "none of its threads ran: it is stuck"
+	}
+	return text
+}
+
+// moved compares the place of the thread that runs the test with that of the second look.
+func (r Report) moved() string {
+	first, second := r.Dump.threads(), r.Later.threads()
+	if len(first) == 0 || len(second) == 0 {
+		return ""
+	}
+	a, b := first[mainThread(r.Dump.PID, first)], second[mainThread(r.Later.PID, second)]
+	fileA, lineA := a.userFrame()
+	fileB, lineB := b.userFrame()
+	switch {
+	case fileA == fileB && lineA == lineB:
+		return "; a second look found it at the same line: it loops, or is slow there"
+	case fileB == "":
+		return "; a second look found it elsewhere: it goes on, and may only need a larger budget"
+	}
+	return fmt.Sprintf("; a second look found it at %s:%d: it goes on, and may only need a larger budget", fileB, lineB)
+}
