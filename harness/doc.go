@@ -81,6 +81,10 @@
 // the process did in its last second tells a test that still works from one that is stuck. While a container is paused, or
 // the test process stopped, deadlines stand still.
 //
+// After the last test of a group, culprits are run once more, each alone in a fresh interpreter, up to three of a kind: one
+// that crashed under gdb, for its native stacks, and one that what a fork does not copy made hang without the fork, to show
+// that. What came of it is a text of the group's and of the JUnit file, "(proof)". -failfast does without.
+//
 // SIGINT, SIGTERM, the end of who started the tests, and a -timeout that is near end a run in order: what is running is
 // named with its stacks, on standard error at once, and everything is removed. SIGQUIT to the test process shows the same and
 // stops nothing; a second one within two seconds gets Go's own dump.

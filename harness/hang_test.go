@@ -1,8 +1,10 @@
 package harness_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +65,68 @@ def test_works(served):
 	} {
 		require.Regexp(t, want, string(whole))
 	}
+}
+
+// TestProofs: what a fork has to do with a hang, and where a crash happened, is shown by another run, after the last test.
+func TestProofs(t *testing.T) {
+	files := map[string]string{"tests/test_tiny.py": `import ctypes, os, threading
+
+PID = os.getpid()
+
+def holder(lock, release, held):
+    with lock:
+        held.set()
+        release.wait()
+
+def hold():
+    lock, release, held = threading.Lock(), threading.Event(), threading.Event()
+    threading.Thread(target=holder, args=(lock, release, held), daemon=True).start()
+    held.wait()
+    return lock, release
+
+LENT, KEPT = hold(), hold()
+
+def test_fork_makes_it_hang():
+    LENT[1].set()
+    LENT[0].acquire()
+
+def test_hangs_anyhow():
+    KEPT[0].acquire()
+
+def test_crashes():
+    ctypes.string_at(0)
+
+def test_crashes_in_a_fork():
+    if os.getpid() != PID:
+        os.abort()
+
+def test_exits():
+    os._exit(3)
+
+def test_last():
+    pass
+`}
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	t.Setenv("PYO3TEST_JUNIT", junit)
+	group, text := recordRed(t, harness.Suite{Crate: writeCrate(t, files), Workers: 2})
+	require.Contains(t, text, "6 of 6 tests: 1 passed, 2 hung, 3 crashed")
+	const again = "(proof) tests/test_tiny.py::test_%s, run once more in a fresh interpreter, without a fork"
+	for _, want := range []string{
+		fmt.Sprintf(again, "fork_makes_it_hang") + ": passed after ",
+		fmt.Sprintf(again, "hangs_anyhow") + ": a proven deadlock there too, after ",
+		fmt.Sprintf(again, "crashes") + ", under gdb\nthread ",
+		fmt.Sprintf(again, "crashes_in_a_fork") + ", under gdb: passed after ",
+	} {
+		require.Contains(t, text, want)
+	}
+	require.Equal(t, 4, strings.Count(text, "(proof)"))
+	require.Regexp(t, `under gdb\nthread \d+ "python"\n    (ffi_call|\S*strlen\S*)  /`, text)
+	for _, test := range group.Subs() {
+		require.NotContains(t, test.Text(), "(proof)", "no test waits for it")
+	}
+	written, err := os.ReadFile(junit)
+	require.NoError(t, err)
+	require.Equal(t, 4, strings.Count(string(written), "(proof) tests/"), "%s", written)
 }
 
 func TestBudgetOfTheProject(t *testing.T) {

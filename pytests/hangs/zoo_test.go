@@ -167,7 +167,7 @@ func TestInProcess(t *testing.T) {
 			{Name: "deaf", Tests: around("tests/test_waits.py", "test_deaf")},
 			{Name: "segv", Tests: around("tests/test_crashes.py", "test_segv")},
 			{Name: "exit-0", Tests: around("tests/test_crashes.py", "test_exit_0")},
-			{Name: "fork-rayon", Tests: around("tests/test_forks.py", "test_fork_rayon")},
+			{Name: "forks", Tests: []string{"tests/test_forks.py"}},
 		},
 	}
 	visit(t, suite, []class{
@@ -177,7 +177,11 @@ func TestInProcess(t *testing.T) {
 		{"deaf", "deaf", "tests/test_waits.py::test_deaf", "hung", "native-wait", nil},
 		{"segv", "segv", "tests/test_crashes.py::test_segv", "crashed", "", []string{"SIGSEGV (11)"}},
 		{"exit-0", "exit-0", "tests/test_crashes.py::test_exit_0", "crashed", "", []string{"exit status 0"}},
-		{"fork-rayon", "fork-rayon", "tests/test_forks.py::test_fork_rayon", "passed", "", nil}, // only a fork makes it hang
+		// Only a fork makes them hang.
+		{"fork-mutex", "forks", "tests/test_forks.py::test_fork_mutex", "passed", "", nil},
+		{"fork-py-lock", "forks", "tests/test_forks.py::test_fork_python_lock", "passed", "", nil},
+		{"fork-rayon", "forks", "tests/test_forks.py::test_fork_rayon", "passed", "", nil},
+		{"fork-tokio", "forks", "tests/test_forks.py::test_fork_tokio", "passed", "", nil},
 	})
 }
 
@@ -395,4 +399,23 @@ func nothingLeft(t *testing.T, text string) {
 		left = slices.DeleteFunc(left, func(each container.Summary) bool { return each.Labels["pyo3test"] == "image" })
 		assert.Empty(c, left)
 	}, 10*time.Second, 100*time.Millisecond)
+}
+
+// TestNativeStacks: where a crash happened is shown by gdb, in another run after the last test.
+func TestNativeStacks(t *testing.T) {
+	crate, err := filepath.Abs("modern")
+	require.NoError(t, err)
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	names := []string{"segv", "extern_panic", "stack_overflow"}
+	group := harness.Group{Name: "crashes"}
+	for _, name := range names {
+		group.Tests = append(group.Tests, "tests/test_crashes.py::test_"+name)
+	}
+	text := harnesstest.Record(t, harness.Suite{Crate: "modern", Groups: []harness.Group{group}}).Sub("crashes").Text()
+	for i, function := range []string{"segfault", "callback", "descend"} {
+		_, after, found := strings.Cut(text, "(proof) "+group.Tests[i]+", run once more in a fresh interpreter, without a fork, under gdb\n"+crate+"/src/crashes.rs:")
+		require.True(t, found, "%s:\n%s", names[i], text)
+		after, _, _ = strings.Cut(after, "(proof)")
+		require.Regexp(t, `\n    hangs::crashes::\S*`+function+`  `+crate+`/src/crashes.rs:\d+\n`, after)
+	}
 }

@@ -57,6 +57,7 @@ type Start struct {
 	Unproved  bool              `json:"no_deadlock_proof"` // a deadlock sits out its budget
 	Restore   string            `json:"restore"`
 	Into      string            `json:"into"`
+	Debugger  bool              `json:"debugger"`           // gdb runs pytest and tells the stacks where it crashes, as a dump
 	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be told
 }
 

@@ -75,6 +75,7 @@ func (g *group) expire(test *test) {
 			return // it ended while its stacks were taken
 		}
 		report.Notes = g.notes(test)
+		test.cause = report.Cause.Key
 		test.Seen = g.hangText(test.name, test.proof(), report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)

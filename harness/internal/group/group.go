@@ -99,6 +99,8 @@ type group struct {
 	collecting    string             // the file that is being imported
 	collectErrors []verdict.CollectError
 	collectSkips  []verdict.CollectSkip
+	collectBegan  time.Time              // when pytest started
+	collectTook   time.Duration          // from pytest's start to the end of the collection
 	rootDir       string                 // pytest's, in the container
 	hungFiles     []verdict.CollectError // at whose import pytest hung
 	again         bool                   // pytest is to be started anew
@@ -139,6 +141,7 @@ type test struct {
 	expired  bool         // its budget is over, or a deadlock proved, and its end under way
 	deadlock *agent.Event // the proof that it can never end
 	fixtures string       // all that it has asked for
+	cause    hang.Key     // why it hung, "" where it did not
 	after    *test        // the one that had ended last when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
@@ -170,6 +173,8 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	}
 	if err != nil {
 		g.problem("%v", err)
+	} else if ctx.Err() == nil && !config.Flags.FailFast {
+		g.prove(ctx)
 	}
 	ctx = context.WithoutCancel(ctx)
 	g.mend(ctx)
@@ -219,15 +224,19 @@ func (g *group) start(ctx context.Context) (err error) {
 // begin lets an agent start pytest.
 func (g *group) begin(session *agent.Session, compiled []string) error {
 	g.session = session
+	return session.Start(g.startCommand(compiled))
+}
+
+func (g *group) startCommand(compiled []string) agent.Start {
 	args := append([]string{}, g.PytestArgs...) // never null
 	for _, hung := range g.hungFiles {
 		args = append(args, "--ignore="+hung.Path)
 	}
-	return session.Start(agent.Start{
+	return agent.Start{
 		Python: image.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
 		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
-	})
+	}
 }
 
 // dir is where pytest is started.

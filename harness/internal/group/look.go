@@ -77,7 +77,7 @@ func (g *group) endDump(e agent.Event) {
 	if g.dump != nil && g.dump.id == e.ID {
 		request := g.dump
 		g.nextDump()
-		dump := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
+		dump := g.dumpOf(e)
 		request.then(hang.Report{
 			Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
 		})
@@ -92,6 +92,10 @@ func (g *group) hangText(name, proof string, report hang.Report) string {
 
 // maxFileName leaves room for what stands around a name; most file systems take 255 bytes.
 const maxFileName = 200
+
+func (g *group) dumpOf(e agent.Event) hang.Dump {
+	return hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
+}
 
 // fileName makes one name of a subtest's, whose slashes would be folders.
 func fileName(name string) string {

@@ -10,6 +10,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -133,7 +134,7 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	for _, section := range v.Sections {
 		if strings.TrimSpace(section[1]) != "" {
 			fmt.Fprintf(out, "--- %s ---\n", section[0])
-			g.writeText(out, section[1])
+			g.writeText(out, hang.FoldFatal(section[1]))
 		}
 	}
 	if v.Outcome.Red() {

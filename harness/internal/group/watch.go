@@ -136,6 +136,7 @@ func (g *group) take(e agent.Event) error {
 		}
 	case agent.Started:
 		g.pytest = e.PID
+		g.collectBegan = time.Now()
 		g.enterPhase(collecting)
 	case agent.SessionStart:
 		g.rootDir = e.RootDir
@@ -154,6 +155,7 @@ func (g *group) take(e agent.Event) error {
 		if e.Count != len(g.tests) {
 			return fmt.Errorf("pytest collected %d tests and named %d", e.Count, len(g.tests))
 		}
+		g.collectTook = time.Since(g.collectBegan)
 		return g.collected()
 	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
 		return g.takeTest(e)

@@ -253,18 +253,19 @@ func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
 	if !c.Forked || len(k.threads) > 1 {
 		return Cause{}, false
 	}
-	what := ""
+	what, therefore := "", ": plain pytest would not hang here"
 	switch {
 	case t.inside(rayonFrames) > 0:
 		what = "rayon's pool, whose workers a fork does not copy"
 	case t.inside(tokioFrames) > 0:
 		what = "a tokio runtime, whose threads a fork does not copy"
 	case c.ParentThreads > 1 && (w == forMutex || w == forOnce || w == forCLock || w == forCondvar || w == forChannel || w == forPyLock || w == forThread):
+		therefore = ""
 		what = fmt.Sprintf("%s that a thread of the parent had when this child was forked (inferred: the child has one thread, the parent had %d)", w, c.ParentThreads)
 	default:
 		return Cause{}, false
 	}
-	cause := Cause{Key: InheritedThroughFork, Cure: cureFork, Sentence: fmt.Sprintf("%s waits%s for %s: plain pytest would not hang here", t, t.where(), what)}
+	cause := Cause{Key: InheritedThroughFork, Cure: cureFork, Sentence: fmt.Sprintf("%s waits%s for %s%s", t, t.where(), what, therefore)}
 	cause.File, cause.Line = t.userFrame()
 	return cause, true
 }

@@ -96,3 +96,14 @@ func (r Report) Stacks() string {
 	}
 	return r.Dump.Format() + r.facts()
 }
+
+// Crash is where a process crashed, for a reader: the thread that received the signal comes first in the dump.
+func (d Dump) Crash(read func(name string) ([]byte, error)) string {
+	text := ""
+	if threads := d.threads(); len(threads) > 0 {
+		if file, line := threads[0].userFrame(); file != "" {
+			text = excerpt(file, line, read)
+		}
+	}
+	return text + d.Format()
+}

@@ -128,8 +128,8 @@ func (d Dump) Format() string {
 	return out.String()
 }
 
-// writeFrames writes a thread's frames, those folded that nobody looks for: pytest's, and those of Rust's and PyO3's runtime
-// that are called by no wait of the user's code.
+// writeFrames writes a thread's frames, those folded that nobody looks for: a recursion's, pytest's, CPython's own where only
+// native frames could be seen, and those of Rust's and PyO3's runtime that are called by no wait of the user's code.
 func (t thread) writeFrames(out *strings.Builder) {
 	folded, of, seenUser := 0, "", false
 	unfold := func() {
@@ -142,9 +142,13 @@ func (t thread) writeFrames(out *strings.Builder) {
 		seenUser = seenUser || userFile(f.Filename)
 		kind := ""
 		switch {
+		case i > 0 && f == t.Frames[i-1]:
+			kind = "the same function"
 		case i == 0: // the one that stands still
 		case machinery.MatchString(f.Filename):
 			kind = "pytest"
+		case f.native() && interpreter.MatchString(f.Name):
+			kind = "the interpreter"
 		case seenUser && runtime.MatchString(f.Filename):
 			kind = "the runtime"
 		}
@@ -156,12 +160,15 @@ func (t thread) writeFrames(out *strings.Builder) {
 			folded++
 			continue
 		}
-		fmt.Fprintf(out, "    %s  %s\n", f.Name, f.place())
+		out.WriteString(strings.TrimRight("    "+f.Name+"  "+f.place(), " ") + "\n")
 	}
-	if of == "pytest" { // of the runtime's own start nobody wants to hear
+	if of != "the runtime" { // of the runtime's own start nobody wants to hear
 		unfold()
 	}
 }
+
+// interpreter matches the functions of CPython that call others; those in which it waits are none of them.
+var interpreter = regexp.MustCompile(`^(_?PyEval_Eval|_PyEval_Vector|_?Py(Function|Object|Vectorcall|CFunction|Run|Import)_|Py_(RunMain|BytesMain)$|cfunction_|method_vectorcall|slot_tp_|type_call|object_vacall|partial_|vectorcall_|builtin_exec|run_(mod|eval_code_obj)|pyrun_|pymain_|import_find_and_load|context_run)`)
 
 // runtime matches the files of Rust's standard library, PyO3 and the C library.
 var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
@@ -193,3 +200,31 @@ var (
 
 // machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(image.Agent) + `/`)
+
+// fatalFrame matches a frame of pytest's in what faulthandler writes as a process crashes.
+var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(image.Agent) + `)/`)
+
+// FoldFatal folds the frames of pytest in what faulthandler wrote as a process crashed.
+func FoldFatal(text string) string {
+	if !strings.Contains(text, "Fatal Python error: ") {
+		return text
+	}
+	var lines []string
+	folded := 0
+	unfold := func() {
+		if folded > 0 {
+			lines = append(lines, fmt.Sprintf("  ... %d frames of pytest", folded))
+		}
+		folded = 0
+	}
+	for _, line := range strings.Split(text, "\n") {
+		if fatalFrame.MatchString(line) {
+			folded++
+			continue
+		}
+		unfold()
+		lines = append(lines, line)
+	}
+	unfold()
+	return strings.Join(lines, "\n")
+}

@@ -8,6 +8,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestFoldFatal(t *testing.T) {
+	const text = `before
+Fatal Python error: Aborted
+
+Current thread 0x1 (most recent call first):
+  File "/src/a.py", line 3 in test_a
+  File "/opt/venv/lib/python3.11/site-packages/_pytest/python.py", line 1 in f
+  File "/opt/venv/lib/python3.11/site-packages/pluggy/_callers.py", line 1 in g
+  File "/src/conftest.py", line 3 in h
+  File "/opt/pyo3test/agent/launch.py", line 1 in run
+`
+	require.Equal(t, `before
+Fatal Python error: Aborted
+
+Current thread 0x1 (most recent call first):
+  File "/src/a.py", line 3 in test_a
+  ... 2 frames of pytest
+  File "/src/conftest.py", line 3 in h
+  ... 1 frames of pytest
+`, FoldFatal(text))
+	require.Equal(t, text[7:20], FoldFatal(text[7:20]))
+}
+
+func TestFormatCrash(t *testing.T) {
+	d := Dump{PID: 7, Workspace: "/src", Stacks: json.RawMessage(`[{"thread_name":"python","os_thread_id":7,"active":true,"frames":[
+		{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"_PyEval_EvalFrameDefault"},{"name":"_PyObject_Call"},{"name":"main"}]}]`)}
+	read := func(string) ([]byte, error) { return []byte("1\n2\n3\n"), nil }
+	require.Equal(t, "/src/src/lib.rs:2\n       1 | 1\n  >    2 | 2\n       3 | 3\nthread 7 \"python\"\n"+
+		"    crate::f  /src/src/lib.rs:2\n    ... 2 frames of the same function\n    ... 2 frames of the interpreter\n    main\n", d.Crash(read))
+}
+
 func TestFormatStacks(t *testing.T) {
 	require.Equal(t, `thread 7 "MainThread", holds the GIL
     tiny::park::{{closure}}  /src/src/lib.rs:9

@@ -52,7 +52,7 @@ type Test struct {
 	Phase   string // the last one that it was seen to enter: setup, call or teardown
 	Reports []Report
 	Finish  *Finish  // nil as long as it has no end
-	Seen    string   // what was seen of it as it hung, for a reader
+	Seen    string   // what was seen of it as it hung, or as it was run once more, for a reader
 	Left    []string // the processes that it left running, for a reader; they were killed
 
 	FailLeaky bool // leaving some is red
@@ -261,7 +261,7 @@ func (v *Verdict) judgeEnd(t Test) {
 	if v.Text == "" || len(t.Reports) == 0 {
 		v.Text = "its process ended: " + ExitWords(f.Exit, f.Signal)
 	}
-	if v.Outcome == Hung && t.Seen != "" {
+	if (v.Outcome == Hung || v.Outcome == Crashed) && t.Seen != "" {
 		v.Text = strings.TrimRight(v.Text, "\n") + "\n" + t.Seen
 	}
 }

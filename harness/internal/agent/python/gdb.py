@@ -12,11 +12,17 @@ OPTIONS = [
     "-ex", "set print frame-arguments none", "-ex", "thread apply all bt",
 ]  # fmt: skip
 
+WATCHED = "SIGSEGV SIGABRT SIGBUS SIGILL SIGFPE SIGSYS"
+"""The signals of a crash."""
+DEPTH = 100
+"""Frames of a stack, lest one that overflowed is all that is told."""
+
 THREAD = re.compile(
     r"^Thread \d+ \((?:Thread 0x[0-9a-f]+ )?\(?(?:LWP|process) (\d+)\)?"
     r'(?: "(.*?)")?(?: \(Exiting\))?\):$'
 )
 FRAME = re.compile(r"^#\d+ +(?:0x[0-9a-f]+ in )?(.*)$")
+CURRENT = re.compile(r"^\[Current thread is .*(?:LWP|process) (\d+)\)?", re.MULTILINE)
 PLACE = re.compile(r" at (\S+):(\d+)$| from (\S+)$")
 
 
@@ -24,6 +30,34 @@ def command(pid: int) -> list[str] | None:
     """How to ask gdb for all stacks of a process, None where there is no gdb."""
     tool = shutil.which("gdb")
     return [tool, *OPTIONS, "-p", str(pid)] if tool else None
+
+
+def runner() -> list[str]:
+    """What to put before a command so that gdb runs it, and tells all stacks at a crash; none where there is no gdb."""
+    tool = shutil.which("gdb")
+    if tool is None:
+        return []
+    script = [
+        "set disable-randomization off",  # which takes a right that containers have not
+        "set startup-with-shell off",
+        "handle all nostop noprint pass",
+        f"handle {WATCHED} stop print",
+        "run",
+        "thread",
+        f"thread apply all bt {DEPTH}",
+        "kill",
+    ]
+    return [tool, *OPTIONS[:-2], *(word for line in script for word in ("-ex", line)), "--args"]
+
+
+def parse_crash(text: str) -> list[dict[str, Any]]:
+    """The threads of a process that crashed under gdb, the one that received the signal first; none where none did."""
+    _, found, text = text.rpartition(" received signal ")
+    current = CURRENT.search(text)
+    threads = parse(text) if found else []
+    for thread in threads:
+        thread.update(active=current is not None and thread["os_thread_id"] == int(current[1]), owns_gil=False)
+    return sorted(threads, key=lambda thread: not thread["active"])
 
 
 def parse(text: str) -> list[dict[str, Any]]:

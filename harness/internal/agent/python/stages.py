@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import deadlock
+import gdb
 import procs
 from plugin import memory
 from plugin.linux import HIGH, signal_name
@@ -28,6 +29,8 @@ LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
 SETTINGS_VARIABLE = "PYO3TEST_PLUGIN"
 STACKS_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 14 if hasattr(signal, "SIGRTMIN") else 0
 LOG_TAIL = 64 << 10
+MAX_STACKS = 4 << 20
+"""Bytes of gdb's output in which the stacks of a crash are looked for."""
 JUNIT_PIECE = 192 << 10
 """Bytes; in base64 a line of a quarter MiB."""
 JUNIT_LIMIT = 64 << 20
@@ -107,7 +110,9 @@ class Job:
 
     log_name = ""
 
-    def __init__(self, agent: Agent, command: dict[str, Any], args: list[str], fds: list[int], pipe: int) -> None:
+    def __init__(
+        self, agent: Agent, command: dict[str, Any], args: list[str], fds: list[int], pipe: int, under: list[str]
+    ) -> None:
         self.agent = agent
         self.command = command
         self.pipe = pipe
@@ -116,7 +121,7 @@ class Job:
         self.log = os.path.join(command["out"], self.log_name)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [command["python"], LAUNCHER, *args],
+                [*under, command["python"], LAUNCHER, *args],
                 cwd=command["cwd"],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -202,13 +207,13 @@ class Job:
                 os.close(fd)
         self.pipe = self.pidfd = -1
 
-    def log_tail(self) -> str:
+    def log_tail(self, limit: int = LOG_TAIL) -> str:
         """The end of what the process printed."""
         try:
             with open(self.log, "rb") as log:
                 size = os.fstat(log.fileno()).st_size
-                log.seek(max(0, size - LOG_TAIL))
-                return log.read(LOG_TAIL).decode("utf-8", "replace")
+                log.seek(max(0, size - limit))
+                return log.read(limit).decode("utf-8", "replace")
         except OSError:
             return ""
 
@@ -222,7 +227,7 @@ class Import(Job):
         self.results: list[dict[str, Any]] = []
         self.at = ""
         ours, theirs = high_pipe(ours_reads=True)
-        super().__init__(agent, command, ["import", str(theirs), json.dumps(command["imports"])], [theirs], ours)
+        super().__init__(agent, command, ["import", str(theirs), json.dumps(command["imports"])], [theirs], ours, [])
 
     def take(self, line: bytes) -> None:
         """A result, or the name of the module that comes next."""
@@ -288,7 +293,8 @@ class Pytest(Job):
         self.junit = os.path.join(out, "junit.xml")
         junit = f"--junitxml={self.junit}"
         args = ["run", *PYTEST_ARGS, junit, *[str(arg) for arg in command["args"]]]
-        super().__init__(agent, command, args, [events_theirs, control_theirs], events)
+        under = gdb.runner() if command.get("debugger") else []
+        super().__init__(agent, command, args, [events_theirs, control_theirs], events, under)
 
     def environment(self) -> dict[str, str]:
         """One variable more, which the plugin removes before any test sees it."""
@@ -363,6 +369,9 @@ class Pytest(Job):
         if self.garbage > GARBAGE:
             self.agent.say("garbage", text=f"and {self.garbage - GARBAGE} more lines")
         self._tell_junit()
+        if self.command.get("debugger"):
+            stacks = gdb.parse_crash(self.log_tail(MAX_STACKS))
+            self.agent.say("dump", id="crash", pid=self.pid, stacks=stacks or None, text="", error="gdb saw no crash")
         no_space = full(self.command["out"])
         self.agent.say("exit", exit=status, signal=number, memory=killed, text=text, disk_full=no_space)
         return False

@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 use std::sync::mpsc::channel;
-use std::sync::{LazyLock, Mutex};
-use std::thread;
+use std::sync::{LazyLock, Mutex, OnceLock};
+use std::thread::{self, Thread};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -11,27 +11,29 @@ use rayon::prelude::*;
 use tokio::runtime::Runtime;
 
 static LOCK: Mutex<i32> = Mutex::new(0);
+static HOLDER: OnceLock<Thread> = OnceLock::new();
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime of tokio's"));
 
-/// A thread takes the lock and keeps it, as one that is in the middle of something when a fork comes.
+/// A thread takes the lock and keeps it until it is woken, as one that is in the middle of something when a fork comes.
 #[pyfunction]
 pub fn hold_lock(py: Python<'_>) {
     py.detach(|| {
         let (sender, locked) = channel();
         thread::spawn(move || {
-            let _value = LOCK.lock().unwrap();
+            let value = LOCK.lock().unwrap();
+            HOLDER.get_or_init(thread::current);
             sender.send(()).unwrap();
-            loop {
-                thread::park();
-            }
+            thread::park();
+            drop(value);
         });
         locked.recv().unwrap();
     });
 }
 
-/// Takes the lock; in a child whose parent's thread held it, nobody will release it.
+/// Wakes who holds the lock and takes it; in a child whose parent's thread held it, nobody is there to wake.
 #[pyfunction]
 pub fn take_lock(py: Python<'_>) -> i32 {
+    HOLDER.wait().unpark();
     py.detach(|| *LOCK.lock().unwrap()) // hangs here: fork-mutex
 }
 

@@ -1,6 +1,4 @@
-"""What the collecting process has made, and its forked children cannot use. All of these pass without `--forked`, the locks
-excepted.
-"""
+"""What the collecting process has made, and its forked children cannot use. All of these pass without `--forked`."""
 
 import threading
 
@@ -16,10 +14,10 @@ def hold_python_lock() -> None:
     """What `hold_lock` does, in Python."""
     with LOCK:
         LOCKED.set()
-        threading.Event().wait()
+        RELEASE.wait()
 
 
-LOCKED = threading.Event()
+LOCKED, RELEASE = threading.Event(), threading.Event()
 threading.Thread(target=hold_python_lock, daemon=True).start()
 LOCKED.wait()
 
@@ -33,6 +31,7 @@ def test_fork_mutex() -> None:
 
 
 def test_fork_python_lock() -> None:
+    RELEASE.set()
     LOCK.acquire()  # hangs here: fork-py-lock
 
 

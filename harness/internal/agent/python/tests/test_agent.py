@@ -135,6 +135,33 @@ def test_dump_by_gdb(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "in test_hangs" in dump["text"]
 
 
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb here")
+def test_crash_under_gdb(suite: Suite) -> None:
+    """The thread that died comes first, in as many frames as tell something."""
+    suite.write(
+        test_a="""
+        import ctypes, signal, subprocess, threading, time
+        def test_dies():
+            signal.signal(signal.SIGUSR1, lambda *_: None)
+            signal.raise_signal(signal.SIGUSR1)  # is none of gdb's business
+            subprocess.run(["false"])
+            threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+            print("received signal 3 of a test")
+            ctypes.string_at(0)
+        def test_lives(): pass
+        """
+    )
+    one = {"isolation": "inprocess", "debugger": True}
+    run = suite.run(order=lambda _: [0], **one)
+    first, second = run.one("dump")["stacks"]
+    assert first["active"] and not second["active"] and len(first["frames"]) > 5
+    assert any("string_at" in frame["name"] or "strlen" in frame["name"] for frame in first["frames"]), first["frames"]
+    assert first["os_thread_id"] == run.one("start")["pid"]
+    assert run.of("finish") == [] and run.one("exit")["exit"] is not None
+    run = suite.run(order=lambda _: [1], **one)
+    assert run.one("dump")["stacks"] is None and set(run.verdicts().values()) == {"passed", "not run"}
+
+
 def test_gdb_is_read() -> None:
     """Names without arguments and types, threads by their number, frames without a name left out."""
     text = """Thread 2 (Thread 0x7f9686fb26c0 (LWP 19) "wor(k)er"):

@@ -1,0 +1,185 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/verdict"
+)
+
+const (
+	// maxProofs bounds how many tests of a group are run once more of those that crashed, and of those that a fork made hang.
+	maxProofs = 3
+	// proofTimeout bounds how long one of them may take, beside what the group took to collect its tests; proofsTimeout all.
+	proofTimeout  = 30 * time.Second
+	proofsTimeout = 2 * time.Minute
+)
+
+// crashes are the signals of a crash: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS as Linux numbers them.
+var crashes = []int{4, 6, 7, 8, 11, 31}
+
+// proof is another run of a culprit, for what the first could not show. Nothing waits for it: it comes after the group's
+// last test.
+type proof struct {
+	test     *test
+	debugger bool // gdb runs it, for the native stacks of a crash; else it is to show that only the fork makes it hang
+}
+
+// culprits are the tests that another run can say more about.
+func (g *group) culprits() []proof {
+	var crashed, forked []proof
+	for _, test := range g.selected {
+		switch v := test.Verdict(); {
+		case v.Outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
+			crashed = append(crashed, proof{test, true})
+		case v.Outcome == verdict.Hung && test.cause == hang.InheritedThroughFork:
+			forked = append(forked, proof{test, false})
+		}
+	}
+	return slices.Concat(crashed[:min(len(crashed), maxProofs)], forked[:min(len(forked), maxProofs)])
+}
+
+// prove runs the culprits once more, each alone in a fresh interpreter.
+func (g *group) prove(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, proofsTimeout)
+	defer cancel()
+	for i, p := range g.culprits() {
+		text, err := g.runProof(ctx, p, i)
+		if err != nil {
+			text = fmt.Sprintf("it could not be run once more: %v", err)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		text = "(proof) " + p.test.NodeID + ", run once more " + text
+		p.test.Seen = strings.TrimLeft(p.test.Seen+"\n\n"+text, "\n")
+		g.writeText(g.t.Output(), text)
+		g.Evidence.Keep(g.Name, "proof-"+fileName(p.test.name)+".txt", strings.NewReader(g.Tree.HostText(text)))
+	}
+}
+
+// runProof runs one test in a pytest of its own, without a fork, and says what came of it.
+func (g *group) runProof(ctx context.Context, p proof, number int) (string, error) {
+	limit := proofTimeout + g.collectTook
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	session, err := agent.Open(context.WithoutCancel(ctx), g.container)
+	if err != nil {
+		return "", err
+	}
+	defer session.Close()
+	start := g.startCommand(nil)
+	start.Isolation, start.Workers, start.Debugger, start.Imports = "inprocess", 0, p.debugger, []agent.Module{}
+	start.Out, start.Restore = path.Join(image.Out, fmt.Sprintf("proof-%d", number+1)), ""
+	if err := session.Start(start); err != nil {
+		return "", err
+	}
+	seen := proven{g: g, proof: p, limit: limit, began: time.Now()}
+	done := ctx.Done()
+	var killed <-chan time.Time
+	for {
+		select {
+		case e, ok := <-session.Events():
+			if !ok {
+				return seen.words(), session.Err()
+			}
+			if err := seen.take(e, session); err != nil {
+				return "", err
+			}
+		case <-done:
+			done, seen.late, killed = nil, true, time.After(killTimeout)
+			if err := session.Stop(); err != nil {
+				return "", err
+			}
+		case <-killed:
+			return seen.words(), nil
+		}
+	}
+}
+
+// proven is what another run has shown.
+type proven struct {
+	proof
+	g        *group
+	limit    time.Duration
+	began    time.Time
+	found    bool // it was collected
+	again    verdict.Test
+	exited   *agent.Event
+	stacks   hang.Dump
+	deadlock bool
+	late     bool
+}
+
+func (s *proven) take(e agent.Event, session *agent.Session) error {
+	switch e.Kind {
+	case agent.Item:
+		if e.NodeID == s.test.NodeID && !s.found {
+			s.found, s.again = true, verdict.Test{Index: e.Index, NodeID: e.NodeID}
+		}
+	case agent.Collected:
+		if s.found {
+			return session.Run([]int{s.again.Index})
+		}
+		return session.Stop()
+	case agent.TestStart:
+		s.again.Started, s.began = true, time.Now()
+	case agent.Phase:
+		s.again.Phase = e.When
+	case agent.Report:
+		s.again.AddReport(e.Report)
+	case agent.Finish:
+		s.again.Finish = &e.Finish
+		return session.Stop() // its end is of no interest
+	case agent.Deadlock:
+		s.deadlock = true
+		return session.Stop()
+	case agent.Dump:
+		s.stacks = s.g.dumpOf(e)
+	case agent.Exit:
+		s.exited = &e
+	}
+	return nil
+}
+
+// words say what the other run has shown, after "run once more".
+func (s *proven) words() string {
+	where := "in a fresh interpreter, without a fork"
+	if s.debugger {
+		where += ", under gdb"
+	}
+	where += ": "
+	took := time.Since(s.began).Round(10 * time.Millisecond)
+	outcome := s.again.Verdict().Outcome
+	switch {
+	case !s.found:
+		return where + "it was not collected there"
+	case s.again.Finish != nil && s.debugger:
+		return fmt.Sprintf("%s%s after %v: what the fork changes may be a part of the crash", where, outcome, took)
+	case s.again.Finish != nil && outcome == verdict.Passed:
+		return fmt.Sprintf("%spassed after %v: it is the fork that makes it hang", where, took)
+	case s.again.Finish != nil:
+		return fmt.Sprintf("%s%s after %v, and it did not hang: it is the fork that makes it hang", where, outcome, took)
+	case s.deadlock:
+		return fmt.Sprintf("%sa proven deadlock there too, after %v: the fork is not the only cause", where, took)
+	case s.late:
+		return fmt.Sprintf("%sno end within %v", where, s.limit)
+	case s.debugger && len(s.stacks.Stacks) > 0:
+		return strings.TrimSuffix(where, ": ") + "\n" + s.stacks.Crash(s.g.read)
+	}
+	return where + "its process ended: " + s.exitWords()
+}
+
+func (s *proven) exitWords() string {
+	if s.exited == nil {
+		return "its end was not reported"
+	}
+	return verdict.ExitWords(s.exited.Exited.Exit, s.exited.Exited.Signal) + "\n" + strings.TrimSpace(s.exited.Text)
+}
