@@ -61,11 +61,12 @@
 //	not run                         fail, with the reason
 //	subtests                        nested subtests
 //
-// A deadlock does not sit out its budget. Twice a second the agent looks at each test that runs for more than half a second.
+// A deadlock does not sit out its budget. Twice a second the agent looks at pytest and at each test that runs for more than
+// half a second.
 // Where every thread of its process waits, without a time-out, for another thread of the same process, or for a GIL whose
-// holder waits so, and nothing outside is left to wake one (no other process, signal handler, timer or tracer), the test is
-// ended two seconds after the last of them ran. Whatever waits for the outside or the clock is left to its budget.
-// [Suite.NoDeadlockProof] switches it off.
+// holder waits so, and nothing outside is left to wake one (no other process, signal handler, timer or tracer), it is ended
+// two seconds after the last of them ran: a test, and pytest itself, where it imports the extension, collects or exits. Whatever
+// waits for the outside or the clock is left to its budget. [Suite.NoDeadlockProof] switches it off.
 //
 // Nothing is green by mistake: what was seen of each test has to agree with pytest's own JUnit file and with its exit
 // status. No tests found, a file that cannot be collected, tests that are only set up, a session that ends early, a lost

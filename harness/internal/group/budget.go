@@ -39,11 +39,7 @@ func (g *group) checkBudgets(now time.Time) {
 		g.askPace(g.pytest)
 	}
 	if len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
-		if g.phase == exiting {
-			g.expireExit(now)
-		} else {
-			g.expirePhase()
-		}
+		g.expirePhase(nil)
 	}
 }
 
@@ -59,12 +55,38 @@ func (g *group) saySlow(test *test) {
 	})
 }
 
-// endDeadlock ends a test that can never end by itself, long before its budget is over.
+// endDeadlock ends what can never end by itself, long before its budget is over.
 func (g *group) endDeadlock(proof agent.Event) {
-	if test := g.running[proof.Index]; test != nil && test.pid == proof.PID && !test.expired {
-		test.deadlock = &proof
-		g.expire(test)
+	for _, test := range g.running {
+		if test.pid == proof.PID {
+			if !test.expired {
+				test.deadlock = &deadlock{proof}
+				g.expire(test)
+			}
+			return
+		}
 	}
+	if proof.PID == g.pytest && len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() {
+		g.expirePhase(&deadlock{proof})
+	}
+}
+
+// deadlock is the proof that a process can never end; nil where there is none.
+type deadlock struct{ proof agent.Event }
+
+func (d *deadlock) words() string {
+	if d.proof.Threads > 1 {
+		return fmt.Sprintf("none of its %d threads can ever run again", d.proof.Threads)
+	}
+	return "its only thread can never run again"
+}
+
+// text is what shows it.
+func (d *deadlock) text() string {
+	if d == nil {
+		return ""
+	}
+	return strings.TrimRight(d.proof.Text, "\n") + "\n"
 }
 
 // expire ends a test that used up its budget or is deadlocked: stacks first, then the kill.
@@ -76,7 +98,7 @@ func (g *group) expire(test *test) {
 		}
 		report.Notes = g.notes(test)
 		test.cause = report.Cause.Key
-		test.Seen = g.hangText(test.name, test.proof(), report)
+		test.Seen = g.hangText(test.name, test.deadlock.text(), report)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.again = g.canGoOn()
@@ -88,22 +110,39 @@ func (g *group) expire(test *test) {
 
 // hungWords says in one line why the test is hung.
 func (t *test) hungWords() string {
-	if proof := t.deadlock; proof != nil {
-		who := "its only thread can never run again"
-		if proof.Threads > 1 {
-			who = fmt.Sprintf("none of its %d threads can ever run again", proof.Threads)
-		}
-		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", proof.After, who)
+	if t.deadlock != nil {
+		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", t.deadlock.proof.After, t.deadlock.words())
 	}
 	return fmt.Sprintf("hung: no end within %v", t.budget)
 }
 
-// proof is what shows that a deadlocked test is one, "" for any other.
-func (t *test) proof() string {
-	if t.deadlock == nil {
-		return ""
+// expirePhase ends a pytest that hangs outside any test.
+func (g *group) expirePhase(d *deadlock) {
+	if g.phase == exiting {
+		g.expireExit(d)
+		return
 	}
-	return strings.TrimRight(t.deadlock.Text, "\n") + "\n"
+	at := g.phase.String()
+	if g.phase == collecting && g.collecting != "" {
+		at += " of " + g.collecting
+	}
+	after := fmt.Sprintf(" after %v", g.budget(g.phase))
+	if d != nil {
+		after = ": deadlock proved: " + d.words()
+	}
+	g.stopping = "pytest hung during " + at
+	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
+	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+		if file := g.hungFile(); file != "" {
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.collecting, d.text(), report))
+			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
+			g.again = true
+			g.must(g.session.Stop())
+			return
+		}
+		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.phase.String(), d.text(), report))
+		g.must(g.session.Stop())
+	})
 }
 
 // patience is by how many times its budget an interpreter may exceed it that still works on its end: ten thousand tests
@@ -111,38 +150,21 @@ func (t *test) proof() string {
 const patience = 10
 
 // expireExit ends a pytest whose session is over and in order, and whose interpreter does not end.
-func (g *group) expireExit(now time.Time) {
-	if g.working && now.Before(g.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
+func (g *group) expireExit(d *deadlock) {
+	if d == nil && g.working && time.Now().Before(g.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
 		return
+	}
+	after := fmt.Sprintf("within %v", g.Budgets.Exit)
+	if d != nil {
+		after = "(deadlock proved: " + d.words() + ")"
 	}
 	g.phaseEnd = time.Time{}
 	g.askDumps(g.pytest, hang.Circumstances{AtExit: true}, func(report hang.Report) {
 		if g.exited != nil {
 			return
 		}
-		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end within %v: it was killed\n%s", g.Budgets.Exit, g.hangText("exit", "", report))
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s", after, g.hangText("exit", d.text(), report))
 		g.grace = time.Now().Add(killTimeout)
-		g.must(g.session.Stop())
-	})
-}
-
-// expirePhase ends a pytest that hangs outside any test.
-func (g *group) expirePhase() {
-	at := g.phase.String()
-	if g.phase == collecting && g.collecting != "" {
-		at += " of " + g.collecting
-	}
-	g.stopping = "pytest hung during " + at
-	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
-	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
-		if file := g.hungFile(); file != "" {
-			text := fmt.Sprintf("pytest hung as it imported this file, and was killed after %v\n%s", g.Budgets.Collect, g.hangText("collection-of-"+g.collecting, "", report))
-			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
-			g.again = true
-			g.must(g.session.Stop())
-			return
-		}
-		g.problem("pytest hung during %s and was killed\n%s", at, g.hangText(g.phase.String(), "", report))
 		g.must(g.session.Stop())
 	})
 }

@@ -137,12 +137,12 @@ type test struct {
 	budget   time.Duration
 	pid      int
 	started  time.Time
-	slow     bool         // half of its budget is over, and that was said
-	expired  bool         // its budget is over, or a deadlock proved, and its end under way
-	deadlock *agent.Event // the proof that it can never end
-	fixtures string       // all that it has asked for
-	cause    hang.Key     // why it hung, "" where it did not
-	after    *test        // the one that had ended last when this one began
+	slow     bool      // half of its budget is over, and that was said
+	expired  bool      // its budget is over, or a deadlock proved, and its end under way
+	deadlock *deadlock // the proof that it can never end
+	fixtures string    // all that it has asked for
+	cause    hang.Key  // why it hung, "" where it did not
+	after    *test     // the one that had ended last when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open

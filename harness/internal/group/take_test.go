@@ -394,22 +394,46 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 		running := &test{pid: 10, budget: time.Hour, started: time.Now()}
 		g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{4: running}}
 		running.Index = 4
-		proof := func(index, pid int) agent.Event {
-			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"index":%d,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, index, pid, c.threads)))
+		proof := func(pid int) agent.Event {
+			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, pid, c.threads)))
 			require.NoError(t, err)
 			return e
 		}
-		require.NoError(t, g.take(proof(3, 10)))
-		require.NoError(t, g.take(proof(4, 11)))
+		require.NoError(t, g.take(proof(11)))
 		require.Nil(t, g.dump, "of a test that does not run")
-		require.NoError(t, g.take(proof(4, 10)))
-		require.NoError(t, g.take(proof(4, 10)))
+		require.NoError(t, g.take(proof(10)))
+		require.NoError(t, g.take(proof(10)))
 		require.Equal(t, 10, g.dump.pid)
 		require.Empty(t, g.waiting, "one dump is enough")
 		require.Empty(t, session.messages, "stacks come first")
 		g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
 		require.Equal(t, []string{c.want}, session.messages)
 		require.Contains(t, running.Seen, "\nthe proof\nstacks of process ")
+	}
+}
+
+// TestDeadlockOutsideTests: pytest itself, where no test runs, does not sit out its phase either; nor does it where one runs.
+func TestDeadlockOutsideTests(t *testing.T) {
+	proof := agent.Event{Kind: agent.Deadlock, PID: 7, Threads: 2, Text: "the proof"}
+	for phase, want := range map[phase]string{
+		collecting: "pytest hung during collection of a.py and was killed: deadlock proved: none of its 2 threads can ever run again\n",
+		exiting:    "pytest's session was over, and its interpreter did not end (deadlock proved: none of its 2 threads can ever run again): it was killed\n",
+	} {
+		g := &group{Config: Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, session: newScript(nil), paces: map[int]*hang.Pace{}, pytest: 7, collecting: "a.py"}
+		g.running = map[int]*test{0: {pid: 10, budget: time.Hour, started: time.Now()}}
+		g.enterPhase(phase)
+		g.endDeadlock(proof)
+		require.Nil(t, g.dump, "a test runs")
+		delete(g.running, 0)
+		g.endDeadlock(proof)
+		require.Equal(t, 7, g.dump.pid)
+		g.endDump(agent.Event{ID: g.dump.id, PID: 7, Problem: "no stacks"})
+		said := g.exitFault
+		for _, hung := range g.hungFiles {
+			said += strings.Replace(hung.Longrepr, "pytest hung as it imported this file, and", "pytest hung during collection of a.py and", 1)
+		}
+		require.Contains(t, said, want)
+		require.Contains(t, said, "the proof\n")
 	}
 }
 

@@ -66,7 +66,7 @@ class Agent:
             pause = min(max(0.0, beat - time.monotonic()), 0.02 if busy else BEAT)
             if self.job is not None and not self.job.has_pidfd:
                 pause = min(pause, 0.05)
-            if isinstance(self.job, stages.Pytest):
+            if self.job is not None:
                 pause = min(pause, self.job.deadlocks.pause(time.monotonic()))
             for key, _ in self.selector.select(pause):
                 if not self.finished:
@@ -76,7 +76,7 @@ class Agent:
                 if dump.done:
                     self.dumps.remove(dump)
                     self.say("dump", **dump.result)
-            if isinstance(self.job, stages.Pytest):
+            if self.job is not None:
                 for proof in self.job.deadlocks.step(time.monotonic()):
                     self.say("deadlock", **dataclasses.asdict(proof))
             if self.job is not None and not self.finished and self.job.ended():

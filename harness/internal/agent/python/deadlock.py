@@ -1,4 +1,4 @@
-"""Proves that no thread of a test's process can ever run again, from what /proc tells without a right to trace it.
+"""Proves that no thread of a process can ever run again, from what /proc tells without a right to trace it.
 
 The proof. Each thread waits, without a time-out, at an address of the process's own memory (a futex), and from one look
 to the next none of them has run. A thread that was seen blocked, and later again after as many context switches as
@@ -266,21 +266,19 @@ class Process:
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """A proven deadlock of a test."""
+    """A proven deadlock of a process."""
 
-    index: int
     pid: int
     after: float
-    """Seconds that the test had run."""
+    """Seconds that it had been watched: since its test began."""
     threads: int
     text: str
 
 
-class Test:
-    """A running test under observation."""
+class Observed:
+    """A process under observation, since its test began or since it was started."""
 
-    def __init__(self, index: int, pid: int, began: float, process: Process) -> None:
-        self.index = index
+    def __init__(self, pid: int, began: float, process: Process) -> None:
         self.pid = pid
         self.began = began
         self.due = began + FIRST
@@ -313,7 +311,7 @@ class Test:
             self.looks.clear()
             return None
         self.due = float("inf")
-        return Proof(self.index, self.pid, now - self.began, len(self.looks[0].threads), text)
+        return Proof(self.pid, now - self.began, len(self.looks[0].threads), text)
 
     def _take_none(self, now: float, runs: int) -> None:
         """A look failed. Where one that wants the GIL is the reason, it says nothing for or against what was seen."""
@@ -332,26 +330,26 @@ class Test:
 
 
 class Watch:
-    """The running tests, of which those that run for long are looked at now and then."""
+    """Processes, of which those that run for long are looked at now and then."""
 
     def __init__(self, own_signal: int, make: Callable[[int, int], Process] = Process) -> None:
         self.own_signal = own_signal
         self.make = make
-        self.tests: dict[int, Test] = {}
+        self.observed: dict[int, Observed] = {}
 
-    def begin(self, index: int, pid: int, now: float) -> None:
-        """A test runs in this process."""
-        self.tests[index] = Test(index, pid, now, self.make(pid, self.own_signal))
+    def begin(self, pid: int, now: float) -> None:
+        """A process, or a test in one, begins."""
+        self.observed[pid] = Observed(pid, now, self.make(pid, self.own_signal))
 
-    def end(self, index: int) -> None:
+    def end(self, pid: int) -> None:
         """It has ended."""
-        self.tests.pop(index, None)
+        self.observed.pop(pid, None)
 
     def pause(self, now: float) -> float:
         """Seconds to the next look."""
-        return max(0.0, min((test.due for test in self.tests.values()), default=float("inf")) - now)
+        return max(0.0, min((each.due for each in self.observed.values()), default=float("inf")) - now)
 
     def step(self, now: float) -> list[Proof]:
         """Look at those that it is time for."""
-        proofs = (test.step(now) for test in list(self.tests.values()) if test.due <= now)
+        proofs = (each.step(now) for each in list(self.observed.values()) if each.due <= now)
         return [proof for proof in proofs if proof is not None]

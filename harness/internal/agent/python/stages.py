@@ -133,6 +133,8 @@ class Job:
         for fd in fds:
             os.close(fd)
         self.pid = self.process.pid
+        self.deadlocks = deadlock.Watch(STACKS_SIGNAL)
+        self.observe(self.pid)
         try:
             self.pidfd = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
@@ -144,6 +146,11 @@ class Job:
     def environment(self) -> dict[str, str]:
         """The complete environment of the process."""
         return {str(name): str(value) for name, value in self.command["env"].items()}
+
+    def observe(self, pid: int) -> None:
+        """From now on it is looked at whether this process can still go on by itself."""
+        if not self.command.get("no_deadlock_proof"):
+            self.deadlocks.begin(pid, time.monotonic())
 
     @property
     def has_pidfd(self) -> bool:
@@ -273,7 +280,6 @@ class Pytest(Job):
         self.waiting_words = b""
         self.first_tick: int | None = None
         self.memory = memory.Watch()
-        self.deadlocks = deadlock.Watch(STACKS_SIGNAL)
         self.finished = False
         self.running: set[int] = set()
         """The pids of the tests that run, each the number of its process group."""
@@ -329,15 +335,20 @@ class Pytest(Job):
             self.agent.selector.unregister(self.control)
 
     def watch(self, event: dict[str, Any]) -> None:
-        """A test begins: from now on it is looked at whether it can still end by itself."""
-        self.running.add(event.get("pid", -1))
-        if not self.command.get("no_deadlock_proof") and event.get("index") is not None and event.get("pid"):
-            self.deadlocks.begin(event["index"], event["pid"], time.monotonic())
+        """A test begins."""
+        pid = event.get("pid")
+        if pid:
+            self.running.add(pid)
+            self.observe(pid)
 
     def unwatch(self, event: dict[str, Any]) -> None:
         """It has ended."""
-        self.running.discard(event.get("pid", -1))
-        self.deadlocks.end(event.get("index", -1))
+        pid = event.get("pid", -1)
+        self.running.discard(pid)
+        if pid == self.pid:
+            self.observe(pid)
+        else:
+            self.deadlocks.end(pid)
 
     def leftovers(self) -> list[procs.Process]:
         """What ended forked tests have left running, save what is known to be another's whose end is not told yet.

@@ -13,6 +13,11 @@ def _current() -> Any:
     return coverage.Coverage.current() if coverage is not None and hasattr(coverage, "Coverage") else None
 
 
+def measures() -> bool:
+    """Whether coverage is measured in this process."""
+    return _current() is not None
+
+
 QUIET = ("_warn_no_data", "_warn_unimported_source", "_warn_preimported_source")
 """Switches of coverage's warnings, which each child would give about what only the whole run can tell."""
 

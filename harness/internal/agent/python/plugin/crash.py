@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import coverage_support
 from .linux import signal_name
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def complete(running: Running, reports: list[pytest.TestReport], took: float, wh
     phases = {report.when for report in reports if type(report) is pytest.TestReport}
     when = "teardown" if whole or "call" in phases or _setup_failed(reports) else "call"
     text = _explain(running, whole)
+    if coverage_support.measures():
+        text += "\nits coverage is lost: a process that dies saves none"
     sections = list(reports[-1].sections) if reports else []
     where = running.phase if not whole else "after the test"
     sections += [

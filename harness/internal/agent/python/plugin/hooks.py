@@ -9,6 +9,7 @@ import atexit
 import faulthandler
 import importlib.metadata
 import os
+import re
 from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else 
 if EVENTS is not None:
     # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
     atexit.register(EVENTS.send, "leave", pid=EVENTS.owner)
+FAULTHANDLER_TIMEOUT = re.compile(r"^\s*faulthandler_timeout\s*=\s*[\"']?0*[.0]*[1-9]", re.MULTILINE)
 NOTES_KEY = pytest.StashKey["list[str]"]()
 WORKERS_KEY = pytest.StashKey[int]()
 RUNNER_KEY = pytest.StashKey[ForkRunner]()
@@ -136,6 +138,7 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         workers = 1
     elif settings.workers and wanted and wanted != settings.workers:
         notes.append(f"{settings.workers} workers asked for by the group")
+    notes += _disarmed(config)
     if settings.stacks_signal:
         _register_stacks(settings)
     config.stash[whole.KEY] = whole.Whole(settings.out)
@@ -148,6 +151,20 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     config.pluginmanager.register(runner, "pyo3test_forkrunner")
     config.pluginmanager.register(loop, "pyo3test_session")
     config.pluginmanager.register(built, "pyo3test_built")
+
+
+def _disarmed(config: pytest.Config) -> list[str]:
+    """The project's own watchdogs, which fire in the wrong process or never, in words."""
+    notes = []
+    try:
+        text = config.inipath.read_text(encoding="utf-8") if config.inipath is not None else ""
+    except (OSError, ValueError):
+        text = ""
+    if FAULTHANDLER_TIMEOUT.search(text):  # the agent overrides it on the command line
+        notes.append("faulthandler_timeout switched off: with it, a forked test that fails hangs")
+    if Ledger.project_timeout(config):
+        notes.append("pytest-timeout: its limits are the tests' budgets, kept from outside; its own alarms are off")
+    return notes
 
 
 def _register_stacks(settings: Settings) -> None:

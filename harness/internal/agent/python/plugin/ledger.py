@@ -104,18 +104,23 @@ class Ledger:
             classes.insert(0, prefix)
         return [".".join(classes), bin_xml_escape(names[-1])]
 
+    @staticmethod
+    def project_timeout(config: pytest.Config) -> list[Any]:
+        """The limits that the project gives all its tests in pytest-timeout's words, the one that counts first."""
+        candidates = [config.getoption("timeout", None), os.environ.get("PYTEST_TIMEOUT")]
+        try:
+            candidates.append(config.getini("timeout"))
+        except (ValueError, KeyError):  # no plugin defines it
+            pass
+        return [candidate for candidate in candidates if candidate not in (None, "")]
+
     def _timeout(self, item: pytest.Item) -> float | None:
         """The seconds that the project gives the test in pytest-timeout's words, if it does."""
         mark = item.get_closest_marker("timeout")
         candidates: list[Any] = []
         if mark is not None:
             candidates.append(mark.kwargs.get("timeout", mark.args[0] if mark.args else None))
-        candidates.append(self.config.getoption("timeout", None))
-        candidates.append(os.environ.get("PYTEST_TIMEOUT"))
-        try:
-            candidates.append(self.config.getini("timeout"))
-        except (ValueError, KeyError):  # no plugin defines it
-            pass
+        candidates += self.project_timeout(self.config)
         for candidate in candidates:
             if candidate in (None, ""):
                 continue

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AGENT, Suite, Talk
+from conftest import AGENT, Suite, Talk, built
 
 sys.path.insert(0, str(AGENT.parent))
 
@@ -45,19 +45,43 @@ def test_what_can_be_proved(one_suite: Suite) -> None:
     """Each hang is proved within seconds, and no thread of it is left out."""
     run = one_suite.write(test_a=text("deadlocks")).run(on=kill_what_is_proved, workers=5)
     names = [e["nodeid"].partition("::")[2] for e in run.of("item")]
-    assert sorted(e["index"] for e in run.of("deadlock")) == list(range(len(names))), run.log
+    assert len(run.of("deadlock")) == len(names), run.log
+
+    def proof_of(name: str) -> dict[str, Any]:
+        return run.one("deadlock", pid=run.finish(name)["pid"])
+
     seconds = {}
     for name in names:
-        proof = run.one("deadlock", index=run.index("::" + name))
+        proof = proof_of("::" + name)
         seconds[name] = proof["t"] - float((one_suite.folder / f"{name}.begins").read_text())
         lines = proof["text"].splitlines()
         assert len(lines) == 1 + proof["threads"] and f"thread {proof['pid']} " in proof["text"]
         assert run.finish("::" + name)["killed"] == "hung"
     print(seconds)
     assert max(seconds.values()) < 3 + 2, seconds  # a busy machine
-    many = run.one("deadlock", index=run.index("that_many_want"))
+    many = proof_of("that_many_want")
     assert many["threads"] == 41 and many["text"].count("wants the GIL") == 40
-    assert run.one("deadlock", index=run.index("two_orders"))["threads"] == 2
+    assert proof_of("two_orders")["threads"] == 2
+
+
+@pytest.mark.parametrize("where", ["import", "collection", "exit", "in-process"])
+def test_what_is_no_test_can_be_proved_too(one_suite: Suite, where: str) -> None:
+    """The importing process, and pytest's own: as it collects, after its session, and in a test that is not forked."""
+    stuck = "import threading\nlock = threading.Lock()\nlock.acquire()\n"
+    at_exit = f"import atexit\n{stuck}atexit.register(lock.acquire)\n"
+    files = {
+        "import": {"mod": stuck + "lock.acquire()\n", "test_a": "def test_1(): pass\n"},
+        "collection": {"test_a": stuck + "lock.acquire()\ndef test_1(): pass\n"},
+        "exit": {"test_a": "def test_1(): pass\n", "conftest": at_exit},
+        "in-process": {"test_a": f"{stuck}def test_1(): pass\ndef test_2(): lock.acquire()\n"},
+    }[where]
+    one_suite.write(**files)
+    modules = [built(one_suite.folder / "mod.py")] if where == "import" else []
+    isolation = "inprocess" if where == "in-process" else "forked"
+    env = {"PYTHONPATH": str(one_suite.folder)}
+    run = one_suite.run(on=kill_what_is_proved, imports=modules, isolation=isolation, env=env)
+    job = run.one("importing" if where == "import" else "started")["pid"]
+    assert run.one("deadlock")["pid"] == job and run.one("deadlock")["threads"] == 1
 
 
 def test_nothing_else_is_proved(one_suite: Suite) -> None:
@@ -85,7 +109,7 @@ def test_in_pytests_own_process(one_suite: Suite) -> None:
     """Look-alikes first, then a hang."""
     suite = one_suite.write(test_a=text("inprocess"))
     run = suite.run(isolation="inprocess", on=kill_what_is_proved, env={"HOLD": str(HOLD)})
-    proof = run.one("deadlock", index=run.index("test_hangs"))
+    proof = run.one("deadlock")
     assert proof["pid"] == run.one("started")["pid"] and proof["after"] < 3 + 2
     assert [e["index"] for e in run.of("finish")] == [0, 1] and run.one("exit")["signal"] == 9
 
@@ -235,7 +259,7 @@ def proofs(process: Told, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When there was a proof."""
     monkeypatch.setattr(gil, "mappings", lambda pid: SPACE)
     watch = deadlock.Watch(48, lambda pid, own: process)
-    watch.begin(3, 12, 0.0)
+    watch.begin(12, 0.0)
     found, now = [], 0.0
     while process.story and watch.pause(now) != float("inf"):
         now += watch.pause(now)

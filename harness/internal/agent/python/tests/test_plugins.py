@@ -186,6 +186,29 @@ def test_faulthandler_timeout_is_off(suite: Suite) -> None:
     )
     run = suite.run()
     assert run.verdicts() == {"test_a.py::test_1": "failed"} and "Timeout" not in run.log
+    notes = run.one("session")["notes"]
+    assert [note for note in notes if "faulthandler_timeout switched off" in note], notes
+    notes = suite.write(pytest__ini="[pytest]\nfaulthandler_timeout = 0.0\n").run().one("session")["notes"]
+    assert not [note for note in notes if "faulthandler" in note], notes
+
+
+def test_the_alarms_of_pytest_timeout_are_off(suite: Suite) -> None:
+    needs(suite, "pytest_timeout")
+    suite.write(
+        test_a="import pytest, time\n@pytest.mark.timeout(0.2)\ndef test_1(): time.sleep(0.5)\n",
+        pytest__ini="[pytest]\ntimeout = 30\n",
+    )
+    run = suite.run()
+    assert run.verdicts() == {"test_a.py::test_1": "passed"}
+    assert run.one("item")["timeout"] == 0.2
+    assert [note for note in run.one("session")["notes"] if note.startswith("pytest-timeout: ")]
+
+
+def test_coverage_of_a_crash_is_lost(suite: Suite) -> None:
+    needs(suite, "pytest_cov")
+    suite.write(test_a="import os\ndef test_1(): os.abort()\ndef test_2(): pass\n")
+    assert "its coverage is lost" in suite.run("--cov=.").report("test_1")["longrepr"]
+    assert "coverage" not in suite.run().report("test_1")["longrepr"]
 
 
 def test_reruns(suite: Suite) -> None:
