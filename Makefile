@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hang test bench lint engine image lock clean
+.PHONY: help demo demo-hang test bench soak lint engine image lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -22,6 +22,9 @@ test: ## run all tests of this project
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness
+
+soak: ## end runs at random moments in every way there is, 50 times each, and look what they leave; takes half an hour
+	@$(with_engine) go test -tags soak -v -count=1 -timeout 120m -run '^TestSoak$$' ./harness
 
 lint: ## look at all Go, Python and shell files
 	@.ci/lint

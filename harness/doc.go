@@ -90,6 +90,9 @@
 // named with its stacks, on standard error at once, and everything is removed. SIGQUIT to the test process shows the same and
 // stops nothing; a second one within two seconds gets Go's own dump.
 //
+// PYO3TEST_DEBUG=1 with a -run that picks one test runs it in the foreground, in plain pytest with the user's terminal and
+// without a deadline: breakpoint() and `--pdb` work, and so does gdb, which is in the container. Add -timeout 0.
+//
 // In `go test -json`, each test has the attributes pytest.nodeid, pytest.outcome and pytest.seconds.
 //
 // # What stays

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,7 +61,7 @@ func RunT(t T, suite Suite) {
 	ctx, release := interruptible(ctx)
 	defer release()
 	flags := subtest.ReadFlags()
-	run := &run{suite: suite, grace: grace, flags: flags, out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
+	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
 	if err := run.configure(); err != nil {
 		fatal(t, "harness.Suite: %v", err)
@@ -69,6 +70,12 @@ func RunT(t T, suite Suite) {
 		fatal(t, "%s", run.explain(ctx, err))
 	}
 	defer run.engine.Close()
+	if run.debug {
+		run.tracker.uncacheable()
+		if end, ok := t.Deadline(); ok {
+			fmt.Fprintf(t.Output(), "%s: go test ends this in %v: add -timeout 0\n", debugVariable, time.Until(end).Round(time.Second))
+		}
+	}
 	run.groups(ctx, t)
 	run.finish(t)
 }
@@ -93,11 +100,15 @@ func fatal(t T, format string, args ...any) {
 	t.FailNow()
 }
 
+// debugVariable set to anything lets the one test that -run picks run in the foreground: for a debugger.
+const debugVariable = "PYO3TEST_DEBUG"
+
 // run is one call of Run under way.
 type run struct {
 	suite     Suite
 	grace     time.Duration
 	flags     subtest.Flags
+	debug     bool
 	out       *progress
 	engine    *engine.Engine
 	tools     image.Image
@@ -272,6 +283,11 @@ func (r *run) groups(ctx context.Context, t T) {
 
 func (r *run) config(g Group) group.Config {
 	s := r.suite
+	if r.debug { // a breakpoint may be anywhere
+		for _, budget := range []*time.Duration{&s.StartTimeout, &s.CollectTimeout, &s.TestTimeout, &s.FinishTimeout, &s.ExitTimeout} {
+			*budget = 24 * time.Hour
+		}
+	}
 	env := maps.Clone(s.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -283,7 +299,7 @@ func (r *run) config(g Group) group.Config {
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
-		NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
+		Debug: r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}
 }
 

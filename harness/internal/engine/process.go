@@ -22,6 +22,8 @@ type Command struct {
 	User string   // "" is the container's
 	Env  []string // KEY=VALUE, beside the image's
 	Dir  string
+	// Terminal gives it one; all that it prints comes on Stdout then.
+	Terminal bool
 }
 
 // Process is a command under way. Stdout and Stderr have to be read until they end.
@@ -43,12 +45,12 @@ func (c *Container) Exec(ctx context.Context, command Command) (*Process, error)
 	defer cancel()
 	created, err := c.engine.cli.ContainerExecCreate(begin, c.ID, container.ExecOptions{
 		Cmd: command.Argv, User: command.User, Env: command.Env, WorkingDir: command.Dir,
-		AttachStdin: true, AttachStdout: true, AttachStderr: true,
+		AttachStdin: true, AttachStdout: true, AttachStderr: true, Tty: command.Terminal,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exec create: %w", err)
 	}
-	stream, err := c.engine.cli.ContainerExecAttach(begin, created.ID, container.ExecAttachOptions{})
+	stream, err := c.engine.cli.ContainerExecAttach(begin, created.ID, container.ExecAttachOptions{Tty: command.Terminal})
 	if err != nil {
 		return nil, fmt.Errorf("exec attach: %w", err)
 	}
@@ -58,7 +60,12 @@ func (c *Container) Exec(ctx context.Context, command Command) (*Process, error)
 	stop := context.AfterFunc(ctx, func() { stream.Close() })
 	go func() {
 		defer close(p.ended)
-		_, err := stdcopy.StdCopy(toStdout, toStderr, stream.Reader)
+		var err error
+		if command.Terminal {
+			_, err = io.Copy(toStdout, stream.Reader)
+		} else {
+			_, err = stdcopy.StdCopy(toStdout, toStderr, stream.Reader)
+		}
 		if stop(); ctx.Err() != nil {
 			err = ctx.Err()
 		}

@@ -52,6 +52,7 @@ type Config struct {
 	Network    bool
 	Grace      time.Duration // how long a group that is ended early may take to look where it stands
 
+	Debug           bool // one test, in the foreground, without a limit
 	NoDeadlockProof bool // a deadlock sits out its test's budget
 	FailLeaky       bool // a test that leaves processes running is red
 }
@@ -165,6 +166,10 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 			g.sayProblems()
 		}
 	}()
+	if config.Debug && err == nil {
+		g.debug(ctx)
+		return
+	}
 	for again := true; err == nil && again; {
 		err = g.watch(ctx)
 		if again = err == nil && g.again; again {
@@ -321,6 +326,10 @@ func (g *group) collected() error {
 	if g.Flags.Shuffle != 0 {
 		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
 		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
+	}
+	if g.Debug {
+		g.stop("to debug")
+		return nil
 	}
 	return g.runSelected()
 }

@@ -25,6 +25,8 @@ from .session import SessionLoop
 from .settings import Settings
 
 SETTINGS = Settings.take()
+DEBUGGED = bool(os.environ.pop("PYO3TEST_DEBUGGED", ""))
+"""Somebody sits before a debugger: nobody counts the time, and nobody watches."""
 EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else None
 if EVENTS is not None:
     # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
@@ -78,13 +80,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
     """Time is kept outside this process: pytest-timeout's alarm would go off in the wrong one, or not at all."""
-    return True if SETTINGS is not None else None
+    return True if SETTINGS is not None or DEBUGGED else None
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool | None:
     """There is no timer to cancel."""
-    return True if SETTINGS is not None else None
+    return True if SETTINGS is not None or DEBUGGED else None
 
 
 def _stand_in(pluginmanager: pytest.PytestPluginManager) -> None:

@@ -1,0 +1,62 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/subtest"
+)
+
+// debug lets pytest collect, and runs the one test that is selected in the foreground: in plain pytest, with the user's
+// terminal, and with nobody who watches or counts the time.
+func (g *group) debug(ctx context.Context) {
+	err := g.watch(ctx)
+	g.reportCollection()
+	switch {
+	case err != nil:
+		g.problem("%v", err)
+	case len(g.problems) > 0 || g.t.Failed():
+	case !g.chosen:
+		g.problem("pytest ended before it had collected the tests: %s", g.exitWords())
+	case len(g.selected) != 1:
+		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected), len(g.tests))
+	default:
+		g.t.Run(g.selected[0].name, func(t subtest.T) { g.debugTest(ctx, t, g.selected[0]) })
+	}
+	g.sayProblems()
+}
+
+func (g *group) debugTest(ctx context.Context, t subtest.T, test *test) {
+	// A node id is relative to pytest's root, and pytest is started in another folder.
+	_, rest, _ := strings.Cut(test.NodeID, "::")
+	id := test.Path + "::" + rest
+	args := append([]string{
+		"run", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", "-o", "faulthandler_timeout=0", "--capture=no",
+	}, g.PytestArgs...)
+	env := []string{"TERM=xterm", "PYO3TEST_DEBUGGED=1"} // the plugin's
+	for key, value := range g.environment() {
+		env = append(env, key+"="+value)
+	}
+	fmt.Fprintf(t.Output(), "in the foreground, container %.12s: gdb and py-spy are in it, %s\n", g.container.ID, image.Tools)
+	status, err := g.container.Foreground(ctx, engine.Command{
+		Argv: append(append([]string{image.Venv + "/bin/python", image.Agent + "/launch.py"}, args...), id),
+		Env:  env, Dir: path.Join(extension.Sources, g.Tree.Crate),
+	})
+	switch {
+	case ctx.Err() != nil:
+		err = errors.Join(context.Cause(ctx), err)
+		fallthrough
+	case err != nil:
+		fmt.Fprintf(t.Output(), "%v\n", err)
+		t.Fail()
+	case status != 0:
+		fmt.Fprintf(t.Output(), "pytest ended with status %d\n", status)
+		t.Fail()
+	}
+}

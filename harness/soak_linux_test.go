@@ -1,0 +1,198 @@
+//go:build soak && linux
+
+package harness_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/volume"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+)
+
+var soakRuns = flag.Int("soak.runs", 50, "how often each kind of end is provoked")
+
+// soakMark is on the command line of what the tests leave running.
+const soakMark = "left-by-the-soak"
+
+// soaked has of all that makes an end difficult: hangs that are proved and hangs that are not, daemons, and tests to come.
+var soaked = map[string]string{
+	"pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"2s\"\nworkers = 2\n",
+	"tests/test_tiny.py": `import subprocess, sys, threading, time, pytest
+
+@pytest.mark.parametrize("n", range(20))
+def test_some(n):
+    time.sleep(0.02)
+
+def test_sleeps():
+    time.sleep(1000)
+
+def test_deadlocked():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def test_leaves():
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", "` + soakMark + `"], start_new_session=True)
+
+def test_last():
+    pass
+`,
+}
+
+const soakedSummary = "24 of 24 tests: 22 passed, 2 hung, 1 of them leaky"
+
+// TestSoak ends runs at random moments in every way there is, and looks what they leave: nothing, once the next run has begun.
+func TestSoak(t *testing.T) {
+	p := startPrivateEngine(t)
+	p.load(t, thisHost(t))
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("DOCKER_HOST", p.host())
+	crate := writeCrate(t, soaked)
+	whole := func() {
+		output, ok := p.run(t, crate, "", nil)
+		require.False(t, ok)
+		require.Contains(t, output, soakedSummary, output)
+	}
+	whole() // builds
+	began := time.Now()
+	whole()
+	span := time.Since(began) * 11 / 10
+	tree := listing(t, crate)
+	objects := p.objects(t)
+	var table []string
+	for _, kind := range []struct {
+		name string
+		end  func(c *exec.Cmd)
+	}{
+		{"kill -9", func(c *exec.Cmd) { _ = c.Process.Kill() }},
+		{"SIGINT", func(c *exec.Cmd) { _ = c.Process.Signal(os.Interrupt) }},
+		{"SIGTERM", func(c *exec.Cmd) { _ = c.Process.Signal(syscall.SIGTERM) }},
+		{"-timeout", nil},
+		{"engine killed and started", func(*exec.Cmd) { p.kill(t); p.start(t) }},
+	} {
+		left, longest := 0, time.Duration(0)
+		for i := range *soakRuns {
+			at := time.Duration(rand.Int64N(int64(span)))
+			words, took := p.soak(t, crate, at, kind.end)
+			longest = max(longest, took)
+			words = append(words, missing(tree, listing(t, crate))...)
+			words = append(words, missing(objects, p.objects(t))...)
+			if len(words) > 0 {
+				left++
+				t.Errorf("%s after %v: %s", kind.name, at, strings.Join(words, "; "))
+			}
+			if i%10 == 9 {
+				whole()
+			}
+		}
+		table = append(table, fmt.Sprintf("%-26s %4d runs  %d with something left  longest time to end %v", kind.name, *soakRuns, left, longest.Round(10*time.Millisecond)))
+	}
+	t.Log("\n" + strings.Join(table, "\n"))
+}
+
+// soak runs the tests, ends them after a while, and says what is left when the next run has begun; and how long the process
+// took to end.
+func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end func(*exec.Cmd)) (left []string, took time.Duration) {
+	folder := t.TempDir()
+	args := []string{"-test.v"}
+	if end == nil {
+		args = append(args, "-test.timeout="+max(at, time.Millisecond).String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, p.binary, args...)
+	c.Dir = "testdata/anycrate"
+	c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir(), "TMPDIR="+folder)
+	require.NoError(t, c.Start())
+	time.Sleep(at)
+	since := time.Now()
+	if end != nil {
+		end(c)
+	}
+	if err := c.Wait(); !errors.As(err, new(*exec.ExitError)) {
+		require.NoError(t, err)
+	}
+	took = time.Since(since)
+	if ctx.Err() != nil {
+		left = append(left, "the test process did not end")
+	}
+
+	e, err := engine.Connect(t.Context())
+	require.NoError(t, err)
+	defer e.Close()
+	_, err = e.Sweep(t.Context()) // with which each run begins
+	require.NoError(t, err)
+	gone := func() bool { return len(p.containers(t)) == 0 && len(marked(t)) == 0 }
+	for limit := time.Now().Add(30 * time.Second); !gone() && time.Now().Before(limit); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for _, id := range p.containers(t) {
+		left = append(left, "container "+id)
+	}
+	left = append(left, marked(t)...)
+	return append(left, listing(t, folder)...), took
+}
+
+// marked are the processes that the tests have left.
+func marked(t *testing.T) (found []string) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), soakMark) {
+			found = append(found, "process "+filepath.Base(filepath.Dir(file)))
+		}
+	}
+	return found
+}
+
+// objects are the engine's images and volumes.
+func (p *privateEngine) objects(t *testing.T) (found []string) {
+	images, err := p.cli.ImageList(t.Context(), image.ListOptions{All: true})
+	require.NoError(t, err)
+	for _, each := range images {
+		found = append(found, "image "+each.ID)
+	}
+	volumes, err := p.cli.VolumeList(t.Context(), volume.ListOptions{})
+	require.NoError(t, err)
+	for _, each := range volumes.Volumes {
+		found = append(found, "volume "+each.Name)
+	}
+	return found
+}
+
+// listing is every file below a folder with its size and time.
+func listing(t *testing.T, folder string) (found []string) {
+	assert.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || path == folder {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			found = append(found, fmt.Sprint("file ", path, " ", info.Size(), " ", info.ModTime()))
+		}
+		return err
+	}))
+	return found
+}
+
+// missing is what is there now and was not before.
+func missing(before, now []string) []string {
+	return slices.DeleteFunc(now, func(each string) bool { return slices.Contains(before, each) })
+}
