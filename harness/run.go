@@ -60,13 +60,15 @@ func RunT(t T, suite Suite) {
 	defer cancel()
 	ctx, release := interruptible(ctx)
 	defer release()
-	flags := subtest.ReadFlags()
+	flags := subtest.FlagsOf(t)
 	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
 	if err := run.configure(); err != nil {
+		t.Attr(subtest.Cause, subtest.CauseProject)
 		fatal(t, "harness.Suite: %v", err)
 	}
 	if err := run.prepare(ctx); err != nil {
+		t.Attr(subtest.Cause, causeOf(err))
 		fatal(t, "%s", run.explain(ctx, err))
 	}
 	defer run.engine.Close()
@@ -78,6 +80,14 @@ func RunT(t T, suite Suite) {
 	}
 	run.groups(ctx, t)
 	run.finish(t)
+}
+
+// causeOf names what kept a run from its tests.
+func causeOf(err error) string {
+	if failed := (*extension.Error)(nil); errors.As(err, &failed) {
+		return subtest.CauseBuild
+	}
+	return subtest.CauseSetup
 }
 
 // deadline ends a run before Go's own -timeout, whose panic would skip all cleaning up: it keeps back two graces of 5 %,
@@ -126,7 +136,7 @@ type sources struct {
 	tree         extension.Tree
 }
 
-// configure reads the project and completes the Suite.
+// configure reads the project and its sources, and completes the Suite.
 func (r *run) configure() (err error) {
 	if r.tracker, err = newTracker(); err != nil {
 		return err
@@ -145,7 +155,10 @@ func (r *run) configure() (err error) {
 	for _, key := range unknown {
 		r.out.line("config", fmt.Sprintf("[tool.pyo3test] has an unknown key %q", key))
 	}
-	r.suite, err = r.suite.complete()
+	if r.suite, err = r.suite.complete(); err != nil {
+		return err
+	}
+	r.sources, err = r.readSources()
 	return err
 }
 
@@ -164,9 +177,6 @@ func (r *run) readSources() (s sources, err error) {
 
 // prepare finds the engine and makes the images.
 func (r *run) prepare(ctx context.Context) (err error) {
-	if r.sources, err = r.readSources(); err != nil {
-		return fmt.Errorf("harness.Suite: %w", err)
-	}
 	r.out.enter("engine")
 	if r.engine, err = engine.Connect(ctx); err != nil {
 		return err

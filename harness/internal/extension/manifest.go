@@ -50,7 +50,7 @@ func readTOML(path string, into any) error {
 	if err := toml.Unmarshal(data, into); err != nil {
 		var parse toml.ParseError
 		if errors.As(err, &parse) {
-			return fmt.Errorf("read %s: line %d: %s", path, parse.Position.Line, parse.Message)
+			return fmt.Errorf("%s:%d:%d: %s", path, parse.Position.Line, parse.Position.Col, parse.Message)
 		}
 		return fmt.Errorf("read %s: %w", path, err)
 	}

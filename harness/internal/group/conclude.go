@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -171,6 +172,7 @@ func (g *group) reconcile() {
 			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0 && len(g.hungFiles) == 0:
+		g.t.Attr(subtest.Cause, subtest.CauseCollection)
 		g.problem("%s", g.noTestsWords())
 		return
 	case len(g.junit) == 0 && g.exited.Exited.DiskFull:

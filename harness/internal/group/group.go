@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -327,6 +328,7 @@ func (g *group) collected() error {
 		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
 		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
 	}
+	g.t.Attr(subtest.Tests, strconv.Itoa(len(g.selected)))
 	if g.Debug {
 		g.stop("to debug")
 		return nil

@@ -52,12 +52,15 @@ func (g *group) closeSubtest(test *test) {
 // reportCollection makes a subtest of each file that could not be collected, or that skips itself. What -run asks for in
 // a file that could not be collected does not run, and must not be green for that.
 func (g *group) reportCollection() {
+	if len(g.hungFiles)+len(g.collectErrors) > 0 {
+		g.t.Attr(subtest.Cause, subtest.CauseCollection)
+	}
 	for _, e := range slices.Concat(g.hungFiles, g.collectErrors) {
 		told := false
 		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
 			told = true
-			t.Attr("pytest.nodeid", attributeValue(e.NodeID))
-			t.Attr("pytest.outcome", string(verdict.Error))
+			t.Attr(subtest.NodeID, attributeValue(e.NodeID))
+			t.Attr(subtest.Outcome, string(verdict.Error))
 			g.sayCollectError(t, e)
 			t.Fail()
 		})
@@ -68,8 +71,8 @@ func (g *group) reportCollection() {
 	}
 	for _, e := range g.collectSkips {
 		g.t.Run(subtest.Name(e.NodeID)+"/(module)", func(t subtest.T) {
-			t.Attr("pytest.nodeid", attributeValue(e.NodeID))
-			t.Attr("pytest.outcome", string(verdict.Skipped))
+			t.Attr(subtest.NodeID, attributeValue(e.NodeID))
+			t.Attr(subtest.Outcome, string(verdict.Skipped))
 			fmt.Fprintf(t.Output(), "%s: skipped as a whole: %s\n", g.place(e.Path, e.Line), g.Tree.HostText(e.Reason))
 			t.SkipNow()
 		})
@@ -91,7 +94,7 @@ func (g *group) reportExit() {
 		t.Fail()
 	}
 	g.t.Run(exitName, func(t subtest.T) {
-		t.Attr("pytest.outcome", string(verdict.Error))
+		t.Attr(subtest.Outcome, string(verdict.Error))
 		say(t)
 	})
 	if !told { // -run leaves it out
@@ -113,13 +116,13 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	for _, property := range v.Properties {
 		t.Attr(attributeKey(property[0]), attributeValue(property[1]))
 	}
-	t.Attr("pytest.nodeid", attributeValue(test.NodeID))
-	t.Attr("pytest.outcome", string(v.Outcome))
-	t.Attr("pytest.seconds", strconv.FormatFloat(v.Duration, 'f', 6, 64)) // Go's own elapsed time has steps of 10 ms
+	t.Attr(subtest.NodeID, attributeValue(test.NodeID))
+	t.Attr(subtest.Outcome, string(v.Outcome))
+	t.Attr(subtest.Seconds, strconv.FormatFloat(v.Duration, 'f', 6, 64)) // Go's own elapsed time has steps of 10 ms
 	for _, sub := range v.Subtests {
 		t.Run(subtest.Name(sub.Name), func(t subtest.T) {
-			t.Attr("pytest.subtest", attributeValue(sub.Name))
-			t.Attr("pytest.outcome", string(sub.Outcome))
+			t.Attr(subtest.Subtest, attributeValue(sub.Name))
+			t.Attr(subtest.Outcome, string(sub.Outcome))
 			g.writeText(t.Output(), sub.Text)
 			end(t, sub.Outcome)
 		})
@@ -138,7 +141,11 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 		}
 	}
 	if v.Outcome.Red() {
-		fmt.Fprintf(out, "again: go test -run %s\n       pytest %s\n", subtest.ShellQuote(subtest.Pattern(t.Name())), subtest.ShellQuote(test.NodeID))
+		again := "go test -run " + subtest.ShellQuote(subtest.Pattern(t.Name()))
+		if own, ok := t.(subtest.Again); ok {
+			again = own.Again(test.NodeID)
+		}
+		fmt.Fprintf(out, "again: %s\n       pytest %s\n", again, subtest.ShellQuote(test.NodeID))
 	}
 	end(t, v.Outcome)
 }

@@ -17,8 +17,19 @@ type Flags struct {
 	Artifacts bool   // the test's folder of artifacts is kept
 }
 
-// ReadFlags reads them; in a program that is no test binary they have go test's defaults. testing hides the seed that
+// Flagged is a T that is no business of go test's, and has flags of its own.
+type Flagged interface{ Flags() Flags }
+
+// FlagsOf reads those of a test, which are the test binary's unless the test has its own. testing hides the seed that
 // -shuffle=on draws, so another one is drawn here, one a call: print it.
+func FlagsOf(t T) Flags {
+	if own, ok := t.(Flagged); ok {
+		return own.Flags()
+	}
+	return ReadFlags()
+}
+
+// ReadFlags reads those of the test binary; in another program they have go test's defaults.
 func ReadFlags() Flags {
 	f := Flags{
 		Run: value("run"), Skip: value("skip"), FailFast: value("failfast") == "true", Parallel: runtime.GOMAXPROCS(0),

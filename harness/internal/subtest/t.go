@@ -20,6 +20,27 @@ type T interface {
 	SkipNow()
 }
 
+// The attributes that a run gives its tests.
+const (
+	NodeID  = "pytest.nodeid"  // pytest's name of a test, or of a file that could not be collected
+	Outcome = "pytest.outcome" // what became of it, by the words of verdict.Outcome
+	Seconds = "pytest.seconds" // its time
+	Subtest = "pytest.subtest" // of a subtest of pytest's: its own name
+	Tests   = "pytest.tests"   // of a group: how many tests are to run
+	Cause   = "pytest.cause"   // of a run or a group: what kept tests from running
+)
+
+// Values of Cause.
+const (
+	CauseProject    = "project"    // it, or the Suite, is not what a run takes
+	CauseSetup      = "setup"      // engine, images or network
+	CauseBuild      = "build"      // the extension or its dependencies
+	CauseCollection = "collection" // pytest could not collect, or found nothing
+)
+
+// Again is a T that knows another command than go test by which one test runs again.
+type Again interface{ Again(nodeID string) string }
+
 // Open is a subtest that is open while its test runs, so that its elapsed time is the test's own.
 type Open struct {
 	verdict chan func(T)

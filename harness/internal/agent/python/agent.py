@@ -249,8 +249,9 @@ class Agent:
         """The import process or pytest has ended."""
         job = self.job
         assert job is not None
-        procs.kill_trees([os.getpid()], with_roots=False) if not self.dumps else None
-        job.drain(time.monotonic() + DRAIN)
+        job.drain(time.monotonic() + DRAIN)  # what tests have left is named, before
+        if not self.dumps:
+            procs.kill_trees([os.getpid()], with_roots=False)
         good = job.conclude()
         job.close()
         self.job = None
@@ -277,7 +278,9 @@ class Agent:
             self.sweep(event)  # told before the end, which is the last that is told of a test
         self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
         if isinstance(self.job, stages.Pytest):
-            if event["ev"] == "start":
+            if event["ev"] == "item":
+                self.job.know(event)
+            elif event["ev"] == "start":
                 self.job.watch(event)
             elif event["ev"] == "finish":
                 if event.get("killed") == "memory":
@@ -297,12 +300,13 @@ class Agent:
     def sweep(self, event: dict[str, Any]) -> None:
         """Kill what an ended forked test has left running."""
         assert isinstance(self.job, stages.Pytest)
-        left = self.job.leftovers()
-        deadline = time.monotonic() + LEAVE
+        pid, name = event.get("pid", -1), self.job.name(event)
+        left = self.job.leftovers(pid, name)
+        deadline = time.monotonic() + (0 if self.job.ended() else LEAVE)
         while left and time.monotonic() < deadline:
             time.sleep(0.005)
             procs.reap(self.awaited())
-            left = self.job.leftovers()
+            left = self.job.leftovers(pid, name)
         if left:
             killed = procs.kill_trees([process.pid for process in left])
             fields = {name: event[name] for name in ("index", "pid") if name in event}

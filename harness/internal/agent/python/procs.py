@@ -91,6 +91,18 @@ def command(pid: int) -> str:
     return ""
 
 
+def current_test(pid: int) -> str:
+    """The node id of the test in which a program was started, by its environment; nothing where that does not say."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return ""
+    name = b"PYTEST_CURRENT_TEST="
+    value = next((each[len(name) :] for each in variables if each.startswith(name)), b"")
+    return value.decode("utf-8", "surrogateescape").rpartition(" (")[0]
+
+
 def send(pid: int, number: int) -> bool:
     """Send a signal; False if the process is gone or not ours."""
     try:

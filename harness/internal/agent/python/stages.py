@@ -283,6 +283,10 @@ class Pytest(Job):
         self.finished = False
         self.running: set[int] = set()
         """The pids of the tests that run, each the number of its process group."""
+        self.names: list[str] = []
+        """The node ids, by index."""
+        self.tests: dict[str, bool] = {}
+        """By node id, whether a test's end has been told."""
         self.garbage = 0
         events, events_theirs = high_pipe(ours_reads=True)
         self.control, control_theirs = high_pipe(ours_reads=False)
@@ -341,17 +345,28 @@ class Pytest(Job):
             self.running.add(pid)
             self.observe(pid)
 
+    def know(self, event: dict[str, Any]) -> None:
+        """A test was collected."""
+        self.names.append(str(event.get("nodeid")))
+        self.tests[self.names[-1]] = False
+
+    def name(self, event: dict[str, Any]) -> str:
+        """The node id of the test that an event is about; nothing if there is none."""
+        index = event.get("index", -1)
+        return self.names[index] if 0 <= index < len(self.names) else ""
+
     def unwatch(self, event: dict[str, Any]) -> None:
         """It has ended."""
         pid = event.get("pid", -1)
         self.running.discard(pid)
+        self.tests[self.name(event)] = True
         if pid == self.pid:
             self.observe(pid)
         else:
             self.deadlocks.end(pid)
 
-    def leftovers(self) -> list[procs.Process]:
-        """What ended forked tests have left running, save what is known to be another's whose end is not told yet.
+    def leftovers(self, pid_of_test: int, name: str) -> list[procs.Process]:
+        """What the forked test of a pid and node id, whose end is told, has left running.
 
         A running test's child keeps its own orphans (it is a subreaper), so what is handed to us comes from tests that
         have ended, or from pytest itself; what pytest started before the first test is left alone. In-process tests
@@ -367,9 +382,22 @@ class Pytest(Job):
             process = procs.look(pid)
             if process is None or process.started < self.first_tick or process.dead:
                 continue
-            if process.group not in self.running:
+            if self._left_by(process, pid_of_test, name):
                 found.append(process)
         return found
+
+    def _left_by(self, process: procs.Process, pid: int, name: str) -> bool:
+        """Whether it was the test that has ended, and not one whose end is not told yet."""
+        if process.group in self.running:
+            return False
+        if process.group == pid:
+            return True
+        test = procs.current_test(process.pid)
+        if test in self.tests:
+            return test == name or self.tests[test]
+        # Nothing tells whose it is. Where another test's process is dead too, it waits for the end of that one.
+        others = [procs.look(pid) for pid in self.running]
+        return all(other is not None and not other.dead for other in others)
 
     def conclude(self) -> bool:
         """pytest's end is the end. Without a proper one, the end of its output may say why."""

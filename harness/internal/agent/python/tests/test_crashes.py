@@ -208,6 +208,27 @@ def test_what_is_left_is_told_with_its_test_and_before_its_end(suite: Suite) -> 
     assert run.events.index(told) < run.events.index(run.finish("test_leaves"))
 
 
+def test_what_is_left_is_laid_at_the_right_door(suite: Suite) -> None:
+    """Many tests end at the same time, and some have left a program in a session of its own."""
+    suite.write(
+        test_a="""
+        import subprocess, sys, time, pytest
+        @pytest.mark.parametrize("n", range(40))
+        def test_n(n):
+            if n % 4 == 0:
+                code = "import time; time.sleep(1000)"
+                subprocess.Popen([sys.executable, "-c", code, f"n-{n}-"], start_new_session=True)
+        """
+    )
+    run = suite.run(workers=8)
+    assert set(run.verdicts().values()) == {"passed"}
+    told = {index: [] for index in range(0, 40, 4)}
+    for event in run.of("killed", reason="leftover"):
+        told.setdefault(event["index"], []).extend(process["cmd"] for process in event["processes"])
+    for index, commands in told.items():
+        assert len(commands) == 1 and commands[0].endswith(f"n-{index}-"), (index, commands, told)
+
+
 def test_pytests_own_daemon_is_spared_until_the_end(suite: Suite) -> None:
     marker = f"service-{os.getpid()}-{time.monotonic_ns()}"
     suite.write(

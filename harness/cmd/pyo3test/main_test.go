@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// run carries out a command line in this process.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = command(args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// modern is a copy of the crate, under a name with a space and a letter that is not ASCII.
+func modern(t *testing.T, files map[string]string) string {
+	t.Helper()
+	crate := filepath.Join(t.TempDir(), "mein Prüfling")
+	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../pytests/modern")))
+	for name, content := range files {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
+	}
+	return crate
+}
+
+// variable is what differs from run to run.
+var variable = []struct {
+	found *regexp.Regexp
+	put   string
+}{
+	{regexp.MustCompile(`(?m)^ +[\d.]+s (engine|image|build|tests) .*\n`), ""},
+	{regexp.MustCompile(`\[ *[\d.]+s\]`), "[   0.000s]"},
+	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
+	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
+	{regexp.MustCompile(`thread \d+`), "thread 9"},
+	{regexp.MustCompile(`(?m)^    JUnit, .*\n`), ""},
+	{regexp.MustCompile(`(?ms)^    proof: .*?^    again: `), "    PROOF AND STACKS\n    again: "},
+}
+
+func golden(t *testing.T, name, crate, screen string) {
+	t.Helper()
+	screen = strings.ReplaceAll(screen, crate, "CRATE")
+	for _, each := range variable {
+		screen = each.found.ReplaceAllString(screen, each.put)
+	}
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(screen), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), screen)
+}
+
+const mixed = `import os, threading, pytest
+
+def test_passes():
+    pass
+
+def test_passes_too():
+    pass
+
+def test_hangs():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def test_fails():
+    print("so far")
+    assert 1 == 2
+
+def test_exits():
+    os._exit(3)
+
+@pytest.mark.skip(reason="not today")
+def test_skipped():
+    pass
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("a broken fixture")
+
+def test_error(broken):
+    pass
+`
+
+// TestScreens: what people see of a run that passes and of one that does not.
+func TestScreens(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed})
+	code, screen, errs := run(t, "run", crate+"/tests/test_buffers.py", "--workers", "1")
+	require.Empty(t, errs)
+	require.Equal(t, exitPassed, code, screen)
+	golden(t, "green", crate, screen)
+
+	code, screen, errs = run(t, "run", "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
+	require.Empty(t, errs)
+	require.Equal(t, exitFailed, code, screen)
+	golden(t, "red", crate, screen)
+
+	code, screen, _ = run(t, "run", "--quiet", crate+"/tests/test_buffers.py")
+	require.Equal(t, exitPassed, code, screen)
+	golden(t, "quiet", crate, screen)
+}
+
+// TestEvents: --json is what go test -json is, and gotestsum reads it.
+func TestEvents(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed})
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	code, out, errs := run(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
+	require.Empty(t, errs)
+	require.Equal(t, exitFailed, code, out)
+	last := map[string]string{}
+	for line := range strings.Lines(out) {
+		var e struct{ Action, Package, Test string }
+		decoder := json.NewDecoder(strings.NewReader(line))
+		require.NoError(t, decoder.Decode(&e), line)
+		require.Equal(t, "mein Prüfling", e.Package)
+		if e.Action == "pass" || e.Action == "fail" || e.Action == "skip" {
+			last[e.Test] = e.Action
+		}
+	}
+	const group = "pyo3test/pyo3test-modern"
+	require.Equal(t, map[string]string{
+		"": "fail", "pyo3test": "fail", group: "fail",
+		group + "/tests/test_mixed.py/test_passes": "pass", group + "/tests/test_mixed.py/test_passes_too": "pass", group + "/tests/test_mixed.py/test_hangs": "fail",
+		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail",
+	}, last)
+	written, err := os.ReadFile(junit)
+	require.NoError(t, err)
+	require.Contains(t, string(written), `name="test_hangs"`)
+
+	events := filepath.Join(t.TempDir(), "events.json")
+	require.NoError(t, os.WriteFile(events, []byte(out), 0o644))
+	read, err := exec.Command("go", "run", "gotest.tools/gotestsum@v1.13.0", "--raw-command", "--format=testname", "--", "cat", events).CombinedOutput()
+	require.NoError(t, err, string(read)) // cat does not fail
+	require.Contains(t, string(read), "DONE 9 tests, 1 skipped, 6 failures")
+}
+
+// TestCauses: the exit code says what kept the tests from being run, and the words what to do.
+func TestCauses(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	for name, c := range map[string]struct {
+		files map[string]string
+		args  []string
+		env   string // DOCKER_HOST
+		code  int
+		want  string
+	}{
+		"no tests":           {map[string]string{"other/readme": ""}, []string{"other"}, "", exitCollection, "no tests found in other of "},
+		"collection":         {map[string]string{"tests/test_bad.py": "import no_such_module\n"}, []string{"tests/test_bad.py"}, "", exitCollection, "No module named 'no_such_module'"},
+		"build":              {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, "", exitBuild, "build failed for "},
+		"no engine":          {nil, nil, "unix:///no/such/socket", exitSetup, "/no/such/socket"},
+		"broken toml":        {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, "", exitUsage, "pyproject.toml:2:"},
+		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `Isolation: "none" is none of`},
+		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "there is no "},
+		"not a crate":        {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, "", exitUsage, "maturin"},
+		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "flag provided but not defined: -wrokers"},
+		"argument of pytest": {nil, []string{".", "-k", "map"}, "", exitUsage, "arguments of pytest come after --"},
+		"two paths":          {nil, []string{"tests", "src"}, "", exitUsage, "one path at a time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crate := modern(t, c.files)
+			t.Chdir(crate)
+			if c.env != "" {
+				t.Setenv("DOCKER_HOST", c.env)
+			}
+			code, out, errs := run(t, append([]string{"run"}, c.args...)...)
+			require.Equal(t, c.code, code, out+errs)
+			require.Contains(t, out+errs, c.want)
+			require.NotContains(t, out+errs, "harness.Suite")
+		})
+	}
+	code, _, errs := run(t)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "pyo3test help")
+	code, _, errs = run(t, "rnu")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, `unknown command "rnu"`)
+	code, out, _ := run(t, "help")
+	require.Equal(t, exitPassed, code)
+	require.Contains(t, out, "Exit codes: ")
+}
+
+// TestFind: a path names a crate, or what of its tests to run.
+func TestFind(t *testing.T) {
+	crate, err := filepath.EvalSymlinks(modern(t, nil))
+	require.NoError(t, err)
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(crate, link))
+	for path, want := range map[string][]string{
+		crate: nil, link: nil, crate + "/tests": {"tests"}, link + "/tests/test_buffers.py::test_x[a::b]": {"tests/test_buffers.py::test_x[a::b]"},
+	} {
+		found, tests, err := find(path)
+		require.NoError(t, err)
+		require.Equal(t, crate, found)
+		require.Equal(t, want, tests, path)
+	}
+}
+
+// TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code.
+func TestInterrupt(t *testing.T) {
+	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
+	binary := filepath.Join(t.TempDir(), "pyo3test")
+	built, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(built))
+	c := exec.Command(binary, "run", crate+"/tests/test_slow.py")
+	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir())
+	var out, errs bytes.Buffer
+	c.Stderr = &errs
+	stdout, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	for seen, buffer := "", make([]byte, 4096); ; {
+		n, err := stdout.Read(buffer)
+		out.Write(buffer[:n])
+		if seen += string(buffer[:n]); strings.Contains(seen, "up to 1m0s a test") {
+			time.Sleep(2 * time.Second) // for the test to begin
+			require.NoError(t, c.Process.Signal(syscall.SIGINT))
+			seen = ""
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = c.Wait()
+	require.Equal(t, exitInterrupted, c.ProcessState.ExitCode(), out.String())
+	require.Contains(t, errs.String(), "interrupted by a signal", "with its stacks")
+	require.Contains(t, out.String(), "NOT RUN tests/test_slow.py::test_slow")
+}

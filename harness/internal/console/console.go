@@ -1,0 +1,171 @@
+// Package console lets a run report to a terminal or a machine, where no go test is around it.
+package console
+
+import (
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"pyo3test/harness/internal/subtest"
+)
+
+// reporter turns what happens into something to read. Its calls come one at a time.
+type reporter interface {
+	begin(n *node)
+	say(n *node, text string)
+	attr(n *node, key, value string)
+	end(n *node)
+}
+
+// Console is the T of a program that is no test binary.
+type Console struct {
+	mutex    sync.Mutex
+	reporter reporter
+	again    func(nodeID string) string
+	cause    string
+	counts   map[string]int
+}
+
+// Result is what became of a run.
+type Result struct {
+	Failed bool
+	// Cause is what kept tests from running, one of subtest's causes; "" where they ran.
+	Cause string
+	// Counts is how many tests had each of pytest's outcomes, by the words of verdict.Outcome.
+	Counts map[string]int
+}
+
+// Run runs f as the test of a name, and returns when all below it has ended.
+func (c *Console) Run(name string, f func(subtest.T)) Result {
+	c.counts = map[string]int{}
+	top := &node{console: c, name: name}
+	top.call(f)
+	return Result{Failed: top.Failed(), Cause: c.cause, Counts: c.counts}
+}
+
+func (c *Console) tell(say func(reporter)) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	say(c.reporter)
+}
+
+// node is one test of the tree: the run, its groups, pytest's tests, and their subtests.
+type node struct {
+	console *Console
+	name    string
+	parent  *node
+	start   time.Time
+
+	mutex   sync.Mutex
+	failed  bool
+	skipped bool
+	elapsed time.Duration
+	attrs   map[string]string
+	text    strings.Builder // of a test, until its end
+}
+
+// depth is 0 for the run, 1 for a group, 2 for a test.
+func (n *node) depth() (depth int) {
+	for ; n.parent != nil; n = n.parent {
+		depth++
+	}
+	return depth
+}
+
+// call runs f in a goroutine of its own, which FailNow and SkipNow end.
+func (n *node) call(f func(subtest.T)) {
+	n.start, n.attrs = time.Now(), map[string]string{}
+	n.console.tell(func(r reporter) { r.begin(n) })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(n)
+	}()
+	<-done
+	n.elapsed = time.Since(n.start)
+	n.console.tell(func(r reporter) {
+		if outcome := n.attrs[subtest.Outcome]; outcome != "" && n.depth() >= 2 && n.attrs[subtest.Subtest] == "" {
+			n.console.counts[outcome]++
+		}
+		r.end(n)
+	})
+}
+
+// Helper does nothing.
+func (n *node) Helper() {}
+
+// Name is the full name.
+func (n *node) Name() string { return n.name }
+
+// Run runs a subtest and tells whether it did not fail.
+func (n *node) Run(name string, f func(subtest.T)) bool {
+	sub := &node{console: n.console, name: n.name + "/" + name, parent: n}
+	sub.call(f)
+	return !sub.Failed()
+}
+
+// Output is where the test says something.
+func (n *node) Output() io.Writer { return speaker{n} }
+
+type speaker struct{ *node }
+
+func (s speaker) Write(data []byte) (int, error) {
+	s.console.tell(func(r reporter) { r.say(s.node, string(data)) })
+	return len(data), nil
+}
+
+// Attr takes an attribute.
+func (n *node) Attr(key, value string) {
+	n.console.tell(func(r reporter) {
+		n.attrs[key] = value
+		if key == subtest.Cause {
+			n.console.cause = value
+		}
+		r.attr(n, key, value)
+	})
+}
+
+// ArtifactDir is never asked for: that is for go test's -artifacts.
+func (n *node) ArtifactDir() string { return os.TempDir() }
+
+// Deadline is none.
+func (n *node) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Fail marks the test and all above it as failed.
+func (n *node) Fail() {
+	for ; n != nil; n = n.parent {
+		n.mutex.Lock()
+		n.failed = true
+		n.mutex.Unlock()
+	}
+}
+
+// FailNow is Fail and ends the test.
+func (n *node) FailNow() {
+	n.Fail()
+	runtime.Goexit()
+}
+
+// Failed tells whether the test or one below it failed.
+func (n *node) Failed() bool {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.failed
+}
+
+// SkipNow marks the test as skipped and ends it.
+func (n *node) SkipNow() {
+	n.mutex.Lock()
+	n.skipped = true
+	n.mutex.Unlock()
+	runtime.Goexit()
+}
+
+// Flags are go test's defaults: its own flags are no business of the run.
+func (n *node) Flags() subtest.Flags { return subtest.Flags{Parallel: runtime.GOMAXPROCS(0)} }
+
+// Again is the command that runs just one test again.
+func (n *node) Again(nodeID string) string { return n.console.again(nodeID) }

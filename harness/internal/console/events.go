@@ -1,0 +1,74 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// NewEvents is a console for machines: the lines of `go test -json`, and nothing else. What it tells of is said to be the
+// package of the name.
+func NewEvents(out io.Writer, name string, again func(nodeID string) string) *Console {
+	return &Console{reporter: &events{encoder: json.NewEncoder(out), name: name}, again: again}
+}
+
+type events struct {
+	encoder *json.Encoder
+	name    string
+}
+
+// event is cmd/internal/test2json's; see `go doc test2json`.
+type event struct {
+	Time    time.Time
+	Action  string
+	Package string
+	Test    string   `json:",omitempty"`
+	Elapsed *float64 `json:",omitempty"`
+	Output  string   `json:",omitempty"`
+	Key     string   `json:",omitempty"`
+	Value   string   `json:",omitempty"`
+}
+
+func (e *events) tell(v event) {
+	v.Time, v.Package = time.Now(), e.name
+	_ = e.encoder.Encode(v) // nobody is left to be told
+}
+
+func (e *events) begin(n *node) {
+	if n.parent == nil {
+		e.tell(event{Action: "start"})
+	}
+	e.tell(event{Action: "run", Test: n.name})
+	e.tell(event{Action: "output", Test: n.name, Output: "=== RUN   " + n.name + "\n"})
+}
+
+func (e *events) say(n *node, text string) {
+	for _, line := range strings.SplitAfter(text, "\n") {
+		if line != "" {
+			e.tell(event{Action: "output", Test: n.name, Output: "    " + line})
+		}
+	}
+}
+
+func (e *events) attr(n *node, key, value string) {
+	e.tell(event{Action: "attr", Test: n.name, Key: key, Value: value})
+}
+
+func (e *events) end(n *node) {
+	action := "pass"
+	switch {
+	case n.Failed():
+		action = "fail"
+	case n.skipped:
+		action = "skip"
+	}
+	elapsed := n.elapsed.Seconds()
+	e.tell(event{Action: "output", Test: n.name, Output: fmt.Sprintf("%s--- %s: %s (%.2fs)\n", strings.Repeat("    ", n.depth()), strings.ToUpper(action), n.name, elapsed)})
+	e.tell(event{Action: action, Test: n.name, Elapsed: &elapsed})
+	if n.parent == nil {
+		e.tell(event{Action: "output", Output: strings.ToUpper(action) + "\n"})
+		e.tell(event{Action: action, Elapsed: &elapsed})
+	}
+}
