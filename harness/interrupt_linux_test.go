@@ -86,16 +86,34 @@ func TestDeadlinesStandStill(t *testing.T) {
 	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
 	defer cli.Close()
+	pause := func(c *exec.Cmd) (id string) {
+		label := filters.NewArgs(filters.Arg("label", "pyo3test.pid="+strconv.Itoa(c.Process.Pid)))
+		found, err := cli.ContainerList(t.Context(), container.ListOptions{Filters: label})
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.NoError(t, cli.ContainerPause(t.Context(), found[0].ID))
+		return found[0].ID
+	}
+	const running = "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow"
+	t.Run("paused and interrupted", func(t *testing.T) { // an end does not wait
+		e, err := engine.Connect(t.Context())
+		require.NoError(t, err)
+		defer e.Close()
+		c := command(binary, "testdata/anycrate", "-test.v")
+		output := interrupted(t, crate, c, running, func() {
+			pause(c)
+			require.NoError(t, c.Process.Signal(syscall.SIGINT))
+		})
+		require.Contains(t, output, "interrupted by a signal: interrupt")
+		require.Contains(t, output, "--- FAIL: TestPython")
+		require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
+	})
 	const rest = 12 * time.Second // with the three seconds until it is noticed less than the budget, without more
 	for name, meanwhile := range map[string]func(*exec.Cmd){
 		"paused": func(c *exec.Cmd) {
-			label := filters.NewArgs(filters.Arg("label", "pyo3test.pid="+strconv.Itoa(c.Process.Pid)))
-			found, err := cli.ContainerList(t.Context(), container.ListOptions{Filters: label})
-			require.NoError(t, err)
-			require.Len(t, found, 1)
-			require.NoError(t, cli.ContainerPause(t.Context(), found[0].ID))
+			id := pause(c)
 			time.Sleep(rest)
-			require.NoError(t, cli.ContainerUnpause(t.Context(), found[0].ID))
+			require.NoError(t, cli.ContainerUnpause(t.Context(), id))
 		},
 		"stopped": func(c *exec.Cmd) {
 			require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
@@ -105,7 +123,7 @@ func TestDeadlinesStandStill(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := command(binary, "testdata/anycrate", "-test.v")
-			output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() { meanwhile(c) })
+			output := interrupted(t, crate, c, running, func() { meanwhile(c) })
 			require.Contains(t, output, "3 of 3 tests: 3 passed")
 		})
 	}

@@ -93,10 +93,10 @@ func (g *group) watch(ctx context.Context) error {
 			if stood > standstill { // this process was stopped, or its machine slept
 				heard = heard.Add(stood)
 			}
-			if stood > standstill || now.Sub(heard) > standstill {
+			if g.stopping == "" && (stood > standstill || now.Sub(heard) > standstill) { // an end has its own, and no time
 				g.stand(stood)
 			}
-			if now.Sub(heard) > silence && g.container.Paused(context.WithoutCancel(ctx)) {
+			if g.stopping == "" && now.Sub(heard) > silence && g.container.Paused(context.WithoutCancel(ctx)) {
 				fmt.Fprintln(g.t.Output(), "the container is paused: its deadlines stand still")
 				heard = now
 			}
