@@ -1,0 +1,100 @@
+// Package scripts_test runs the helper script as its users do: on this machine, with its own Rust and Python.
+package scripts_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHelperScript(t *testing.T) {
+	for _, tool := range []string{"bash", "cargo", "python3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("the script takes ", tool)
+		}
+	}
+	script, err := filepath.Abs("test-python.sh")
+	require.NoError(t, err)
+	crate := filepath.Join(t.TempDir(), "a crate")
+	require.NoError(t, os.CopyFS(crate, os.DirFS("../legacy")))
+	cache := t.TempDir()
+	run := func(folder string, args ...string) (string, error) {
+		c := exec.Command(script, args...)
+		c.Dir = folder
+		c.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+		output, err := c.CombinedOutput()
+		return string(output), err
+	}
+	edit := func(name, from, to string) {
+		t.Helper()
+		file := filepath.Join(crate, name)
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(text), from)
+		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
+	}
+	const building, unchanged = "test-python: building ", "test-python: unchanged"
+
+	before := listing(t, crate)
+	output, err := run(crate)
+	require.NoError(t, err, output)
+	require.Contains(t, output, building)
+	require.Contains(t, output, "plugins: forked-")
+	require.Contains(t, output, "20 passed")
+	require.Equal(t, before, listing(t, crate), "nothing of the user's changes")
+
+	output, err = run(filepath.Join(crate, "tests"), "-k", "registry", "-q")
+	require.NoError(t, err, output)
+	require.Contains(t, output, unchanged)
+	require.Contains(t, output, "7 passed, 13 deselected")
+
+	edit("tests/python/test_package.py", "import ", "def test_new() -> None:\n    pass\n\n\nimport ")
+	require.NoError(t, os.Remove(filepath.Join(crate, "tests/python/test_gil.py")))
+	output, err = run(crate)
+	require.NoError(t, err, output)
+	require.Contains(t, output, unchanged, "Python is not built")
+	require.Contains(t, output, "17 passed", "one more, four fewer")
+
+	edit("src/lib.rs", "\nuse ", "\ncompile_error!(\"not today\");\nuse ")
+	for range 2 { // not green by what was built before
+		output, err = run(crate)
+		require.Error(t, err)
+		require.Contains(t, output, "not today")
+		require.NotContains(t, output, "passed")
+	}
+	edit("src/lib.rs", "compile_error!(\"not today\");\n", "")
+	output, err = run(crate)
+	require.NoError(t, err, output)
+	require.Contains(t, output, building)
+
+	edit("tests/python/test_package.py", "def test_new() -> None:\n    pass", "def test_new() -> None:\n    assert 0")
+	output, err = run(crate)
+	require.Equal(t, 1, err.(*exec.ExitError).ExitCode(), output)
+	output, err = run(t.TempDir())
+	require.Equal(t, 2, err.(*exec.ExitError).ExitCode(), output)
+	require.Contains(t, output, "no pyproject.toml in ")
+	t.Setenv("PYO3_PYTHON", "/no/such/python")
+	output, err = run(crate)
+	require.Equal(t, 2, err.(*exec.ExitError).ExitCode(), output)
+	require.Contains(t, output, "PYO3_PYTHON=/no/such/python is no Python 3.11 or later")
+}
+
+// listing is every file of a folder with its content.
+func listing(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	require.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		found[path] = string(data)
+		return err
+	}))
+	return found
+}

@@ -1,0 +1,200 @@
+#!/usr/bin/env bash
+# Runs the tests of a PyO3 crate on this machine, each in a forked process, without Docker and without Go:
+#
+#     test-python.sh [arguments of pytest]
+#
+# The crate is the nearest folder with a pyproject.toml, from the current one upwards, else from this file's. It is tested in a
+# copy, with a virtual environment of its own, both in the user's cache folder: nothing of the crate or of the user's own
+# environment is changed. The copy is built again exactly when sources other than Python's have changed.
+#
+# PYO3_PYTHON names the Python to use; the default is the first of the usual names that is 3.11 or later. MATURIN_ARGS are
+# further arguments of `maturin develop`; the default is --release.
+set -euo pipefail
+
+# The newest pytest with which pytest-forked works.
+packages=('maturin>=1,<2' pytest==9.1.1 pytest-forked==1.7.5)
+
+say() { printf 'test-python: %s\n' "$*" >&2; }
+die() { say "$*"; exit 2; }
+
+find_python() {
+    local candidate
+    for candidate in "${PYO3_PYTHON:-}" python3 python python3.11 python3.12 python3.13 python3.14; do
+        if [[ -n $candidate ]] && "$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+        [[ -z ${PYO3_PYTHON:-} ]] || break
+    done
+    die "${PYO3_PYTHON:+PYO3_PYTHON=$PYO3_PYTHON is }no Python 3.11 or later with venv and ensurepip: install one (python3-venv on Debian)${PYO3_PYTHON:+, or name another}"
+}
+
+find_crate() {
+    local folder
+    for folder in "$PWD" "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; do
+        while [[ ! -f $folder/pyproject.toml && $folder != / ]]; do
+            folder=$(dirname "$folder")
+        done
+        if [[ $folder != / ]]; then
+            (cd "$folder" && pwd -P)
+            return
+        fi
+    done
+    die "no pyproject.toml in $PWD or a folder above it: go to the crate"
+}
+
+crate=$(find_crate)
+python=$(find_python)
+command -v cargo >/dev/null || die 'no cargo: install Rust (https://rustup.rs)'
+home="${XDG_CACHE_HOME:-$HOME/.cache}/pyo3test/native/$(basename "$crate")-$(cksum <<<"$crate $python $("$python" -V)" | cut -d ' ' -f 1)"
+mkdir -p "$home"
+exec 9>"$home/lock"
+if command -v flock >/dev/null; then
+    flock 9 # two at once would build in one folder
+fi
+
+# What of the host's tree the crate needs, what to install, and a copy that changes where the tree has changed.
+plan() {
+    "$python" - "$crate" "$home" <<'PYTHON'
+"""Copies the crate's tree where its content differs, and prints what is to be done, as shell variables."""
+
+import filecmp
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+crate, home = map(Path, sys.argv[1:])
+copy, built, copied = home / "copy", home / "built", home / "copied"
+left_out = {".git", "target", "__pycache__", ".venv", "venv", ".tox", ".nox", ".pytest_cache", ".mypy_cache", "node_modules"}
+
+
+def root() -> Path:
+    """The folder that holds the crate, its workspace and its path dependencies."""
+    command = ["cargo", "metadata", "--format-version=1", "--no-deps", "--manifest-path"]
+    folders, seen = {crate}, set()
+    for manifest in (manifests := [crate / project["tool"]["maturin"].get("manifest-path", "Cargo.toml")]):
+        if manifest in seen or not manifest.is_file():
+            continue
+        seen.add(manifest)
+        said = subprocess.run([*command, str(manifest)], stdout=subprocess.PIPE)
+        if said.returncode != 0:
+            sys.exit(2)
+        known = json.loads(said.stdout)
+        folders.add(Path(known["workspace_root"]))
+        for package in known["packages"]:
+            folders.add(Path(package["manifest_path"]).parent)
+            manifests += [Path(each["path"]) / "Cargo.toml" for each in package["dependencies"] if each.get("path")]
+    return Path(os.path.commonpath(folders))
+
+
+def files(folder: Path) -> set[Path]:
+    """Those that count, relative to the folder."""
+    found = set()
+    for at, names, here in os.walk(folder):
+        names[:] = [each for each in names if each not in left_out and not (Path(at) / each / "pyvenv.cfg").exists()]
+        found |= {Path(at, each).relative_to(folder) for each in here if not each.endswith((".so", ".pyd", ".pyc"))}
+    return found
+
+
+with open(crate / "pyproject.toml", "rb") as file:
+    project = tomllib.load(file)
+project.setdefault("tool", {}).setdefault("maturin", {})
+above = root()
+copy.mkdir(parents=True, exist_ok=True)
+# What the build and the tests leave in the copy is theirs.
+there = {Path(name) for name in copied.read_text().splitlines()} if copied.exists() else set()
+wanted = files(above)
+gone = there - wanted
+changed = {
+    name for name in wanted if not (copy / name).is_file() or not filecmp.cmp(above / name, copy / name, shallow=False)
+}
+if any(name.suffix not in (".py", ".pyi", ".md") for name in gone | changed):
+    built.unlink(missing_ok=True)  # before the copy: this may be interrupted
+copied.write_text("".join(f"{name}\n" for name in sorted(there | wanted)))
+for name in gone:
+    (copy / name).unlink(missing_ok=True)
+for name in changed:
+    (copy / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(above / name, copy / name)  # with the time of now, which is what cargo goes by
+    shutil.copymode(above / name, copy / name)
+copied.write_text("".join(f"{name}\n" for name in sorted(wanted)))
+
+metadata = project.get("project", {})
+install = list(metadata.get("dependencies", []))
+usual = ("test", "tests", "testing", "dev")
+groups, extras = project.get("dependency-groups", {}), metadata.get("optional-dependencies", {})
+
+
+def members(group: str) -> list[str]:
+    """The requirements of a dependency group, those that it includes too."""
+    return [
+        each
+        for member in groups[group]
+        for each in ([member] if isinstance(member, str) else members(member["include-group"]))
+    ]
+
+
+if name := next((each for each in usual if each in groups), None):
+    install += members(name)
+elif name := next((each for each in usual if each in extras), None):
+    install += extras[name]
+else:
+    lists = [f"requirements{dash}{each}.txt" for each in usual for dash in "-_"]
+    install += [f"-r{crate / each}" for each in lists if (crate / each).is_file()][:1]
+itself = re.compile(rf"{re.escape(metadata.get('name', ' '))}\s*([\[<>=!~;@]|$)", re.IGNORECASE)
+install = [each for each in install if not itself.match(each)]
+wishes = hashlib.sha256("\n".join(install).encode())
+for each in install:
+    if each.startswith("-r"):
+        wishes.update(Path(each[2:]).read_bytes())
+print("wishes=" + wishes.hexdigest())
+print("inside=" + shlex.quote(str(copy / crate.relative_to(above))))
+print("install=(" + shlex.join(install) + ")")
+PYTHON
+}
+
+inside='' wishes='' install=() # which the plan sets
+planned=$(plan) || die "cannot read $crate"
+eval "$planned"
+
+venv="$home/venv"
+[[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
+
+wishes="$wishes ${packages[*]}"
+if [[ $wishes != "$(cat "$home/installed" 2>/dev/null)" ]]; then
+    say 'installing what the tests need'
+    rm -f "$home/installed"
+    export PIP_DISABLE_PIP_VERSION_CHECK=1
+    "$venv/bin/python" -m pip install --quiet "${packages[@]}"
+    # After that, so that a project that asks for another pytest gets it.
+    [[ ${#install[@]} == 0 ]] || "$venv/bin/python" -m pip install --quiet "${install[@]}"
+    printf '%s\n' "$wishes" >"$home/installed"
+fi
+
+# PyO3 reads the first. Nothing in PyO3 reads the second; it is set because projects look for it.
+export PYO3_PYTHON="$venv/bin/python" PYO3_NO_PYTHON_VERSION_CHECK=1
+export VIRTUAL_ENV="$venv" PATH="$venv/bin:$PATH" CARGO_TARGET_DIR="$home/target"
+unset CONDA_PREFIX PYTHONHOME PYTHONPATH
+cd "$inside"
+if [[ ! -e $home/built ]]; then
+    say "building $crate"
+    # Words, on purpose: several arguments.
+    # shellcheck disable=SC2086
+    maturin develop --quiet ${MATURIN_ARGS---release}
+    touch "$home/built"
+else
+    say 'unchanged: not built again'
+fi
+status=0
+pytest --forked "$@" || status=$?
+if [[ $status == 4 ]]; then
+    say 'pytest did not understand an argument or a setting: is a plugin that addopts names among what the project says its tests need?'
+fi
+exit "$status"
