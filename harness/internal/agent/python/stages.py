@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import deadlock
 import gdb
@@ -21,9 +21,6 @@ import procs
 from plugin import memory
 from plugin.linux import HIGH, signal_name
 from relay import Splitter
-
-if TYPE_CHECKING:
-    from agent import Agent
 
 LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")
 SETTINGS_VARIABLE = "PYO3TEST_PLUGIN"
@@ -51,6 +48,24 @@ PYTEST_ARGS = [
     # With a limit, a failing forked test hangs for ever.
     "-o", "faulthandler_timeout=0",
 ]  # fmt: skip
+
+
+class Host(Protocol):
+    """What a job needs of the agent."""
+
+    selector: selectors.BaseSelector
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Tell an event."""
+
+    def flush(self) -> None:
+        """Write the lines that are waiting."""
+
+    def relay_event(self, line: bytes) -> None:
+        """Pass a line of the plugin on."""
+
+    def awaited(self) -> set[int]:
+        """The agent's own children, whose exit status somebody wants."""
 
 
 def check(command: dict[str, Any]) -> None:
@@ -111,7 +126,7 @@ class Job:
     log_name = ""
 
     def __init__(
-        self, agent: Agent, command: dict[str, Any], args: list[str], fds: list[int], pipe: int, under: list[str]
+        self, agent: Host, command: dict[str, Any], args: list[str], fds: list[int], pipe: int, under: list[str]
     ) -> None:
         self.agent = agent
         self.command = command
@@ -230,7 +245,7 @@ class Import(Job):
 
     log_name = "import.log"
 
-    def __init__(self, agent: Agent, command: dict[str, Any]) -> None:
+    def __init__(self, agent: Host, command: dict[str, Any]) -> None:
         self.results: list[dict[str, Any]] = []
         self.at = ""
         ours, theirs = high_pipe(ours_reads=True)
@@ -274,7 +289,7 @@ class Pytest(Job):
 
     log_name = "pytest.log"
 
-    def __init__(self, agent: Agent, command: dict[str, Any]) -> None:
+    def __init__(self, agent: Host, command: dict[str, Any]) -> None:
         out = command["out"]
         self.stacks = os.path.join(out, "stacks.log")
         self.waiting_words = b""

@@ -12,7 +12,7 @@ from . import coverage_support
 from .linux import signal_name
 
 if TYPE_CHECKING:
-    from .forkrunner import Running
+    from .running import Running
 
 
 def complete(running: Running, reports: list[pytest.TestReport], took: float, whole: bool, out: str, err: str) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import gc
 import os
 import select
-import signal
 import sys
 import threading
 import time
@@ -18,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from . import capture, child, coverage_support, crash, linux, memory, whole, wire
+from . import capture, child, coverage_support, crash, linux, memory, whole
 from .events import Events
 from .ledger import Ledger
+from .running import Running
 
 FORK_PATIENCE = 10.0
 """Seconds to wait for the process limit or memory to allow a fork."""
@@ -33,37 +32,6 @@ cost no time at all."""
 REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
 WARNED = ("pytest_warning_recorded",)
 """With those above, the hooks that are called in the parent, so between forks."""
-
-
-@dataclasses.dataclass
-class Running:
-    """A child as its parent sees it. Its test begins when its gate is opened."""
-
-    index: int
-    item: pytest.Item
-    pid: int
-    told: int
-    """The file that the child writes its messages to, read when it has ended: nothing wakes the parent before."""
-    pidfd: int
-    out: int
-    err: int
-    gate: int
-    """The pipe that the child reads before it begins. Closed unwritten, by pytest's death too, it tells it to leave."""
-    threads: int
-    started: float = 0.0
-    wall: float = 0.0
-    kills: int = 0
-    reports: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    warnings: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
-    properties: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    phase: str = "setup"
-    done: bool = False
-    broken: str = ""
-    interrupt: tuple[Any, ...] | None = None
-    reason: str | None = None
-    message: str = ""
-    exit: int | None = None
-    signal: int | None = None
 
 
 class ForkRunner:
@@ -216,8 +184,8 @@ class ForkRunner:
         """Send those away that were forked ahead; their tests wait for other children."""
         for running in reversed(self.ahead):
             if not self._reap(running):
-                _kill(running)
-            self._close(running)
+                running.kill()
+            running.close()
             self.waiting.appendleft((running.index, running.item))
         self.ahead.clear()
         self.depth = 1  # where one test fails more do, and each costs those that wait
@@ -270,7 +238,7 @@ class ForkRunner:
     def _become_child(self, out: int, err: int, told: int) -> None:
         self.events.close_in_child()
         for sibling in (*self.running.values(), *self.ahead):
-            self._close(sibling)
+            sibling.close()
         self.running.clear()
         self.ahead.clear()
         self.ledger.muted = True
@@ -289,7 +257,7 @@ class ForkRunner:
         if not self._reap(running):
             return
         self._listen()
-        self._read(running)
+        running.read()
         self._forget(running)
         reports = self._revive(running)
         following = None
@@ -326,36 +294,6 @@ class ForkRunner:
         for fd in self.by_fd:
             self.poll.register(fd, select.POLLIN)
 
-    def _read(self, running: Running) -> None:
-        """Take in what the child has written, up to what no child of ours wrote."""
-        reader, offset = wire.Reader(), 0
-        try:
-            while data := os.pread(running.told, 1 << 20, offset):
-                offset += len(data)
-                for message in reader.feed(data):
-                    self._take(running, message)
-        except (wire.Garbage, ValueError, TypeError, EOFError, IndexError, OSError):
-            running.done = False
-
-    def _take(self, running: Running, message: tuple[Any, ...]) -> None:
-        kind = message[0]
-        if kind == "phase":
-            running.phase = str(message[1])
-        elif kind == "report" and isinstance(message[1], dict):
-            running.reports.append(message[1])
-        elif kind == "warning" and len(message) == 5:
-            running.warnings.append(message)
-        elif kind == "properties":
-            running.properties += [(str(name), str(value)) for name, value in message[1]]
-        elif kind == "interrupt" and len(message) == 4:
-            running.interrupt = message
-        elif kind == "broken":
-            running.broken = str(message[1])
-        elif kind == "done":
-            running.done = True
-        else:
-            raise wire.Garbage
-
     def _unwatch(self, fd: int) -> None:
         self.by_fd.pop(fd, None)
         try:
@@ -385,11 +323,6 @@ class ForkRunner:
             self._unwatch(running.pidfd)
         self.running.pop(running.pid, None)
 
-    def _close(self, running: Running) -> None:
-        for fd in (running.told, running.pidfd, running.out, running.err, running.gate):
-            if fd >= 0:
-                os.close(fd)
-
     def _conclude(self, running: Running, reports: list[pytest.TestReport]) -> None:
         """Report an ended child's test to pytest and to the agent."""
         took = self.clock() - running.started
@@ -407,7 +340,7 @@ class ForkRunner:
                     crash.complete(running, reports, took, told, out, err)
                 self._publish(running.item, running.index, reports, running)
         finally:
-            self._close(running)
+            running.close()
         if running.interrupt is not None:
             fields = {"interrupt": f"{running.interrupt[1]}: {running.interrupt[2]}"}
         self._tell_finish(running, complete, took, **fields)
@@ -470,9 +403,9 @@ class ForkRunner:
         self._recall()
         self.waiting.clear()
         for running in list(self.running.values()):
-            _kill(running)
+            running.kill()
             self._forget(running)
-            self._close(running)
+            running.close()
             running.reason = running.reason or "stopped"
             self._tell_finish(running, False, self.clock() - running.started)
 
@@ -489,19 +422,6 @@ class ForkRunner:
             phase=running.phase,
             **fields,
         )
-
-
-def _kill(running: Running) -> None:
-    """End a child and what is still in its group, and collect it."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(running.pid, signal.SIGKILL)
-        except OSError:
-            pass
-    try:
-        os.waitpid(running.pid, 0)
-    except OSError:
-        pass
 
 
 def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
