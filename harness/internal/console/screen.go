@@ -152,16 +152,31 @@ func (s *screen) say(n *node, text string) {
 		for ; n.depth() > 2; n = n.parent {
 		}
 		n.text.WriteString(text)
-	case !s.quiet || n.Failed():
+	case s.quiet: // it may yet be red
+		n.text.WriteString(text)
+	default:
 		if depth == 1 {
 			s.showFiles(n)
 		}
-		text = strings.TrimPrefix(text, "harness.Suite: ") // nobody wrote one
-		for _, each := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-			s.print("%s", strings.TrimRight("    "+each, " "))
-		}
-	default: // it may yet be red
-		n.text.WriteString(text)
+		s.printText(text)
+	}
+}
+
+// printText writes what somebody said, below the status of those that have one.
+func (s *screen) printText(text string) {
+	text = strings.TrimPrefix(text, "harness.Suite: ") // nobody wrote one
+	if text = strings.TrimRight(text, "\n"); text == "" {
+		return
+	}
+	for _, each := range strings.Split(text, "\n") {
+		s.print("%s", strings.TrimRight("    "+each, " "))
+	}
+}
+
+// printIfRed writes what a quiet run or group has said, if it failed.
+func (s *screen) printIfRed(n *node) {
+	if n.Failed() {
+		s.printText(n.text.String())
 	}
 }
 
@@ -177,9 +192,7 @@ func (s *screen) end(n *node) {
 		s.finish(n)
 	case 1:
 		s.showFiles(n)
-		if s.quiet && n.Failed() {
-			s.print("%s", strings.TrimRight(n.text.String(), "\n"))
-		}
+		s.printIfRed(n)
 	case 2:
 		s.endTest(n)
 	}
@@ -213,16 +226,12 @@ func (s *screen) endTest(n *node) {
 		return
 	}
 	s.print("%s", words)
-	for _, each := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-		s.print("%s", strings.TrimRight("    "+each, " "))
-	}
+	s.printText(text)
 }
 
 // finish writes the summary: how many tests came to what, and once more those that are red.
 func (s *screen) finish(n *node) {
-	if s.quiet && n.Failed() && n.text.Len() > 0 {
-		s.print("%s", strings.TrimRight(n.text.String(), "\n"))
-	}
+	s.printIfRed(n)
 	total := 0
 	var parts []string
 	counts := n.console.counts

@@ -1,0 +1,135 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/subtest"
+)
+
+// scripted is a run of one group: two files whose tests overlap, and several kinds of ends.
+func scripted(t subtest.T) {
+	fmt.Fprintln(t.Output(), "engine found")
+	t.Run("group", func(t subtest.T) {
+		t.Attr(subtest.Tests, "5")
+		begin := func(id string) *subtest.Open { return subtest.Begin(t, strings.ReplaceAll(id, "::", "/")) }
+		end := func(open *subtest.Open, id, outcome, text string) {
+			open.End(func(t subtest.T) {
+				t.Attr(subtest.NodeID, id)
+				t.Attr(subtest.Outcome, outcome)
+				fmt.Fprint(t.Output(), text)
+				switch outcome {
+				case "passed":
+				case "skipped":
+					t.SkipNow()
+				default:
+					t.Fail()
+				}
+			})
+		}
+		a1, b1 := begin("a.py::t1"), begin("b.py::t1")
+		end(a1, "a.py::t1", "passed", "")
+		end(b1, "b.py::t1", "crashed", "b.py:1: crashed in call\ncrashed: SIGSEGV (11) during call\n")
+		a2 := begin("a.py::t2")
+		end(a2, "a.py::t2", "passed", "--- left running, and killed ---\n7: sleep\n")
+		b2 := begin("b.py::t2")
+		end(b2, "b.py::t2", "skipped", "skipped: not today\n")
+		b3 := begin("b.py::t3")
+		end(b3, "b.py::t3", "hung", "hung: no end within 1s\n")
+		fmt.Fprintln(t.Output(), "5 of 5 tests")
+	})
+}
+
+func again(id string) string { return "again " + id }
+
+func TestScreen(t *testing.T) {
+	for quiet, want := range map[bool]string{
+		false: `    engine found
+     SIGSEGV [   0.000s] (2/5) b.py::t1
+    b.py:1: crashed in call
+    crashed: SIGSEGV (11) during call
+        SKIP [   0.000s] (4/5) b.py::t2
+    skipped: not today
+        HUNG [   0.000s] (5/5) b.py::t3
+    hung: no end within 1s
+        PASS [   0.000s] (5/5) a.py (2 tests)
+    5 of 5 tests
+     Summary [   0.000s] 5 tests: 2 passed (1 of all leaky), 1 hung, 1 crashed, 1 skipped
+        HUNG b.py::t3
+     SIGSEGV b.py::t1
+`,
+		true: `     SIGSEGV [   0.000s] (2/5) b.py::t1
+    b.py:1: crashed in call
+    crashed: SIGSEGV (11) during call
+        HUNG [   0.000s] (5/5) b.py::t3
+    hung: no end within 1s
+    5 of 5 tests
+    engine found
+     Summary [   0.000s] 5 tests: 2 passed (1 of all leaky), 1 hung, 1 crashed, 1 skipped
+        HUNG b.py::t3
+     SIGSEGV b.py::t1
+`,
+	} {
+		var out bytes.Buffer
+		c, done := NewScreen(&out, quiet, again)
+		result := c.Run("run", scripted)
+		done()
+		require.Equal(t, Result{Failed: true, Counts: map[string]int{"passed": 2, "crashed": 1, "skipped": 1, "hung": 1}}, result)
+		require.Equal(t, want, regexp.MustCompile(`\[ *[\d.]+s\]`).ReplaceAllString(out.String(), "[   0.000s]"))
+	}
+}
+
+// TestScreenThatStandsStill: after a silence it says what runs.
+func TestScreenThatStandsStill(t *testing.T) {
+	var out bytes.Buffer
+	c, done := NewScreen(&out, false, again)
+	defer done()
+	c.Run("run", func(t subtest.T) {
+		t.Run("group", func(t subtest.T) {
+			open := subtest.Begin(t, "a.py/t1")
+			c.tell(func(r reporter) {
+				s := r.(*screen)
+				s.beat()
+				s.spoke = time.Now().Add(-time.Minute)
+				s.beat()
+			})
+			open.End(func(subtest.T) {})
+		})
+	})
+	require.Equal(t, 1, strings.Count(out.String(), "     running a.py/t1 (0s)\n"), out.String())
+}
+
+func TestEvents(t *testing.T) {
+	var out bytes.Buffer
+	command := ""
+	result := NewEvents(&out, "crate", again).Run("run", func(t subtest.T) {
+		scripted(t)
+		t.Attr(subtest.Cause, subtest.CauseBuild)
+		command = t.(subtest.Again).Again("x")
+		t.FailNow()
+	})
+	require.Equal(t, "again x", command)
+	require.True(t, result.Failed)
+	require.Equal(t, subtest.CauseBuild, result.Cause)
+	ends := map[string]string{}
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		var e event
+		require.NoError(t, decoder.Decode(&e))
+		require.Equal(t, "crate", e.Package)
+		if e.Elapsed != nil {
+			require.NotContains(t, ends, e.Test, "one end each")
+			ends[e.Test] = e.Action
+		}
+	}
+	require.Equal(t, map[string]string{
+		"": "fail", "run": "fail", "run/group": "fail", "run/group/a.py/t1": "pass", "run/group/a.py/t2": "pass",
+		"run/group/b.py/t1": "fail", "run/group/b.py/t2": "skip", "run/group/b.py/t3": "fail",
+	}, ends)
+}
