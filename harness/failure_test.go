@@ -79,9 +79,9 @@ func TestBadProjects(t *testing.T) {
 		want  []string
 	}{
 		"no pyproject.toml":      {map[string]string{"pyproject.toml": ""}, []string{"no pyproject.toml in ", "maturin init"}},
-		"broken pyproject.toml":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = [\n"}, []string{"/tiny/pyproject.toml: line "}},
+		"broken pyproject.toml":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = [\n"}, []string{"/tiny/pyproject.toml:2:"}},
 		"another build backend":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"setuptools.build_meta\"\n"}, []string{"does not name maturin as its build backend"}},
-		"broken Cargo.toml":      {map[string]string{"Cargo.toml": "[package\n"}, []string{"/tiny/Cargo.toml: line 2"}},
+		"broken Cargo.toml":      {map[string]string{"Cargo.toml": "[package\n"}, []string{"/tiny/Cargo.toml:2:"}},
 		"a dependency elsewhere": {map[string]string{"Cargo.toml": tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"pyo3test-selftest", "other: no Cargo.toml there"}},
 		"a compile error": {map[string]string{"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "42", "\"42\"", 1)},
 			[]string{"build failed for ", "error[E0308]: mismatched types", "--> {crate}/src/lib.rs:9:9"}},

@@ -161,7 +161,7 @@ func (s Suite) complete() (Suite, error) {
 		{"Memory", float64(s.Memory)}, {"CPUs", s.CPUs}, {"Processes", float64(s.Processes)},
 	} {
 		if field.value < 0 {
-			refuse("%s: %v is negative", field.name, field.value)
+			refuse("%s: it is negative", field.name)
 		}
 	}
 	if s.Memory != 0 && s.Memory < 32<<20 {

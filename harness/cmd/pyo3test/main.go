@@ -28,6 +28,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -114,7 +115,13 @@ func options(s *settings) *flag.FlagSet {
 	flags.SetOutput(io.Discard) // errors are told by us
 	flags.StringVar(&s.isolation, "isolation", "", "what tests share: `forked` (a process each, the default) or inprocess (one for all)")
 	flags.IntVar(&s.workers, "workers", 0, "how many forked tests run at once (`N`); the default is the project's own -n, else 1")
-	flags.DurationVar(&s.timeout, "timeout", 0, "the budget of one test, such as 30s; the default is `1m`")
+	flags.Func("timeout", "the `time` that one test may take, in seconds or such as 1m30s; the default is 1m", func(value string) (err error) {
+		if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+			value = fmt.Sprintf("%fs", seconds)
+		}
+		s.timeout, err = time.ParseDuration(value)
+		return err
+	})
 	flags.StringVar(&s.junit, "junit", "", "write a JUnit report to this `file`")
 	flags.BoolVar(&s.json, "json", false, "events of go test -json on stdout and nothing else, for gotestsum --raw-command")
 	flags.BoolVar(&s.quiet, "quiet", false, "what did not pass, and the summary")
@@ -199,35 +206,49 @@ func find(path string) (crate string, tests []string, err error) {
 	if file, err = filepath.Abs(file); err != nil {
 		return "", nil, err
 	}
-	if resolved, err := filepath.EvalSymlinks(file); err == nil {
-		file = resolved
-	}
 	info, err := os.Stat(file)
-	if err != nil {
-		return "", nil, fmt.Errorf("there is no %s", file)
-	}
-	for crate = file; ; crate = filepath.Dir(crate) {
-		if _, err := os.Stat(filepath.Join(crate, "pyproject.toml")); err == nil {
-			break
-		}
-		if crate == filepath.Dir(crate) {
-			if info.IsDir() {
-				return file, nil, nil // the run says what is missing there
-			}
-			return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
-		}
-	}
-	if crate == file {
-		return crate, nil, nil
-	}
-	inside, err := filepath.Rel(crate, file)
 	if err != nil {
 		return "", nil, err
 	}
-	if inside = filepath.ToSlash(inside); named {
-		inside += "::" + rest
+	resolved, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return "", nil, err
 	}
-	return crate, []string{inside}, nil
+	// First as it is written: a folder of tests may be a link to somewhere else.
+	for _, from := range []string{file, resolved} {
+		if crate = above(from); crate == "" {
+			continue
+		}
+		inside, err := filepath.Rel(crate, from)
+		if err == nil {
+			crate, err = filepath.EvalSymlinks(crate)
+		}
+		switch inside = filepath.ToSlash(inside); {
+		case err != nil:
+			return "", nil, err
+		case inside == ".":
+			return crate, nil, nil
+		case named:
+			inside += "::" + rest
+		}
+		return crate, []string{inside}, nil
+	}
+	if info.IsDir() {
+		return resolved, nil, nil // the run says what is missing there
+	}
+	return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
+}
+
+// above is the nearest folder with a pyproject.toml, the path itself included; "" where there is none.
+func above(path string) string {
+	for ; ; path = filepath.Dir(path) {
+		if _, err := os.Stat(filepath.Join(path, "pyproject.toml")); err == nil {
+			return path
+		}
+		if path == filepath.Dir(path) {
+			return ""
+		}
+	}
 }
 
 func exitCode(result console.Result) int {

@@ -174,10 +174,11 @@ func TestCauses(t *testing.T) {
 		"no engine":          {nil, nil, "unix:///no/such/socket", exitSetup, "/no/such/socket"},
 		"broken toml":        {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, "", exitUsage, "pyproject.toml:2:"},
 		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `Isolation: "none" is none of`},
-		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "there is no "},
+		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "no such file or directory"},
 		"not a crate":        {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, "", exitUsage, "maturin"},
 		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "flag provided but not defined: -wrokers"},
 		"argument of pytest": {nil, []string{".", "-k", "map"}, "", exitUsage, "arguments of pytest come after --"},
+		"negative time":      {nil, []string{"--timeout=-5"}, "", exitUsage, "TestTimeout: it is negative"},
 		"two paths":          {nil, []string{"tests", "src"}, "", exitUsage, "one path at a time"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,7 +210,11 @@ func TestFind(t *testing.T) {
 	require.NoError(t, err)
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(crate, link))
+	elsewhere := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "test_a.py"), nil, 0o644))
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(crate, "linked")))
 	for path, want := range map[string][]string{
+		link + "/linked/test_a.py": {"linked/test_a.py"}, crate + "/linked": {"linked"},
 		crate: nil, link: nil, crate + "/tests": {"tests"}, link + "/tests/test_buffers.py::test_x[a::b]": {"tests/test_buffers.py::test_x[a::b]"},
 	} {
 		found, tests, err := find(path)

@@ -207,7 +207,7 @@ func (s *screen) endTest(n *node) {
 		s.done[n.parent.name]++
 	}
 	text := n.text.String()
-	if strings.Contains(text, "--- "+verdict.LeftSection+" ---") {
+	if n.attrs[subtest.Left] != "" {
 		s.leaky++
 	}
 	if outcome == verdict.Passed {
@@ -238,12 +238,11 @@ func (s *screen) finish(n *node) {
 	for _, outcome := range verdict.Outcomes {
 		if count := counts[string(outcome)]; count > 0 {
 			total += count
-			part := fmt.Sprintf("%d %s", count, outcome)
-			if outcome == verdict.Passed && s.leaky > 0 {
-				part += fmt.Sprintf(" (%d of all leaky)", s.leaky)
-			}
-			parts = append(parts, part)
+			parts = append(parts, fmt.Sprintf("%d %s", count, outcome))
 		}
+	}
+	if s.leaky > 0 && counts[string(verdict.Leaky)] == 0 {
+		parts = append(parts, fmt.Sprintf("%d of them leaky", s.leaky))
 	}
 	if len(parts) == 0 {
 		parts = []string{"none was run"}

@@ -118,6 +118,9 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	}
 	t.Attr(subtest.NodeID, attributeValue(test.NodeID))
 	t.Attr(subtest.Outcome, string(v.Outcome))
+	if len(test.Left) > 0 {
+		t.Attr(subtest.Left, strconv.Itoa(len(test.Left)))
+	}
 	t.Attr(subtest.Seconds, strconv.FormatFloat(v.Duration, 'f', 6, 64)) // Go's own elapsed time has steps of 10 ms
 	for _, sub := range v.Subtests {
 		t.Run(subtest.Name(sub.Name), func(t subtest.T) {

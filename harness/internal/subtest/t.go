@@ -26,6 +26,7 @@ const (
 	Outcome = "pytest.outcome" // what became of it, by the words of verdict.Outcome
 	Seconds = "pytest.seconds" // its time
 	Subtest = "pytest.subtest" // of a subtest of pytest's: its own name
+	Left    = "pytest.left"    // how many processes it left running
 	Tests   = "pytest.tests"   // of a group: how many tests are to run
 	Cause   = "pytest.cause"   // of a run or a group: what kept tests from running
 )

@@ -272,14 +272,11 @@ func (v *Verdict) judgeLeft(t Test) {
 		return
 	}
 	left := strings.Join(t.Left, "\n")
-	v.Sections = append(slices.Clip(v.Sections), [2]string{LeftSection, left})
+	v.Sections = append(slices.Clip(v.Sections), [2]string{"left running, and killed", left})
 	if t.FailLeaky && !v.Outcome.Red() {
 		v.Outcome, v.Phase, v.Text = Leaky, "", "the test left processes running: end them in it, or in the tear-down of the fixture that starts them"
 	}
 }
-
-// LeftSection is the name of the section that lists the processes that outlived a test.
-const LeftSection = "left running, and killed"
 
 // ExitWords says how a process ended: "status 3", or a signal by name.
 func ExitWords(exit, signal *int) string {

@@ -314,6 +314,17 @@ def empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def share_cargo() -> None:
+    """Let cargo keep what it fetches where all builds do, with the locks that keep two of them from unpacking one crate."""
+    for name in ("registry", "git"):
+        (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
+    for name in ("registry", "git", ".package-cache", ".package-cache-mutate"):
+        link = Path(os.environ["CARGO_HOME"], name)
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(CACHE / "cargo" / name)
+
+
 def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Install what the tests need. Editable installs may write into the sources, which is kept like the build's own."""
     before = set(walk(SOURCES))
@@ -324,12 +335,7 @@ def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
 
 def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Build the crate and install what was built."""
-    for name in ("registry", "git"):
-        (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
-        link = Path(os.environ["CARGO_HOME"], name)
-        if not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(CACHE / "cargo" / name)
+    share_cargo()
     restore_times()
     before = set(walk(SOURCES))
     lock = keep_lock(SOURCES / config["workspace"])
