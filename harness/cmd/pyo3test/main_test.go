@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// run carries out a command line in this process.
-func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+// call carries out a command line in this process.
+func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = command(args, &out, &errs)
@@ -104,17 +104,17 @@ def test_error(broken):
 func TestScreens(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed})
-	code, screen, errs := run(t, "run", crate+"/tests/test_buffers.py", "--workers", "1")
+	code, screen, errs := call(t, "run", crate+"/tests/test_buffers.py", "--workers", "1")
 	require.Empty(t, errs)
 	require.Equal(t, exitPassed, code, screen)
 	golden(t, "green", crate, screen)
 
-	code, screen, errs = run(t, "run", "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
+	code, screen, errs = call(t, "run", "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
 	require.Empty(t, errs)
 	require.Equal(t, exitFailed, code, screen)
 	golden(t, "red", crate, screen)
 
-	code, screen, _ = run(t, "run", "--quiet", crate+"/tests/test_buffers.py")
+	code, screen, _ = call(t, "run", "--quiet", crate+"/tests/test_buffers.py")
 	require.Equal(t, exitPassed, code, screen)
 	golden(t, "quiet", crate, screen)
 }
@@ -124,7 +124,7 @@ func TestEvents(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed})
 	junit := filepath.Join(t.TempDir(), "junit.xml")
-	code, out, errs := run(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
+	code, out, errs := call(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
 	require.Empty(t, errs)
 	require.Equal(t, exitFailed, code, out)
 	last := map[string]string{}
@@ -173,12 +173,12 @@ func TestCauses(t *testing.T) {
 		"build":              {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, "", exitBuild, "build failed for "},
 		"no engine":          {nil, nil, "unix:///no/such/socket", exitSetup, "/no/such/socket"},
 		"broken toml":        {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, "", exitUsage, "pyproject.toml:2:"},
-		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `Isolation: "none" is none of`},
+		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `"--isolation" flag: it is none of ["forked" "inprocess"]`},
 		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "no such file or directory"},
 		"not a crate":        {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, "", exitUsage, "maturin"},
-		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "flag provided but not defined: -wrokers"},
+		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "unknown flag: --wrokers: did you mean --workers?"},
 		"argument of pytest": {nil, []string{".", "-k", "map"}, "", exitUsage, "arguments of pytest come after --"},
-		"negative time":      {nil, []string{"--timeout=-5"}, "", exitUsage, "TestTimeout: it is negative"},
+		"negative time":      {nil, []string{"--timeout=-5"}, "", exitUsage, `"--timeout" flag: it is a time above 0`},
 		"two paths":          {nil, []string{"tests", "src"}, "", exitUsage, "one path at a time"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,19 +187,20 @@ func TestCauses(t *testing.T) {
 			if c.env != "" {
 				t.Setenv("DOCKER_HOST", c.env)
 			}
-			code, out, errs := run(t, append([]string{"run"}, c.args...)...)
+			code, out, errs := call(t, append([]string{"run"}, c.args...)...)
 			require.Equal(t, c.code, code, out+errs)
 			require.Contains(t, out+errs, c.want)
 			require.NotContains(t, out+errs, "harness.Suite")
 		})
 	}
-	code, _, errs := run(t)
+	code, _, errs := call(t)
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "pyo3test help")
-	code, _, errs = run(t, "rnu")
+	code, _, errs = call(t, "rnu")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, `unknown command "rnu"`)
-	code, out, _ := run(t, "help")
+	require.Contains(t, errs, "Did you mean this?\n\trun")
+	code, out, _ := call(t, "help")
 	require.Equal(t, exitPassed, code)
 	require.Contains(t, out, "Exit codes: ")
 }
@@ -250,7 +251,7 @@ func TestInterrupt(t *testing.T) {
 		}
 	}
 	_ = c.Wait()
-	require.Equal(t, exitInterrupted, c.ProcessState.ExitCode(), out.String())
+	require.Equal(t, exitSignal+int(syscall.SIGINT), c.ProcessState.ExitCode(), out.String())
 	require.Contains(t, errs.String(), "interrupted by a signal", "with its stacks")
 	require.Contains(t, out.String(), "NOT RUN tests/test_slow.py::test_slow")
 }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// onePath is the path that a command line names, "." where it names none.
+func onePath(args []string) (string, error) {
+	switch len(args) {
+	case 0:
+		return ".", nil
+	case 1:
+		return args[0], nil
+	}
+	return "", fmt.Errorf("one path at a time, not %s", strings.Join(args, " and "))
+}
+
+// find is the crate of a path, and what of its tests the path names, nothing where it is the crate itself.
+func find(path string) (crate string, tests []string, err error) {
+	file, rest, named := strings.Cut(path, "::")
+	if file, err = filepath.Abs(file); err != nil {
+		return "", nil, err
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", nil, err
+	}
+	resolved, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return "", nil, err
+	}
+	// First as it is written: a folder of tests may be a link to somewhere else.
+	for _, from := range []string{file, resolved} {
+		if crate = above(from); crate == "" {
+			continue
+		}
+		inside, err := filepath.Rel(crate, from)
+		if err == nil {
+			crate, err = filepath.EvalSymlinks(crate)
+		}
+		switch inside = filepath.ToSlash(inside); {
+		case err != nil:
+			return "", nil, err
+		case inside == ".":
+			return crate, nil, nil
+		case named:
+			inside += "::" + rest
+		}
+		return crate, []string{inside}, nil
+	}
+	if info.IsDir() {
+		return resolved, nil, nil // the run says what is missing there
+	}
+	return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
+}
+
+// above is the nearest folder with a pyproject.toml, the path itself included; "" where there is none.
+func above(path string) string {
+	for ; ; path = filepath.Dir(path) {
+		if _, err := os.Stat(filepath.Join(path, "pyproject.toml")); err == nil {
+			return path
+		}
+		if path == filepath.Dir(path) {
+			return ""
+		}
+	}
+}
