@@ -2,9 +2,10 @@ package harness
 
 import (
 	"fmt"
-	"io"
 	"sync"
 	"time"
+
+	"pyo3test/harness/internal/subtest"
 )
 
 // heartbeat is how long a phase may be silent before it says that it is still at work.
@@ -12,7 +13,7 @@ const heartbeat = 30 * time.Second
 
 // progress writes what a run is doing, a line each: time since its start, phase, words.
 type progress struct {
-	out     io.Writer
+	t       T
 	start   time.Time
 	ended   chan struct{}
 	beating sync.WaitGroup
@@ -24,8 +25,8 @@ type progress struct {
 }
 
 // newProgress begins; a long silence is broken by the name of the phase, so that nobody has to guess what a job waits for.
-func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, start: time.Now(), ended: make(chan struct{})}
+func newProgress(t T) *progress {
+	p := &progress{t: t, start: time.Now(), ended: make(chan struct{})}
 	p.beating.Go(p.beat)
 	return p
 }
@@ -67,6 +68,10 @@ func (p *progress) done(phase, text string) {
 	took := time.Since(p.entered)
 	p.phase = ""
 	p.mutex.Unlock()
+	if screen, ok := p.t.(subtest.Screen); ok {
+		screen.Phase(phase, text, took)
+		return
+	}
 	p.line(phase, fmt.Sprintf("%s [%.1fs]", text, took.Seconds()))
 }
 
@@ -75,5 +80,9 @@ func (p *progress) line(phase, text string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.spoke = time.Now()
-	fmt.Fprintf(p.out, "%6.1fs %-6s %s\n", time.Since(p.start).Seconds(), phase, text)
+	if screen, ok := p.t.(subtest.Screen); ok {
+		screen.Phase(phase, text, 0)
+		return
+	}
+	fmt.Fprintf(p.t.Output(), "%6.1fs %-6s %s\n", time.Since(p.start).Seconds(), phase, text)
 }

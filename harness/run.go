@@ -61,7 +61,7 @@ func RunT(t T, suite Suite) {
 	ctx, release := interruptible(ctx)
 	defer release()
 	flags := subtest.FlagsOf(t)
-	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t.Output()), evidence: evidence.New(t, flags)}
+	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
 	if err := run.configure(); err != nil {
 		t.Attr(subtest.Cause, subtest.CauseProject)

@@ -56,7 +56,7 @@ func main() {
 // command carries out one command line and returns the exit code.
 func command(args []string, stdout, stderr io.Writer) int {
 	root := commands()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	done, err := root.ExecuteC()

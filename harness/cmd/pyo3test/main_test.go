@@ -43,11 +43,14 @@ var variable = []struct {
 	found *regexp.Regexp
 	put   string
 }{
-	{regexp.MustCompile(`(?m)^ +[\d.]+s (engine|image|build|tests) .*\n`), ""},
+	{regexp.MustCompile(`(?m)^ +(Engine|Image|Build|Tests) +\[.*\n`), ""},
+	{regexp.MustCompile(`(?m)^    Duration engine [\d.]+  image [\d.]+  build [\d.]+  start [\d.]+  collect [\d.]+  tests [\d.]+  finish [\d.]+  exit [\d.]+\n`), "    DURATION\n"},
 	{regexp.MustCompile(`\[ *[\d.]+s\]`), "[   0.000s]"},
 	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
 	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
-	{regexp.MustCompile(`thread \d+`), "thread 9"},
+	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},
+	{regexp.MustCompile(`thread (0x[0-9a-f]+|\d+)`), "thread 9"},
+	{regexp.MustCompile(`(?ms)^    \(proof\) .*?^     Summary`), "    STACKS UNDER GDB\n     Summary"},
 	{regexp.MustCompile(`(?m)^    JUnit, .*\n`), ""},
 	{regexp.MustCompile(`(?ms)^    proof: .*?^    again: `), "    PROOF AND STACKS\n    again: "},
 }
@@ -85,6 +88,10 @@ def test_fails():
     print("so far")
     assert 1 == 2
 
+def test_reads_nothing():
+    import ctypes
+    ctypes.string_at(0)
+
 def test_exits():
     os._exit(3)
 
@@ -99,6 +106,15 @@ def broken():
 def test_error(broken):
     pass
 `
+
+// built is the program itself.
+func built(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "pyo3test")
+	output, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return binary
+}
 
 // TestScreens: what people see of a run that passes and of one that does not.
 func TestScreens(t *testing.T) {
@@ -205,6 +221,29 @@ func TestCauses(t *testing.T) {
 	require.Contains(t, out, "Exit codes: ")
 }
 
+// TestFailed: only what did not pass last time runs again, until it passes.
+func TestFailed(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := modern(t, map[string]string{"tests/test_mixed.py": "def test_a():\n    assert 0\n\ndef test_b():\n    pass\n", "tests/test_bad.py": "import no_such_module\n"})
+	runs := func(code int, want string, args ...string) {
+		t.Helper()
+		got, out, errs := call(t, append([]string{"run", "--quiet"}, args...)...)
+		require.Equal(t, code, got, out+errs)
+		require.Contains(t, out+errs, want)
+	}
+	runs(exitUsage, "no run of "+crate+" is known", "--failed", crate)
+	runs(exitCollection, "1 passed, 1 failed, 1 collection errors", crate, "--", "tests/test_mixed.py", "tests/test_bad.py")
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_bad.py"), []byte("def test_c():\n    pass\n"), 0o644))
+	runs(exitFailed, "2 of 94 tests: 1 passed, 1 failed", "--failed", crate)
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_mixed.py"), []byte("def test_a():\n    pass\n"), 0o644))
+	runs(exitPassed, "1 of 93 tests: 1 passed", "--failed", crate)
+	runs(exitPassed, "all tests of "+crate+" passed when they ran last", "--failed", crate)
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_mixed.py"), []byte("def test_a():\n    assert 0\n"), 0o644))
+	runs(exitFailed, "1 failed", crate, "--", "tests/test_mixed.py")
+	require.NoError(t, os.Remove(filepath.Join(crate, "tests/test_mixed.py")))
+	runs(exitCollection, "none of the 1 tests that did not pass when they ran last is there any more", "--failed", crate)
+}
+
 // TestFind: a path names a crate, or what of its tests to run.
 func TestFind(t *testing.T) {
 	crate, err := filepath.EvalSymlinks(modern(t, nil))
@@ -228,10 +267,7 @@ func TestFind(t *testing.T) {
 // TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code.
 func TestInterrupt(t *testing.T) {
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
-	binary := filepath.Join(t.TempDir(), "pyo3test")
-	built, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
-	require.NoError(t, err, string(built))
-	c := exec.Command(binary, "run", crate+"/tests/test_slow.py")
+	c := exec.Command(built(t), "run", crate+"/tests/test_slow.py")
 	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir())
 	var out, errs bytes.Buffer
 	c.Stderr = &errs

@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness"
@@ -24,6 +26,8 @@ type runFlags struct {
 	timeout          time.Duration
 	json, quiet      bool
 	leaky            bool
+	failed           bool
+	shell, keep      bool
 }
 
 func runCommand() *cobra.Command {
@@ -37,7 +41,10 @@ system-packages, requirements, network, and the other fields of harness.Suite; f
 		Example: `  pyo3test run                              the crate in this folder
   pyo3test run tests/test_map.py --workers 2
   pyo3test run . -- -k "map and not slow" -x
-  gotestsum --raw-command -- pyo3test run --json`,
+  pyo3test run --failed --shell             what did not pass last time, and a shell where it fails again
+  gotestsum --raw-command -- pyo3test run --json
+
+Ctrl-\ shows the stacks of what runs, and stops nothing.`,
 		RunE: func(c *cobra.Command, args []string) error { return run(c, f, args) },
 	}
 	flags := c.Flags()
@@ -58,6 +65,9 @@ system-packages, requirements, network, and the other fields of harness.Suite; f
 		}
 		return nil
 	})
+	flags.BoolVar(&f.failed, "failed", false, "only the tests that did not pass when they ran last")
+	flags.BoolVar(&f.shell, "shell", false, "a shell in the container of a test that did not pass, before it is gone")
+	flags.BoolVar(&f.keep, "keep", false, "keep what the container holds at the end, as an image to look into")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this `file`")
 	flags.BoolVar(&f.json, "json", false, "events of go test -json on stdout and nothing else, for gotestsum --raw-command")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "what did not pass, and the summary")
@@ -100,23 +110,62 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	again := func(nodeID string) string {
 		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
 	}
-	out := c.OutOrStdout()
-	reporting, done := console.NewScreen(out, f.quiet, again)
-	if f.json {
-		done()
-		reporting, done = console.NewEvents(out, filepath.Base(crate), again), func() {}
+	memory, err := remember(crate)
+	if err != nil {
+		return err
 	}
-	defer done()
+	options := console.Options{Again: again, Flags: subtest.Flags{Shell: f.shell, Keep: f.keep}}
+	if f.failed {
+		if options.Flags.Only, err = memory.notPassed(); err != nil {
+			return err
+		}
+		if len(options.Flags.Only) == 0 {
+			fmt.Fprintf(c.ErrOrStderr(), "all tests of %s passed when they ran last: nothing to run\n", crate)
+			return nil
+		}
+	}
+	reporting, done, err := f.console(c.OutOrStdout(), crate, options)
+	if err != nil {
+		return err
+	}
 	result := reporting.Run("pyo3test", func(t subtest.T) {
 		harness.RunT(t, harness.Suite{
 			Crate: crate, Tests: tests, PytestArgs: forPytest,
 			Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
 		})
 	})
+	done()
+	if f.failed && len(result.Outcomes) == 0 && !result.Failed {
+		fmt.Fprintf(c.ErrOrStderr(), "none of the %d tests that did not pass when they ran last is there any more: run without --failed\n", len(options.Flags.Only))
+		return status(exitCollection)
+	}
+	if err := memory.add(result.Outcomes); err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "--failed will not know of this run: %v\n", err)
+	}
 	if code := exitCode(result); code != exitPassed {
 		return status(code)
 	}
 	return nil
+}
+
+// console is what shows the run.
+func (f runFlags) console(out io.Writer, crate string, o console.Options) (*console.Console, func(), error) {
+	if f.json {
+		return console.NewEvents(out, filepath.Base(crate), o), func() {}, nil
+	}
+	look := console.Screen{Out: out, Quiet: f.quiet, Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
+	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {
+		look.Terminal = file
+		look.Colour = os.Getenv("NO_COLOR") == "" // https://no-color.org
+	}
+	if f.shell && look.Terminal == nil {
+		return nil, nil, errors.New("--shell: this is no terminal")
+	}
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		look.GitHub = os.Getenv("GITHUB_WORKSPACE")
+	}
+	screen, done := console.NewScreen(look, o)
+	return screen, done, nil
 }
 
 func exitCode(result console.Result) int {

@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
 )
 
 // reporter turns what happens into something to read. Its calls come one at a time.
 type reporter interface {
+	phase(n *node, name, text string, took time.Duration)
+	slow(n *node, nodeID string, ran time.Duration, words string)
 	begin(n *node)
 	say(n *node, text string)
 	attr(n *node, key, value string)
@@ -25,8 +28,22 @@ type Console struct {
 	mutex    sync.Mutex
 	reporter reporter
 	again    func(nodeID string) string
+	flags    subtest.Flags
 	cause    string
 	counts   map[string]int
+	outcomes map[string]verdict.Outcome
+}
+
+// Options are what a console is told of its run.
+type Options struct {
+	// Again is the command that runs one test again.
+	Again func(nodeID string) string
+	// Flags are those of the run.
+	Flags subtest.Flags
+}
+
+func newConsole(r reporter, o Options) *Console {
+	return &Console{reporter: r, again: o.Again, flags: o.Flags, counts: map[string]int{}, outcomes: map[string]verdict.Outcome{}}
 }
 
 // Result is what became of a run.
@@ -36,14 +53,15 @@ type Result struct {
 	Cause string
 	// Counts is how many tests had each of pytest's outcomes, by the words of verdict.Outcome.
 	Counts map[string]int
+	// Outcomes is what became of each test, by node id; of several of one id the worst.
+	Outcomes map[string]verdict.Outcome
 }
 
 // Run runs f as the test of a name, and returns when all below it has ended.
 func (c *Console) Run(name string, f func(subtest.T)) Result {
-	c.counts = map[string]int{}
 	top := &node{console: c, name: name}
 	top.call(f)
-	return Result{Failed: top.Failed(), Cause: c.cause, Counts: c.counts}
+	return Result{Failed: top.Failed(), Cause: c.cause, Counts: c.counts, Outcomes: c.outcomes}
 }
 
 func (c *Console) tell(say func(reporter)) {
@@ -89,6 +107,10 @@ func (n *node) call(f func(subtest.T)) {
 	n.console.tell(func(r reporter) {
 		if outcome := n.attrs[subtest.Outcome]; outcome != "" && n.depth() >= 2 && n.attrs[subtest.Subtest] == "" {
 			n.console.counts[outcome]++
+			id := n.attrs[subtest.NodeID]
+			if before, there := n.console.outcomes[id]; !there || !before.Red() {
+				n.console.outcomes[id] = verdict.Outcome(outcome)
+			}
 		}
 		r.end(n)
 	})
@@ -164,8 +186,22 @@ func (n *node) SkipNow() {
 	runtime.Goexit()
 }
 
-// Flags are go test's defaults: its own flags are no business of the run.
-func (n *node) Flags() subtest.Flags { return subtest.Flags{Parallel: runtime.GOMAXPROCS(0)} }
+// Flags are the run's own: those of a test binary are no business of it.
+func (n *node) Flags() subtest.Flags {
+	flags := n.console.flags
+	flags.Parallel = runtime.GOMAXPROCS(0)
+	return flags
+}
+
+// Phase shows what a run does before its tests.
+func (n *node) Phase(name, text string, took time.Duration) {
+	n.console.tell(func(r reporter) { r.phase(n, name, text, took) })
+}
+
+// Slow shows a test that takes long.
+func (n *node) Slow(nodeID string, ran time.Duration, words string) {
+	n.console.tell(func(r reporter) { r.slow(n, nodeID, ran, words) })
+}
 
 // Again is the command that runs just one test again.
 func (n *node) Again(nodeID string) string { return n.console.again(nodeID) }

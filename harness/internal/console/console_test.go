@@ -12,12 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
 )
 
 // scripted is a run of one group: two files whose tests overlap, and several kinds of ends.
 func scripted(t subtest.T) {
-	fmt.Fprintln(t.Output(), "engine found")
+	screen := t.(subtest.Screen)
+	screen.Phase("engine", "engine found", time.Second)
 	t.Run("group", func(t subtest.T) {
+		t.Attr(subtest.Files, "2")
 		t.Attr(subtest.Tests, "5")
 		begin := func(id string) *subtest.Open { return subtest.Begin(t, strings.ReplaceAll(id, "::", "/")) }
 		end := func(open *subtest.Open, id, outcome, text string) {
@@ -45,28 +48,36 @@ func scripted(t subtest.T) {
 		b2 := begin("b.py::t2")
 		end(b2, "b.py::t2", "skipped", "skipped: not today\n")
 		b3 := begin("b.py::t3")
+		t.(subtest.Screen).Slow("b.py::t3", 5*time.Second, "pid 7, sleeps")
 		end(b3, "b.py::t3", "hung", "hung: no end within 1s\n")
+		t.Attr(subtest.Phases, "start 0.1  tests 2.0")
+		t.Attr(subtest.Summary, "5 of 5 tests")
 		fmt.Fprintln(t.Output(), "5 of 5 tests")
 	})
 }
 
 func again(id string) string { return "again " + id }
 
+var seconds = regexp.MustCompile(`\[ *[\d.]+s\]`)
+
 func TestScreen(t *testing.T) {
 	for quiet, want := range map[bool]string{
-		false: `    engine found
+		false: `      Engine [   0.000s] engine found
+    Starting 5 tests in 2 files
      SIGSEGV [   0.000s] (2/5) b.py::t1
     b.py:1: crashed in call
     crashed: SIGSEGV (11) during call
         SKIP [   0.000s] (4/5) b.py::t2
     skipped: not today
+        SLOW [>  5.000s]       b.py::t3   pid 7, sleeps
         HUNG [   0.000s] (5/5) b.py::t3
     hung: no end within 1s
         PASS [   0.000s] (5/5) a.py (2 tests)
-    5 of 5 tests
-     Summary [   0.000s] 5 tests: 2 passed, 1 hung, 1 crashed, 1 skipped, 1 of them leaky
+     Summary [   0.000s] 5 tests: 2 passed, 1 hung, 1 crashed, 1 skipped, 1 of them leaky, 1 of them slow
+    Duration engine 1.0  start 0.1  tests 2.0
         HUNG b.py::t3
      SIGSEGV b.py::t1
+       again run it --failed
 `,
 		true: `     SIGSEGV [   0.000s] (2/5) b.py::t1
     b.py:1: crashed in call
@@ -74,25 +85,49 @@ func TestScreen(t *testing.T) {
         HUNG [   0.000s] (5/5) b.py::t3
     hung: no end within 1s
     5 of 5 tests
-    engine found
-     Summary [   0.000s] 5 tests: 2 passed, 1 hung, 1 crashed, 1 skipped, 1 of them leaky
+          Engine [   0.000s] engine found
+     Summary [   0.000s] 5 tests: 2 passed, 1 hung, 1 crashed, 1 skipped, 1 of them leaky, 1 of them slow
         HUNG b.py::t3
      SIGSEGV b.py::t1
+       again run it --failed
 `,
 	} {
 		var out bytes.Buffer
-		c, done := NewScreen(&out, quiet, again)
+		c, done := NewScreen(Screen{Out: &out, Quiet: quiet, Failed: "run it --failed"}, Options{Again: again})
 		result := c.Run("run", scripted)
 		done()
-		require.Equal(t, Result{Failed: true, Counts: map[string]int{"passed": 2, "crashed": 1, "skipped": 1, "hung": 1}}, result)
-		require.Equal(t, want, regexp.MustCompile(`\[ *[\d.]+s\]`).ReplaceAllString(out.String(), "[   0.000s]"))
+		require.Equal(t, Result{Failed: true, Counts: map[string]int{"passed": 2, "crashed": 1, "skipped": 1, "hung": 1}, Outcomes: map[string]verdict.Outcome{
+			"a.py::t1": verdict.Passed, "a.py::t2": verdict.Passed, "b.py::t1": verdict.Crashed, "b.py::t2": verdict.Skipped, "b.py::t3": verdict.Hung,
+		}}, result)
+		require.Equal(t, want, seconds.ReplaceAllString(out.String(), "[   0.000s]"))
 	}
+}
+
+// TestGitHub: what is red is an annotation there, at its line.
+func TestGitHub(t *testing.T) {
+	var out bytes.Buffer
+	c, done := NewScreen(Screen{Out: &out, GitHub: "/home/job"}, Options{Again: again})
+	c.Run("run", func(t subtest.T) {
+		t.Run("group", func(t subtest.T) {
+			for id, text := range map[string]string{"a,b.py::t": "/home/job/crate/a,b.py:3: failed in call\n100 %\n", "c.py::t": "/elsewhere/c.py:3: failed"} {
+				subtest.Begin(t, id).End(func(t subtest.T) {
+					t.Attr(subtest.NodeID, id)
+					t.Attr(subtest.Outcome, "failed")
+					fmt.Fprint(t.Output(), text)
+					t.Fail()
+				})
+			}
+		})
+	})
+	done()
+	require.Contains(t, out.String(), "\n::error file=crate/a%2Cb.py,line=3,title=FAIL a%2Cb.py%3A%3At::/home/job/crate/a,b.py:3: failed in call%0A100 %25\n")
+	require.Contains(t, out.String(), "\n::error title=FAIL c.py%3A%3At::/elsewhere/c.py:3: failed\n")
 }
 
 // TestScreenThatStandsStill: after a silence it says what runs.
 func TestScreenThatStandsStill(t *testing.T) {
 	var out bytes.Buffer
-	c, done := NewScreen(&out, false, again)
+	c, done := NewScreen(Screen{Out: &out}, Options{Again: again})
 	defer done()
 	c.Run("run", func(t subtest.T) {
 		t.Run("group", func(t subtest.T) {
@@ -106,13 +141,13 @@ func TestScreenThatStandsStill(t *testing.T) {
 			open.End(func(subtest.T) {})
 		})
 	})
-	require.Equal(t, 1, strings.Count(out.String(), "     running a.py/t1 (0s)\n"), out.String())
+	require.Equal(t, 1, strings.Count(seconds.ReplaceAllString(out.String(), "[   0.000s]"), "     running [   0.000s] a.py/t1\n"), out.String())
 }
 
 func TestEvents(t *testing.T) {
 	var out bytes.Buffer
 	command := ""
-	result := NewEvents(&out, "crate", again).Run("run", func(t subtest.T) {
+	result := NewEvents(&out, "crate", Options{Again: again}).Run("run", func(t subtest.T) {
 		scripted(t)
 		t.Attr(subtest.Cause, subtest.CauseBuild)
 		command = t.(subtest.Again).Again("x")

@@ -10,8 +10,8 @@ import (
 
 // NewEvents is a console for machines: the lines of `go test -json`, and nothing else. What it tells of is said to be the
 // package of the name.
-func NewEvents(out io.Writer, name string, again func(nodeID string) string) *Console {
-	return &Console{reporter: &events{encoder: json.NewEncoder(out), name: name}, again: again}
+func NewEvents(out io.Writer, name string, o Options) *Console {
+	return newConsole(&events{encoder: json.NewEncoder(out), name: name}, o)
 }
 
 type events struct {
@@ -34,6 +34,17 @@ type event struct {
 func (e *events) tell(v event) {
 	v.Time, v.Package = time.Now(), e.name
 	_ = e.encoder.Encode(v) // nobody is left to be told
+}
+
+func (e *events) phase(n *node, name, text string, took time.Duration) {
+	if took > 0 {
+		text = fmt.Sprintf("%s [%.1fs]", text, took.Seconds())
+	}
+	e.say(n, fmt.Sprintf("%-6s %s\n", name, text))
+}
+
+func (e *events) slow(n *node, nodeID string, ran time.Duration, words string) {
+	e.say(n, fmt.Sprintf("SLOW %s: %v; %s\n", nodeID, ran, words))
 }
 
 func (e *events) begin(n *node) {

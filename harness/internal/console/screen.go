@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,10 +20,25 @@ import (
 // heartbeat is how long the screen may stand still before it says what runs.
 const heartbeat = 30 * time.Second
 
-// NewScreen is a console for people. Quiet leaves out what passes. Close it when the run is over.
-func NewScreen(out io.Writer, quiet bool, again func(nodeID string) string) (c *Console, closeScreen func()) {
-	s := &screen{out: out, quiet: quiet, spoke: time.Now(), totals: map[string]int{}, done: map[string]int{}, files: map[string]*file{}, running: map[*node]bool{}}
-	c = &Console{reporter: s, again: again}
+// Screen is how a run is shown to people.
+type Screen struct {
+	Out   io.Writer
+	Quiet bool // leaves out what passes
+	// Terminal is what Out is, nil where it is none: the last lines then show what runs, anew each second.
+	Terminal *os.File
+	Colour   bool
+	// GitHub is the folder of a GitHub job's sources, "" elsewhere: what is red becomes an annotation there.
+	GitHub string
+	// Failed is the command that runs what did not pass once more, shown at the end of a red run.
+	Failed string
+}
+
+// NewScreen is a console for people. Close it when the run is over.
+func NewScreen(look Screen, o Options) (c *Console, closeScreen func()) {
+	s := &screen{Screen: look, start: time.Now(), spoke: time.Now(), totals: map[string]int{}, fileCounts: map[string]string{},
+		done: map[string]int{}, files: map[string]*file{}, running: map[*node]bool{}, summaries: map[string]string{}}
+	s.live.to = look.Terminal
+	c = newConsole(s, o)
 	ended := make(chan struct{})
 	var beating sync.WaitGroup
 	beating.Go(func() {
@@ -30,6 +47,7 @@ func NewScreen(out io.Writer, quiet bool, again func(nodeID string) string) (c *
 		for {
 			select {
 			case <-ended:
+				c.tell(func(reporter) { s.live.clear() })
 				return
 			case <-tick.C:
 				c.tell(func(reporter) { s.beat() })
@@ -41,15 +59,20 @@ func NewScreen(out io.Writer, quiet bool, again func(nodeID string) string) (c *
 
 // screen writes twelve columns of status, the time, a counter and the name; what passes is a line a file.
 type screen struct {
-	out     io.Writer
-	quiet   bool
-	spoke   time.Time
-	totals  map[string]int // tests to run, by group
-	done    map[string]int
-	files   map[string]*file
-	running map[*node]bool
-	red     []line
-	leaky   int
+	Screen
+	live       live
+	start      time.Time
+	spoke      time.Time
+	totals     map[string]int    // tests to run, by group
+	fileCounts map[string]string // in how many files, by group
+	summaries  map[string]string // the last line of each group
+	done       map[string]int
+	files      map[string]*file
+	running    map[*node]bool
+	red        []line
+	leaky      int
+	slowTests  int
+	phases     []string // what each took
 }
 
 // file is what has passed of one since it was shown last.
@@ -91,7 +114,53 @@ func status(outcome verdict.Outcome, text string) string {
 
 func (s *screen) print(format string, args ...any) {
 	s.spoke = time.Now()
-	fmt.Fprintf(s.out, format+"\n", args...)
+	s.live.clear()
+	fmt.Fprintf(s.Out, format+"\n", args...)
+}
+
+// word is a status in its twelve columns.
+func (s *screen) word(word string) string {
+	padded := fmt.Sprintf("%12s", word)
+	if !s.Colour {
+		return padded
+	}
+	colour := red
+	switch word {
+	case "PASS", "XFAIL":
+		colour = green
+	case "SKIP", "SLOW", "LEAKY", "NOT RUN":
+		colour = yellow
+	}
+	return colour + padded + plain
+}
+
+// Colours of a terminal: https://en.wikipedia.org/wiki/ANSI_escape_code#Colors
+const (
+	red    = "\x1b[31;1m"
+	green  = "\x1b[32;1m"
+	yellow = "\x1b[33;1m"
+	plain  = "\x1b[0m"
+)
+
+// phase shows what goes on before the tests: a line at its end, and what is said meanwhile below its name.
+func (s *screen) phase(n *node, name, text string, took time.Duration) {
+	if took > 0 {
+		s.phases = append(s.phases, fmt.Sprintf("%s %.1f", name, took.Seconds()))
+	}
+	name = strings.ToUpper(name[:1]) + name[1:]
+	words := fmt.Sprintf("%12s [%8.3fs] %s", name, time.Since(s.start).Seconds(), text)
+	if s.Quiet { // it may yet be red
+		n.text.WriteString(words + "\n")
+		return
+	}
+	s.print("%s", words)
+}
+
+func (s *screen) slow(n *node, nodeID string, ran time.Duration, words string) {
+	s.slowTests++
+	if !s.Quiet {
+		s.print("%s [>%7.3fs] %*s %s   %s", s.word("SLOW"), ran.Seconds(), len(s.counter(n)), "", nodeID, words)
+	}
 }
 
 func (s *screen) begin(n *node) {
@@ -129,7 +198,7 @@ func (s *screen) showFiles(group *node) {
 func (s *screen) showFile(group *node, name string) {
 	f := s.files[name]
 	delete(s.files, name)
-	if f.passed == 0 || s.quiet {
+	if f.passed == 0 || s.Quiet {
 		return
 	}
 	_, short, _ := strings.Cut(name, "\x00")
@@ -137,7 +206,7 @@ func (s *screen) showFile(group *node, name string) {
 	if f.passed > 1 {
 		tests = "tests"
 	}
-	s.print("%12s [%8.3fs] %s %s (%d %s)", "PASS", f.elapsed.Seconds(), s.counter(group), short, f.passed, tests)
+	s.print("%s [%8.3fs] %s %s (%d %s)", s.word("PASS"), f.elapsed.Seconds(), s.counter(group), short, f.passed, tests)
 }
 
 // counter says how many of the group's tests are done.
@@ -152,8 +221,9 @@ func (s *screen) say(n *node, text string) {
 		for ; n.depth() > 2; n = n.parent {
 		}
 		n.text.WriteString(text)
-	case s.quiet: // it may yet be red
+	case s.Quiet: // it may yet be red
 		n.text.WriteString(text)
+	case depth == 1 && text == s.summaries[n.name]+"\n" && len(s.summaries) == 1: // the run's summary says it
 	default:
 		if depth == 1 {
 			s.showFiles(n)
@@ -181,9 +251,27 @@ func (s *screen) printIfRed(n *node) {
 }
 
 func (s *screen) attr(n *node, key, value string) {
-	if key == subtest.Tests {
+	switch key {
+	case subtest.Files:
+		s.fileCounts[n.name] = value
+	case subtest.Tests:
 		s.totals[n.name], _ = strconv.Atoi(value) // our own
+		if !s.Quiet {
+			s.print("    Starting %s in %s", count(s.totals[n.name], "test"), count(s.fileCounts[n.name], "file"))
+		}
+	case subtest.Phases:
+		s.phases = append(s.phases, value)
+	case subtest.Summary:
+		s.summaries[n.name] = value
 	}
+}
+
+// count says how many there are of something.
+func count(n any, what string) string {
+	if words := fmt.Sprint(n); words != "1" {
+		return words + " " + what + "s"
+	}
+	return "1 " + what
 }
 
 func (s *screen) end(n *node) {
@@ -219,22 +307,47 @@ func (s *screen) endTest(n *node) {
 	if name == "" {
 		name = strings.TrimPrefix(n.name, n.parent.name+"/")
 	}
-	words := fmt.Sprintf("%12s [%8.3fs] %s %s", status(outcome, text), n.elapsed.Seconds(), s.counter(n.parent), name)
+	words := fmt.Sprintf("%s [%8.3fs] %s %s", s.word(status(outcome, text)), n.elapsed.Seconds(), s.counter(n.parent), name)
 	if outcome.Red() {
-		s.red = append(s.red, line{outcome, fmt.Sprintf("%12s %s", status(outcome, text), name)})
-	} else if s.quiet {
+		s.red = append(s.red, line{outcome, s.word(status(outcome, text)) + " " + name})
+	} else if s.Quiet {
 		return
 	}
 	s.print("%s", words)
 	s.printText(text)
+	if outcome.Red() {
+		s.annotate(status(outcome, text), name, text)
+	}
 }
 
 // finish writes the summary: how many tests came to what, and once more those that are red.
 func (s *screen) finish(n *node) {
 	s.printIfRed(n)
+	s.print("%12s [%8.3fs] %s", "Summary", n.elapsed.Seconds(), s.summary(n.console.counts))
+	if len(s.phases) > 0 && !s.Quiet {
+		s.print("%12s %s", "Duration", strings.Join(s.phases, "  "))
+	}
+	for _, each := range statuses {
+		for _, ended := range s.red {
+			if ended.outcome == each.outcome {
+				s.print("%s", ended.text)
+			}
+		}
+	}
+	if len(s.red) > 0 && s.Failed != "" {
+		s.print("%12s %s", "again", s.Failed)
+	}
+}
+
+// summary says how many tests came to what: in the words of the group where there is one alone.
+func (s *screen) summary(counts map[string]int) string {
+	for _, only := range s.summaries {
+		if len(s.summaries) == 1 && s.slowTests == 0 {
+			return only
+		}
+	}
 	total := 0
 	var parts []string
-	counts := n.console.counts
 	for _, outcome := range verdict.Outcomes {
 		if count := counts[string(outcome)]; count > 0 {
 			total += count
@@ -244,34 +357,70 @@ func (s *screen) finish(n *node) {
 	if s.leaky > 0 && counts[string(verdict.Leaky)] == 0 {
 		parts = append(parts, fmt.Sprintf("%d of them leaky", s.leaky))
 	}
+	if s.slowTests > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them slow", s.slowTests))
+	}
 	if len(parts) == 0 {
 		parts = []string{"none was run"}
 	}
-	s.print("%12s [%8.3fs] %d tests: %s", "Summary", n.elapsed.Seconds(), total, strings.Join(parts, ", "))
-	for _, each := range statuses {
-		for _, red := range s.red {
-			if red.outcome == each.outcome {
-				s.print("%s", red.text)
-			}
-		}
-	}
+	return fmt.Sprintf("%s: %s", count(total, "test"), strings.Join(parts, ", "))
 }
 
-// beat says after a silence what runs.
+// mostRunning is how many of the tests that run are named.
+const mostRunning = 8
+
+// beat shows what runs: on a terminal now, elsewhere after a silence.
 func (s *screen) beat() {
-	if time.Since(s.spoke) < heartbeat || len(s.running) == 0 {
-		return
-	}
-	const most = 8
 	var names []string
 	for n := range s.running {
-		names = append(names, fmt.Sprintf("%s (%.0fs)", strings.TrimPrefix(n.name, n.parent.name+"/"), time.Since(n.start).Seconds()))
+		names = append(names, fmt.Sprintf("[%8.3fs] %s", time.Since(n.start).Seconds(), strings.TrimPrefix(n.name, n.parent.name+"/")))
 	}
 	slices.Sort(names)
-	more := ""
-	if len(names) > most {
-		more = fmt.Sprintf(" and %d more", len(names)-most)
-		names = names[:most]
+	slices.Reverse(names) // the longest first
+	more := len(names) - mostRunning
+	names = names[:min(len(names), mostRunning)]
+	if s.live.to != nil {
+		done, all := 0, 0
+		for group, total := range s.totals {
+			done, all = done+s.done[group], all+total
+		}
+		lines := []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red", "", time.Since(s.start).Seconds(), done, all, len(s.running), len(s.red))}
+		for _, name := range names {
+			lines = append(lines, fmt.Sprintf("%12s %s", "running", name))
+		}
+		if !s.Quiet || len(s.running) > 0 {
+			s.live.draw(lines)
+		}
+		return
 	}
-	s.print("%12s %s%s", "running", strings.Join(names, ", "), more)
+	if time.Since(s.spoke) < heartbeat || len(names) == 0 {
+		return
+	}
+	words := strings.Join(names, ", ")
+	if more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
+	}
+	s.print("%12s %s", "running", words)
 }
+
+// place is where a report says that its test is.
+var place = regexp.MustCompile(`^(.+):(\d+): `)
+
+// annotate tells GitHub of a test that is red: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+func (s *screen) annotate(status, name, text string) {
+	if s.GitHub == "" {
+		return
+	}
+	where := ""
+	if match := place.FindStringSubmatch(text); match != nil {
+		if file, err := filepath.Rel(s.GitHub, match[1]); err == nil && filepath.IsLocal(file) {
+			where = "file=" + escapeProperty.Replace(filepath.ToSlash(file)) + ",line=" + match[2] + ","
+		}
+	}
+	s.print("::error %stitle=%s::%s", where, escapeProperty.Replace(status+" "+name), escapeMessage.Replace(strings.TrimSpace(text)))
+}
+
+var (
+	escapeMessage  = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	escapeProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+)

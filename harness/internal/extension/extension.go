@@ -75,6 +75,11 @@ const (
 	keptImages = 5
 )
 
+// Unlisted are the labels of an image that is made of an extension's and is none itself.
+func Unlisted() map[string]string {
+	return map[string]string{keyLabel: "", crateLabel: "", environmentLabel: ""}
+}
+
 // Ensure returns the crate's extension and builds it first where its content was never built.
 func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say) (Extension, error) {
 	key := buildKey(tools, tree, recipe)

@@ -9,6 +9,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -51,7 +52,12 @@ func (g *group) saySlow(test *test) {
 	test.slow = true
 	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
 		ran := time.Since(test.started).Round(time.Second)
-		fmt.Fprintf(g.t.Output(), "SLOW %s: %v of %v; pid %d, %s\n", test.NodeID, ran, test.budget, test.pid, g.Tree.HostText(report.Dump.Glance()))
+		words := fmt.Sprintf("pid %d, %s", test.pid, g.Tree.HostText(report.Dump.Glance()))
+		if screen, ok := g.t.(subtest.Screen); ok {
+			screen.Slow(test.NodeID, ran, words)
+			return
+		}
+		fmt.Fprintf(g.t.Output(), "SLOW %s: %v of %v; %s\n", test.NodeID, ran, test.budget, words)
 	})
 }
 

@@ -42,6 +42,10 @@ func (g *group) conclude(ctx context.Context) {
 	g.reportExit()
 	g.sayProblems()
 	g.keepLedger()
+	g.enterPhase(g.phase) // which ends it
+	g.t.Attr(subtest.Phases, fmt.Sprintf("start %.1f  collect %.1f  tests %.1f  finish %.1f  exit %.1f", g.took[starting].Seconds(),
+		g.took[collecting].Seconds(), g.took[inTests].Seconds(), g.took[finishing].Seconds(), g.took[exiting].Seconds()))
+	g.t.Attr(subtest.Summary, g.summary())
 	fmt.Fprintln(g.t.Output(), g.summary())
 }
 

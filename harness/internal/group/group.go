@@ -89,8 +89,10 @@ type group struct {
 	session   session
 
 	phase    phase
-	phaseEnd time.Time // when the phase's budget is over; zero is never
-	pytest   int       // pytest's pid once it runs, the importing process's before
+	entered  time.Time             // when it began
+	took     [phases]time.Duration // how long those before it took, restarts included
+	phaseEnd time.Time             // when the phase's budget is over; zero is never
+	pytest   int                   // pytest's pid once it runs, the importing process's before
 
 	tests         []*test // by collection index
 	selected      []*test // in the order of running
@@ -182,9 +184,10 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	} else if ctx.Err() == nil && !config.Flags.FailFast {
 		g.prove(ctx)
 	}
-	ctx = context.WithoutCancel(ctx)
-	g.mend(ctx)
-	g.conclude(ctx)
+	end := context.WithoutCancel(ctx)
+	g.mend(end)
+	g.conclude(end)
+	g.show(ctx)
 }
 
 // engineMargin is what a busy engine may take for a container and the sources, beside the start of what runs in it.
@@ -319,7 +322,7 @@ func (g *group) collected() error {
 	table := subtest.NewTable(ids)
 	for i, test := range g.tests {
 		test.name = table.Name(i)
-		if g.matcher.Match(g.t.Name() + "/" + test.name) {
+		if g.matcher.Match(g.t.Name()+"/"+test.name) && g.Flags.Wants(test.NodeID) {
 			test.selected = true
 			g.selected = append(g.selected, test)
 		}
@@ -328,6 +331,11 @@ func (g *group) collected() error {
 		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
 		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
 	}
+	files := map[string]bool{}
+	for _, test := range g.selected {
+		files[test.Path] = true
+	}
+	g.t.Attr(subtest.Files, strconv.Itoa(len(files)))
 	g.t.Attr(subtest.Tests, strconv.Itoa(len(g.selected)))
 	if g.Debug {
 		g.stop("to debug")

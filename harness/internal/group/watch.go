@@ -21,6 +21,7 @@ const (
 	inTests                 // tests run
 	finishing               // the last test is done, the session ends
 	exiting                 // the session has ended, the interpreter has not
+	phases                  // how many there are
 )
 
 func (p phase) String() string {
@@ -40,7 +41,10 @@ const (
 )
 
 func (g *group) enterPhase(p phase) {
-	g.phase = p
+	if !g.entered.IsZero() {
+		g.took[g.phase] += time.Since(g.entered)
+	}
+	g.phase, g.entered = p, time.Now()
 	g.phaseEnd = time.Now().Add(g.budget(p))
 	delete(g.paces, g.pytest)
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"strings"
 )
 
 // Flags are the flags of the test binary that a run has to know before it calls t.Run.
@@ -15,6 +16,17 @@ type Flags struct {
 	Shuffle   uint64 // the seed of the order; 0 keeps pytest's
 	JSON      bool   // the output is for a machine
 	Artifacts bool   // the test's folder of artifacts is kept
+
+	// What go test has no flag for.
+	Only  map[string]bool // the node ids, or files, to run of those that Run and Skip choose; nil is all
+	Shell bool            // a shell in the container of a group that is red
+	Keep  bool            // an image of what a group's container holds at its end
+}
+
+// Wants tells whether a test is among those to run, as far as Only says.
+func (f Flags) Wants(nodeID string) bool {
+	file, _, _ := strings.Cut(nodeID, "::")
+	return f.Only == nil || f.Only[nodeID] || f.Only[file]
 }
 
 // Flagged is a T that is no business of go test's, and has flags of its own.

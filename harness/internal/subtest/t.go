@@ -28,6 +28,9 @@ const (
 	Subtest = "pytest.subtest" // of a subtest of pytest's: its own name
 	Left    = "pytest.left"    // how many processes it left running
 	Tests   = "pytest.tests"   // of a group: how many tests are to run
+	Files   = "pytest.files"   // of a group: in how many files they are
+	Phases  = "pytest.phases"  // of a group: the seconds of each phase, as "start 0.6  collect 0.4"
+	Summary = "pytest.summary" // of a group: its last line
 	Cause   = "pytest.cause"   // of a run or a group: what kept tests from running
 )
 
@@ -38,6 +41,14 @@ const (
 	CauseBuild      = "build"      // the extension or its dependencies
 	CauseCollection = "collection" // pytest could not collect, or found nothing
 )
+
+// Screen is a T that shows in a way of its own what go test has no place for.
+type Screen interface {
+	// Phase tells what a run does before its tests, and how long it took, 0 where that is not over.
+	Phase(name, text string, took time.Duration)
+	// Slow tells what a test does that still runs after half of its budget.
+	Slow(nodeID string, ran time.Duration, words string)
+}
 
 // Again is a T that knows another command than go test by which one test runs again.
 type Again interface{ Again(nodeID string) string }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/engine"
+)
+
+// TestShell: a shell in the container of a test that failed, with what the test left there.
+func TestShell(t *testing.T) {
+	crate := modern(t, map[string]string{"tests/test_red.py": "def test_red():\n    open('/tmp/left', 'w').write('behind')\n    assert 0\n"})
+	c := exec.Command(built(t), "run", "--shell", crate+"/tests/test_red.py")
+	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir(), "TERM=xterm")
+	terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 40, Cols: 200})
+	require.NoError(t, err)
+	defer terminal.Close()
+	var seen bytes.Buffer
+	for buffer, typed := make([]byte, 4096), false; ; {
+		n, err := terminal.Read(buffer)
+		seen.Write(buffer[:n])
+		if !typed && strings.Contains(seen.String(), "pyo3test-modern:") { // its prompt
+			typed = true
+			_, err = io.WriteString(terminal, "echo left $(cat /tmp/left), $(pytest --version 2>&1 | cut -c 1-8) in $PWD\nexit\n")
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = c.Wait()
+	require.Equal(t, exitFailed, c.ProcessState.ExitCode(), seen.String())
+	require.Contains(t, seen.String(), "left behind, pytest 9 in /src\r\n")
+	require.Contains(t, seen.String(), "\x1b[31;1m        FAIL\x1b[0m ")
+
+	code, _, errs := call(t, "run", "--shell", crate)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "--shell: this is no terminal")
+}
+
+// TestKeep: what the container held at the end stays as an image, and nothing of it runs.
+func TestKeep(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := modern(t, map[string]string{"tests/test_leaves.py": "def test_leaves():\n    open('/tmp/left', 'w').write('behind')\n"})
+	code, out, errs := call(t, "run", "--keep", crate+"/tests/test_leaves.py")
+	require.Equal(t, exitPassed, code, out+errs)
+	_, words, found := strings.Cut(out, "docker run ")
+	require.True(t, found, out)
+	words, _, _ = strings.Cut(words, "\n")
+	e, err := engine.Connect(t.Context())
+	require.NoError(t, err)
+	defer e.Close()
+	fields := strings.Fields(words)
+	name := fields[len(fields)-1]
+	defer func() { require.NoError(t, e.RemoveImage(t.Context(), name)) }()
+	if docker, err := exec.LookPath("docker"); err == nil {
+		args := strings.Fields(strings.Replace(words, " -it ", " ", 1))
+		output, err := exec.Command(docker, append(append([]string{"run"}, args...), "-c", "cat /tmp/left && python -c 'import modern' && pwd")...).CombinedOutput()
+		require.NoError(t, err, string(output))
+		require.Equal(t, "behind/src\n", string(output))
+	}
+	running, err := e.Containers(t.Context(), os.Getpid())
+	require.NoError(t, err)
+	require.Zero(t, running)
+}

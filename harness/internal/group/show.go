@@ -1,0 +1,47 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
+)
+
+// show lets the user look at what the group's container holds at its end, where that was asked for.
+func (g *group) show(ctx context.Context) {
+	if g.container == nil || ctx.Err() != nil {
+		return
+	}
+	if g.Flags.Keep {
+		g.keep(ctx)
+	}
+	if g.Flags.Shell && g.t.Failed() {
+		g.shell(ctx)
+	}
+}
+
+// keep makes an image of the container. The container itself cannot stay: nothing outlives the run.
+func (g *group) keep(ctx context.Context) {
+	name := "localhost/pyo3test/kept:" + strings.ToLower(g.Name) + "-" + time.Now().UTC().Format("20060102t150405.000")
+	if _, err := g.container.Commit(ctx, name, extension.Unlisted(), g.environment()); err != nil {
+		fmt.Fprintf(g.t.Output(), "the container could not be kept: %v\n", err)
+		return
+	}
+	fmt.Fprintf(g.t.Output(), "kept as an image, until pyo3test clean: docker run --rm -it --network none --user %s --workdir %s --entrypoint bash %s\n", image.User, g.dir(), name)
+}
+
+// shell gives the user a shell in the container, in the place and the environment of the tests.
+func (g *group) shell(ctx context.Context) {
+	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, image.Tools)
+	env := []string{"TERM=xterm", "PS1=" + g.Name + ":\\w\\$ "}
+	for key, value := range g.environment() {
+		env = append(env, key+"="+value)
+	}
+	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
+		fmt.Fprintln(g.t.Output(), err)
+	}
+}
