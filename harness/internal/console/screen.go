@@ -24,6 +24,8 @@ const heartbeat = 30 * time.Second
 type Screen struct {
 	Out   io.Writer
 	Quiet bool // leaves out what passes
+	// Collects says that no test is to run: nothing is said of how many did.
+	Collects bool
 	// Terminal is what Out is, nil where it is none: the last lines then show what runs, anew each second.
 	Terminal *os.File
 	Colour   bool
@@ -256,7 +258,7 @@ func (s *screen) attr(n *node, key, value string) {
 		s.fileCounts[n.name] = value
 	case subtest.Tests:
 		s.totals[n.name], _ = strconv.Atoi(value) // our own
-		if !s.Quiet {
+		if !s.Quiet && !s.Collects {
 			s.print("    Starting %s in %s", count(s.totals[n.name], "test"), count(s.fileCounts[n.name], "file"))
 		}
 	case subtest.Phases:
@@ -323,6 +325,9 @@ func (s *screen) endTest(n *node) {
 // finish writes the summary: how many tests came to what, and once more those that are red.
 func (s *screen) finish(n *node) {
 	s.printIfRed(n)
+	if s.Collects {
+		return
+	}
 	s.print("%12s [%8.3fs] %s", "Summary", n.elapsed.Seconds(), s.summary(n.console.counts))
 	if len(s.phases) > 0 && !s.Quiet {
 		s.print("%12s %s", "Duration", strings.Join(s.phases, "  "))

@@ -20,6 +20,10 @@ type cargoManifest struct {
 		LicenseFile any `toml:"license-file"`
 		Workspace   string
 	}
+	Library struct {
+		Name string
+	} `toml:"lib"`
+	Features map[string][]string
 	dependencies
 	Target    map[string]dependencies
 	Workspace *struct {

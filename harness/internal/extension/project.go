@@ -16,10 +16,12 @@ type Project struct {
 
 type pyproject struct {
 	BuildSystem *struct {
-		Backend string `toml:"build-backend"`
+		Backend  string `toml:"build-backend"`
+		Requires []string
 	} `toml:"build-system"`
 	Metadata struct {
 		Name         string
+		Python       string `toml:"requires-python"`
 		Readme       any
 		License      any
 		Dependencies []string

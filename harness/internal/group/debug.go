@@ -39,10 +39,7 @@ func (g *group) debugTest(ctx context.Context, t subtest.T, test *test) {
 	args := append([]string{
 		"run", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", "-o", "faulthandler_timeout=0", "--capture=no",
 	}, g.PytestArgs...)
-	env := []string{"TERM=xterm", "PYO3TEST_DEBUGGED=1"} // the plugin's
-	for key, value := range g.environment() {
-		env = append(env, key+"="+value)
-	}
+	env := append(g.variables(), "TERM=xterm", "PYO3TEST_DEBUGGED=1") // the plugin's
 	fmt.Fprintf(t.Output(), "in the foreground, container %.12s: gdb and py-spy are in it, %s\n", g.container.ID, image.Tools)
 	status, err := g.container.Foreground(ctx, engine.Command{
 		Argv: append(append([]string{image.Venv + "/bin/python", image.Agent + "/launch.py"}, args...), id),

@@ -301,6 +301,14 @@ func (g *group) environment() map[string]string {
 	return env
 }
 
+// variables are the environment as programs take it.
+func (g *group) variables() (env []string) {
+	for key, value := range g.environment() {
+		env = append(env, key+"="+value)
+	}
+	return env
+}
+
 func (g *group) modules() []agent.Module {
 	modules := []agent.Module{}
 	for _, module := range g.Extension.Modules {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,7 +78,7 @@ func (g *group) reportCollection() {
 			t.SkipNow()
 		})
 	}
-	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 {
+	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
 		fmt.Fprintln(g.t.Output(), "no tests to run: -run or -skip leave out all that were collected")
 	}
 }
@@ -253,7 +254,31 @@ func foreignWords(e agent.Event) string {
 
 // importWords explains an extension that cannot be imported.
 func importWords(e agent.Event) string {
-	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s\n%s", e.Module, e.Problem, strings.TrimSpace(e.Traceback))
+	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, importMend(e.Problem), strings.TrimSpace(e.Traceback))
+}
+
+// importMends say what it means when a native module cannot be imported, by the words of Python and the dynamic linker.
+var importMends = []struct {
+	said *regexp.Regexp
+	mend string
+}{
+	{regexp.MustCompile(`undefined symbol: _?Py`), "this Python does not have that symbol: the module was built for another Python, or uses an API that this one lacks (abi3 features of PyO3 name the oldest that is enough)"},
+	{regexp.MustCompile(`undefined symbol: `), "a native library is missing at the link: name it in build.rs (cargo:rustc-link-lib), and its package in SystemPackages"},
+	{regexp.MustCompile(`cannot open shared object file`), "that library is not in the container: name its Debian package in SystemPackages"},
+	{regexp.MustCompile(`does not define module export function`), "the #[pymodule] function has to have the module's name: compare it with module-name in [tool.maturin] and [lib] name in Cargo.toml"},
+	{regexp.MustCompile(`imported from .*, and what was built is `), "something else of that name comes first on sys.path: a folder or file beside the tests, or another version among the requirements"},
+	{regexp.MustCompile(`No module named`), "it was built under another name, or misses a requirement: compare module-name in [tool.maturin], [lib] name in Cargo.toml, and dependencies in pyproject.toml"},
+	{regexp.MustCompile(`(?i)wrong ELF class|invalid ELF header|exec format`), "it was built for another kind of machine"},
+}
+
+// importMend is what to do about a failed import, where that is known.
+func importMend(problem string) string {
+	for _, known := range importMends {
+		if known.said.MatchString(problem) {
+			return "\nwhat helps: " + known.mend
+		}
+	}
+	return ""
 }
 
 // saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.

@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -15,6 +16,11 @@ import (
 func (g *group) show(ctx context.Context) {
 	if g.container == nil || ctx.Err() != nil {
 		return
+	}
+	if g.Flags.Visit != nil {
+		g.Flags.Visit(ctx, func(ctx context.Context, argv []string, input io.Reader, output io.Writer) error {
+			return image.Run(ctx, g.container, engine.Command{Argv: argv, Env: g.variables(), Dir: g.dir()}, input, output)
+		}, g.Tree.HostText)
 	}
 	if g.Flags.Keep {
 		g.keep(ctx)
@@ -37,10 +43,7 @@ func (g *group) keep(ctx context.Context) {
 // shell gives the user a shell in the container, in the place and the environment of the tests.
 func (g *group) shell(ctx context.Context) {
 	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, image.Tools)
-	env := []string{"TERM=xterm", "PS1=" + g.Name + ":\\w\\$ "}
-	for key, value := range g.environment() {
-		env = append(env, key+"="+value)
-	}
+	env := append(g.variables(), "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
 	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
 		fmt.Fprintln(g.t.Output(), err)
 	}

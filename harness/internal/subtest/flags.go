@@ -1,7 +1,9 @@
 package subtest
 
 import (
+	"context"
 	"flag"
+	"io"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -21,7 +23,13 @@ type Flags struct {
 	Only  map[string]bool // the node ids, or files, to run of those that Run and Skip choose; nil is all
 	Shell bool            // a shell in the container of a group that is red
 	Keep  bool            // an image of what a group's container holds at its end
+	// Visit is called with each group's container at its end, to run further programs there as the tests were run.
+	// Host gives paths of the container in a text those of the host.
+	Visit func(ctx context.Context, run InContainer, host func(string) string)
 }
+
+// InContainer runs a program to its end, where the tests were run. What it prints goes to output.
+type InContainer func(ctx context.Context, argv []string, input io.Reader, output io.Writer) error
 
 // Wants tells whether a test is among those to run, as far as Only says.
 func (f Flags) Wants(nodeID string) bool {

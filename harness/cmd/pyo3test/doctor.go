@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"pyo3test/harness"
+	"pyo3test/harness/internal/console"
+	"pyo3test/harness/internal/doctor"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/subtest"
+)
+
+func doctorCommand() *cobra.Command {
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "doctor [flags] [PATH]",
+		Short: "Say what of a crate will break, or breaks `pytest --forked` by hand",
+		Long: `Looks at the crate's files, builds it, starts pytest without running a test, and tries in the tests' container what can only
+be known by trying: whether this pytest and pytest-forked work together, what pytest makes of the project's settings, which
+threads the import starts, which tests are not found. Each finding says what, why it matters and how to mend it:
+
+  BREAKS    a run is red for it, or will be
+  BY HAND   it breaks pytest --forked where the harness is not around
+  NOTE      worth knowing
+
+The exit code is 1 when something breaks, and 0 otherwise.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			path, err := onePath(args)
+			if err != nil {
+				return err
+			}
+			return diagnose(c.OutOrStdout(), path, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "the findings as a list of JSON on stdout, and nothing else")
+	return c
+}
+
+func diagnose(out io.Writer, path string, asJSON bool) error {
+	crate, _, err := find(path)
+	if err != nil {
+		return err
+	}
+	project, err := extension.ReadProject(crate)
+	if err != nil {
+		return err
+	}
+	pyo3, err := project.PyO3()
+	if err != nil {
+		return err
+	}
+	findings, err := doctor.Static(project, pyo3)
+	if err != nil {
+		return fmt.Errorf("read the project: %w", err)
+	}
+	var screen bytes.Buffer
+	shown := io.Writer(&screen)
+	if !asJSON {
+		shown = io.MultiWriter(out, &screen)
+	}
+	looked, result, err := look(shown, project, project.ModuleName(pyo3.Library))
+	if err != nil {
+		return err
+	}
+	if findings = append(findings, looked...); result.Failed {
+		findings = append(findings, doctor.Red(screen.String(), asJSON))
+	}
+	doctor.Sort(findings)
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(findings)
+	} else {
+		show(out, findings)
+	}
+	if err == nil && findings[0].Level == doctor.Breaks {
+		err = status(exitFailed)
+	}
+	return err
+}
+
+// look builds the crate, lets pytest collect, and looks around where the tests would run.
+func look(out io.Writer, project extension.Project, module string) (found []doctor.Finding, result console.Result, err error) {
+	var once sync.Once // a project may have several groups
+	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
+		once.Do(func() {
+			var facts doctor.Facts
+			if facts, err = doctor.Probe(ctx, run, host, project, []string{module}); err == nil {
+				found = facts.Findings(project, doctor.CoveragePatched(project.Folder))
+			}
+		})
+	}
+	again := func(string) string { return "pyo3test run " + subtest.ShellQuote(project.Folder) }
+	screen, done := console.NewScreen(console.Screen{Out: out, Collects: true}, console.Options{Again: again, Flags: subtest.Flags{Only: map[string]bool{}, Visit: visit}})
+	result = screen.Run("pyo3test", func(t subtest.T) { harness.RunT(t, harness.Suite{Crate: project.Folder}) })
+	done()
+	return found, result, err
+}
+
+// show writes findings for people.
+func show(out io.Writer, findings []doctor.Finding) {
+	counts := map[doctor.Level]int{}
+	for _, finding := range findings {
+		counts[finding.Level]++
+		fmt.Fprintf(out, "%12s %s\n", word(finding.Level), finding.What)
+		for _, line := range [][2]string{{"why", finding.Why}, {"mend", finding.Mend}, {"see", finding.See}} {
+			if line[1] != "" {
+				fmt.Fprintf(out, "%12s %-4s %s\n", "", line[0], line[1])
+			}
+		}
+	}
+	fmt.Fprintf(out, "%12s %d break, %d break by hand, %d notes, %d in order\n", "Findings", counts[doctor.Breaks], counts[doctor.ByHand], counts[doctor.Note], counts[doctor.Fine])
+}
+
+func word(level doctor.Level) string {
+	if level == doctor.Fine {
+		return string(level)
+	}
+	return strings.ToUpper(string(level))
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/doctor"
+)
+
+// patient is a crate at the same place each time, so that its dependencies are compiled once.
+func patient(t *testing.T, files map[string]string) string {
+	t.Helper()
+	crate := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "patient")
+	require.NoError(t, os.RemoveAll(crate))
+	all := map[string]string{
+		"Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = '0.30.1'\n",
+		"src/lib.rs": `use pyo3::prelude::*;
+
+#[pyfunction]
+fn one() -> i32 { 1 }
+
+#[pymodule]
+fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunction!(one, m)?) }
+`,
+		"pyproject.toml":    "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\nrequires-python = '>=3.9'\n[dependency-groups]\ntest = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n",
+		"tests/test_one.py": "import patient\n\ndef test_one():\n    assert patient.one() == 1\n",
+		"pytest.ini":        "[pytest]\naddopts = --forked\n",
+	}
+	lock, err := os.ReadFile("../../../pytests/modern/Cargo.lock") // the same dependencies
+	require.NoError(t, err)
+	all["Cargo.lock"] = strings.ReplaceAll(string(lock), "pyo3test-modern", "patient")
+	maps.Copy(all, files)
+	for name, content := range all {
+		if content == "" {
+			continue
+		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
+	}
+	return crate
+}
+
+const versions = "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\n"
+
+// TestDoctor: each check fires on a project that is broken in its way, and does not where that is mended: a healthy one has
+// no finding at all.
+func TestDoctor(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	for name, c := range map[string]struct {
+		files map[string]string
+		code  int
+		want  []string // checks with their levels, but those that are in order
+		words []string
+	}{
+		"healthy": {nil, exitPassed, nil, nil},
+		"by hand": {
+			files: map[string]string{
+				"pyproject.toml":   versions + "test = ['pytest==9.2.0', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0']\n",
+				"pytest.ini":       "[pytest]\naddopts = --cov=patient -n 1\nfaulthandler_timeout = 5\ntimeout = 30\ntestpaths = tests\n",
+				"tests/test_no.py": "import pytest\npatient = pytest.importorskip('patient')\n\ndef test_no():\n    pass\n",
+				"tests/conftest.py": `try:
+    import patient
+except ImportError:
+    collect_ignore = ["test_one.py"]
+
+try:
+    import patient
+except ImportError as error:
+    raise SystemExit("not built") from error
+`,
+				"tests/check_more.py": "def test_more():\n    pass\n",
+				"Makefile":            "test:\n\tPYO3_NO_PYTHON_VERSION_CHECK=1 PYO3_PYTHON=python3 pytest\n",
+			},
+			want: []string{
+				"coverage by hand", "faulthandler_timeout by hand", "forked note", "hidden-import by hand", "hidden-import by hand", "pair by hand", "timeout by hand",
+				"unfound note", "variable note", "workers note",
+			},
+			words: []string{
+				"pytest 9.2.0 and pytest-forked 1.7.5 do not work together", "EXITED with status 3", "CRATE/tests/conftest.py:1: a failed import of patient is caught",
+				"CRATE/tests/test_no.py:2: importorskip('patient')", "CRATE/pytest.ini: faulthandler_timeout = 5", "CRATE/tests/check_more.py: test_more",
+				"CRATE/Makefile:2 sets PYO3_NO_PYTHON_VERSION_CHECK", "-n 1 is among",
+			},
+		},
+		"by hand, mended": {files: map[string]string{
+			"pyproject.toml":      versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0']\n[tool.coverage.run]\npatch = ['fork', '_exit']\n",
+			"pytest.ini":          "[pytest]\naddopts = --cov=patient --forked\npython_files = test_*.py check_*.py\n",
+			"tests/check_more.py": "def test_more():\n    pass\n",
+			"Makefile":            "test:\n\tPYO3_PYTHON=python3 pytest\n",
+		}},
+		"warnings are errors": {
+			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings =\n    error\n    ignore::UserWarning\n"},
+			want:  []string{"filterwarnings by hand"},
+			words: []string{"CRATE/pytest.ini: filterwarnings = error"},
+		},
+		"a warning of one kind is an error": {files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings = error::FutureWarning\n"}},
+		"no pytest-forked": {
+			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n", "pytest.ini": ""},
+			want:  []string{"forked note", "pytest-forked note"},
+		},
+		"no pytest-forked, and it would not work": {
+			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.2.0']\n", "pytest.ini": ""},
+			want:  []string{"forked note", "pair by hand", "pytest-forked note"},
+		},
+		"no pytest-forked, and warnings are errors": {
+			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n", "pytest.ini": "[pytest]\nfilterwarnings = error\n"},
+			want:  []string{"filterwarnings by hand", "forked note", "pytest-forked note"},
+		},
+		"an unknown option": {
+			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked --benchmark-only\n"},
+			code:  exitFailed, want: []string{"options breaks", "run breaks"}, words: []string{"unrecognized arguments: --benchmark-only"},
+		},
+		"another Python, as the build finds": {
+			files: map[string]string{"pyproject.toml": "[build-system]\nrequires = ['maturin>=1.9.4,<1.10']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\nrequires-python = '>=3.12'\n"},
+			code:  exitFailed, want: []string{"run breaks"}, words: []string{"3.12"},
+		},
+		"another maturin": {
+			files: map[string]string{"pyproject.toml": "[build-system]\nrequires = ['maturin>=1.9.4,<1.10']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\ntest = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n"},
+			want:  []string{"maturin note"},
+		},
+		"Rust": {
+			files: map[string]string{
+				"Cargo.lock": "", "Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = { version = '0.30.1', features = ['auto-initialize'] }\n[features]\ndefault = ['x']\nx = ['pyo3/extension-module']\n",
+				"patient.cpython-310-x86_64-linux-gnu.so": "old",
+				"src/lib.rs": `use pyo3::prelude::*;
+
+#[pymodule]
+fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    std::thread::Builder::new().name("at-import".into()).spawn(|| loop { std::thread::park() })?;
+    m.add("one", m.getattr("__name__")?)
+}
+`,
+			},
+			want:  []string{"auto-initialize note", "extension-module note", "lock note", "native-module note", "threads note"},
+			words: []string{"the import of patient starts 1 thread (at-import)", "CRATE/Cargo.lock is missing", "CRATE/patient.cpython-310-x86_64-linux-gnu.so lies among the sources"},
+		},
+		"a build that fails": {files: map[string]string{"src/lib.rs": "fn\n"}, code: exitFailed, want: []string{"run breaks"}, words: []string{"build failed for"}},
+		"an import that fails": {
+			files: map[string]string{"src/lib.rs": "use pyo3::prelude::*;\n\n#[pymodule]\n#[pyo3(name = \"other\")]\nfn patient(_m: &Bound<'_, PyModule>) -> PyResult<()> { Ok(()) }\n"},
+			code:  exitFailed, want: []string{"run breaks"}, words: []string{"PyInit_patient", "what helps: the #[pymodule] function has to have the module's name"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crate := patient(t, c.files)
+			code, out, errs := call(t, "doctor", "--json", crate)
+			require.Empty(t, errs)
+			require.Equal(t, c.code, code, out)
+			var findings []doctor.Finding
+			require.NoError(t, json.Unmarshal([]byte(out), &findings))
+			var got []string
+			text := ""
+			for _, finding := range findings {
+				if finding.Level != doctor.Fine {
+					got = append(got, finding.Check+" "+string(finding.Level))
+					text += finding.What + "\n" + finding.Why + "\n"
+					require.NotEmpty(t, finding.Why)
+				}
+			}
+			slices.Sort(got)
+			require.Equal(t, c.want, got, out)
+			for _, words := range c.words {
+				require.Contains(t, text, strings.Replace(words, "CRATE", crate, 1))
+			}
+		})
+	}
+}

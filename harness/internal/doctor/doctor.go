@@ -1,0 +1,151 @@
+// Package doctor says what of a project will break, or breaks where pytest runs without the harness. It claims nothing that
+// it has not seen: in the project's files, or by trying in the container in which the tests run.
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"pyo3test/harness/internal/extension"
+)
+
+// Level says how much a finding matters.
+type Level string
+
+// The levels, the worst first.
+const (
+	Breaks Level = "breaks"  // a run of the harness is red for it, or will be
+	ByHand Level = "by hand" // it breaks `pytest --forked` without the harness
+	Note   Level = "note"    // worth knowing
+	Fine   Level = "ok"      // what was looked at and is in order
+)
+
+var levels = []Level{Breaks, ByHand, Note, Fine}
+
+// Finding is one thing that was found out.
+type Finding struct {
+	Check string `json:"check"` // its name, for machines
+	Level Level  `json:"level"`
+	What  string `json:"what"`
+	Why   string `json:"why,omitempty"`
+	Mend  string `json:"mend,omitempty"`
+	See   string `json:"see,omitempty"` // an address
+}
+
+// Sort puts the worst first, and keeps the order otherwise.
+func Sort(findings []Finding) {
+	slices.SortStableFunc(findings, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
+}
+
+// noModule is what Python says of a requirement that is not installed.
+var noModule = regexp.MustCompile(`No module named '([^']+)'`)
+
+// Red is the finding that a run does not get as far as its tests. Screen is what the run said; it is told again where
+// nobody has seen it.
+func Red(screen string, again bool) Finding {
+	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "it is said above"}
+	if again {
+		red.Why = screen
+	}
+	if match := noModule.FindStringSubmatch(screen); match != nil {
+		red.Mend = fmt.Sprintf(`if a package that the tests need provides %s, the project does not say so where it is looked for: name it in requirements of [tool.pyo3test], or in a dependency group named test`, match[1])
+	}
+	return red
+}
+
+// Addresses of what is known elsewhere.
+const (
+	seeForked     = "https://github.com/pytest-dev/pytest-forked"
+	seeWatchdog   = "https://github.com/pytest-dev/pytest-forked/issues/49"
+	seeCoverage   = "https://coverage.readthedocs.io/en/latest/config.html#run-patch"
+	seeExtension  = "https://pyo3.rs/main/building-and-distribution#the-pyo3_build_extension_module-environment-variable"
+	seeFeatures   = "https://pyo3.rs/main/features#auto-initialize"
+	seeFork       = "https://docs.python.org/3/library/os.html#os.fork"
+	seePtrace     = "https://www.kernel.org/doc/html/latest/admin-guide/LSM/Yama.html"
+	seeRequires   = "https://packaging.python.org/en/latest/specifications/pyproject-toml/#requires-python"
+	seeLock       = "https://doc.rust-lang.org/cargo/guide/cargo-toml-vs-cargo-lock.html"
+	seeTimeout    = "https://github.com/pytest-dev/pytest-timeout#i-have-a-question-and-the-timeout-method"
+	seeImportSkip = "https://docs.pytest.org/en/stable/how-to/skipping.html#skipping-on-a-missing-import-dependency"
+)
+
+// Static is what the project's files show alone.
+func Static(project extension.Project, pyo3 extension.PyO3) (found []Finding, err error) {
+	if !pyo3.HasLock {
+		found = append(found, Finding{Check: "lock", Level: Note, What: pyo3.Lock + " is missing",
+			Why:  "each fresh build takes the newest crates there are: what is green today may not build tomorrow (the harness keeps the lock of its first build in the engine)",
+			Mend: "cargo generate-lockfile, and commit it", See: seeLock})
+	}
+	found = append(found, ofPyO3(pyo3)...)
+	files, err := readFiles(project.Folder)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, files.variables()...)
+	found = append(found, files.modules()...)
+	return found, nil
+}
+
+// deprecated is the first version of PyO3 that maturin tells by a variable what the feature extension-module did.
+const deprecated = 26
+
+func ofPyO3(pyo3 extension.PyO3) (found []Finding) {
+	version := pyo3.Locked
+	if version == "" {
+		version = pyo3.Wanted
+	}
+	has := func(feature string) bool { return slices.Contains(pyo3.Features, feature) }
+	words := "PyO3 " + version
+	if len(pyo3.Features) > 0 {
+		words += ", features " + strings.Join(pyo3.Features, ", ")
+	}
+	if version == "" {
+		words = pyo3.Manifest + " does not depend on PyO3 itself"
+	}
+	found = append(found, Finding{Check: "pyo3", Level: Fine, What: words})
+	if has("auto-initialize") {
+		found = append(found, Finding{Check: "auto-initialize", Level: Note, What: pyo3.Manifest + ": PyO3's feature auto-initialize, in an extension",
+			Why:  "it is for programs that embed Python: in a module that Python has imported it does nothing, and it asks for a linkable libpython",
+			Mend: "take it out of [dependencies]; cargo's own tests may have it by [dev-dependencies]", See: seeFeatures})
+	}
+	if has("extension-module") && minor(version) >= deprecated {
+		found = append(found, Finding{Check: "extension-module", Level: Note, What: pyo3.Manifest + ": PyO3's feature extension-module, which is deprecated",
+			Why:  "it keeps cargo's own tests from being linked; maturin 1.9.4 and later say the same by PYO3_BUILD_EXTENSION_MODULE, for the extension alone",
+			Mend: `take it out, and have maturin>=1.9.4 in requires of [build-system]`, See: seeExtension})
+	}
+	return found
+}
+
+// minor is the second number of a version 0.x of PyO3, and 0 where it is no such.
+func minor(version string) int {
+	parts := strings.Split(strings.TrimLeft(version, "^=~ "), ".")
+	if len(parts) < 2 || parts[0] != "0" {
+		return 0
+	}
+	n, _ := strconv.Atoi(parts[1])
+	return n
+}
+
+// patchSetting is coverage's setting for processes that end without their interpreter's own end.
+var patchSetting = regexp.MustCompile(`(?m)^\s*patch\s*=`)
+
+// CoveragePatched tells whether a project's configuration of coverage has that setting.
+func CoveragePatched(folder string) bool {
+	for _, name := range []string{".coveragerc", "pyproject.toml", "setup.cfg", "tox.ini"} {
+		if data, err := os.ReadFile(filepath.Join(folder, name)); err == nil && patchSetting.Match(data) {
+			return true
+		}
+	}
+	return false
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
