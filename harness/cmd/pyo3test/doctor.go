@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,7 +20,7 @@ import (
 )
 
 func doctorCommand() *cobra.Command {
-	asJSON := false
+	asJSON, fix, yes := false, false, false
 	c := &cobra.Command{
 		Use:   "doctor [flags] [PATH]",
 		Short: "Say what of a crate will break, or breaks `pytest --forked` by hand",
@@ -37,10 +38,17 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 			if err != nil {
 				return err
 			}
-			return diagnose(c.OutOrStdout(), path, asJSON)
+			diagnosis := diagnose(c.OutOrStdout(), path, asJSON)
+			if code := status(0); !fix || diagnosis != nil && !errors.As(diagnosis, &code) {
+				return diagnosis
+			}
+			return errors.Join(initialise(c.InOrStdin(), c.OutOrStdout(), path, initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
 		},
 	}
+	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does: show a diff, and ask")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "with --fix: write without asking")
 	c.Flags().BoolVar(&asJSON, "json", false, "the findings as a list of JSON on stdout, and nothing else")
+	c.MarkFlagsMutuallyExclusive("json", "fix")
 	return c
 }
 

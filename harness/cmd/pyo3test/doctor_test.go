@@ -171,3 +171,21 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 		})
 	}
 }
+
+// TestDoctorFixes: what it would write is shown first; a second look finds nothing more to say of it.
+func TestDoctorFixes(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := patient(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -ra\n"})
+	code, out, errs := call(t, "doctor", "--fix", crate)
+	require.Equal(t, exitPassed, code, errs)
+	require.Contains(t, out, "NOTE --forked is not among the project's own options")
+	require.Contains(t, out, "+addopts = --forked -ra")
+	require.Contains(t, out, "nothing was written: add --yes")
+	code, _, errs = call(t, "doctor", "--fix", "--yes", crate)
+	require.Equal(t, exitPassed, code, errs)
+	code, out, errs = call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, errs)
+	require.Contains(t, out, "0 break, 0 break by hand, 1 notes, ")
+	require.Contains(t, out, "conftest.py:9 sets PYO3_NO_PYTHON_VERSION_CHECK", "which the workaround has, and which is as true of ours")
+	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
+}

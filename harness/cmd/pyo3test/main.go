@@ -84,7 +84,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), doctorCommand())
+	root.AddCommand(runCommand(), doctorCommand(), initCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root
 }

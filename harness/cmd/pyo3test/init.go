@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/term"
+	"github.com/spf13/cobra"
+
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/scaffold"
+)
+
+// initFlags are what the flags of init say.
+type initFlags struct {
+	goFolder                      string
+	conftest, config, script, all bool
+	yes                           bool
+	ci                            string
+}
+
+func initCommand() *cobra.Command {
+	var f initFlags
+	c := &cobra.Command{
+		Use:   "init [flags] [PATH]",
+		Short: "Write into a crate what testing it takes",
+		Long: `Writes a Go test that runs the crate's tests, and with flags what else the workaround for pytest and PyO3 is made of. It shows
+the changes first and asks; a file that is there is never overwritten, and of a configuration addopts alone is edited.`,
+		Example: `  pyo3test init                       the Go test, python_test.go, in the crate's folder
+  pyo3test init --go internal/native ../rust/mycrate
+  pyo3test init --conftest --config --script    for those who write no Go`,
+		RunE: func(c *cobra.Command, args []string) error {
+			path, err := onePath(args)
+			if err != nil {
+				return err
+			}
+			// What is asked for by name comes alone: who wants a conftest may have no Go.
+			named := f.conftest || f.config || f.script || f.ci != ""
+			return initialise(c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all || c.Flags().Changed("go"))
+		},
+	}
+	flags := c.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.goFolder, "go", "", "write the Go test into this `folder`; the default is the crate's")
+	flags.BoolVar(&f.conftest, "conftest", false, "a conftest.py: one initialisation a session, gc.collect() after each test, no hidden ImportError")
+	flags.BoolVar(&f.config, "config", false, "--forked in addopts of the project's own pytest configuration, or a pytest.ini")
+	flags.BoolVar(&f.script, "script", false, "scripts/test-python.sh: tests the crate without Docker and without Go")
+	flags.Func("ci", "a workflow for `github`", oneOf(&f.ci, "github"))
+	flags.BoolVar(&f.all, "all", false, "all of these")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "write without asking")
+	return c
+}
+
+func initialise(in io.Reader, out io.Writer, path string, f initFlags, goTest bool) error {
+	crate, _, err := find(path)
+	if err != nil {
+		return err
+	}
+	project, err := extension.ReadProject(crate)
+	if err != nil {
+		return err
+	}
+	pyo3, err := project.PyO3()
+	if err != nil {
+		return err
+	}
+	p := scaffold.Project{Project: project, Module: project.ModuleName(pyo3.Library)}
+	folder := crate
+	if f.goFolder != "" {
+		if folder, err = filepath.Abs(f.goFolder); err != nil {
+			return err
+		}
+		if resolved, err := filepath.EvalSymlinks(folder); err == nil {
+			folder = resolved // as the crate's is, or the way from one to the other would be wrong
+		}
+	}
+	var plan scaffold.Plan
+	for _, part := range []struct {
+		wanted bool
+		plan   func(*scaffold.Plan) error
+	}{
+		{goTest, func(plan *scaffold.Plan) error { return p.GoTest(plan, folder) }},
+		{f.conftest || f.all, p.Conftest},
+		{f.config || f.all, p.Config},
+		{f.script || f.all, p.Script},
+		{f.ci != "" || f.all, p.Workflow},
+	} {
+		if part.wanted {
+			if err := part.plan(&plan); err != nil {
+				return err
+			}
+		}
+	}
+	return carryOut(in, out, plan, crate, f.yes)
+}
+
+// carryOut shows a plan, asks, and writes.
+func carryOut(in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes bool) error {
+	changes := plan.Changes[:0]
+	planned := map[string]bool{}
+	for _, change := range plan.Changes { // two parts may want the same file
+		if !planned[change.File] {
+			planned[change.File] = true
+			changes = append(changes, change)
+		}
+	}
+	for _, change := range changes {
+		fmt.Fprintln(out, change.Diff(crate))
+	}
+	for _, note := range plan.Notes {
+		fmt.Fprintf(out, "note: %s\n", note)
+	}
+	if len(changes) == 0 {
+		fmt.Fprintln(out, "nothing to write")
+		return nil
+	}
+	if !yes {
+		terminal, ok := in.(*os.File)
+		if !ok || !term.IsTerminal(terminal.Fd()) {
+			fmt.Fprintln(out, "nothing was written: add --yes")
+			return nil
+		}
+		fmt.Fprintf(out, "write these %d files? [y/N] ", len(changes))
+		if answer, _ := bufio.NewReader(in).ReadString('\n'); strings.ToLower(strings.TrimSpace(answer)) != "y" {
+			fmt.Fprintln(out, "nothing was written")
+			return nil
+		}
+	}
+	for _, change := range changes {
+		if err := change.Apply(); err != nil {
+			return fmt.Errorf("write %s: %w", change.File, err)
+		}
+		fmt.Fprintf(out, "wrote %s\n", change.File)
+	}
+	return nil
+}

@@ -1,0 +1,319 @@
+package scaffold
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/template"
+
+	"pyo3test/harness/internal/extension"
+	"pyo3test/pytests/scripts"
+)
+
+// Project is what there is to write into.
+type Project struct {
+	extension.Project
+	Module string // what the built module is imported as
+}
+
+// Config plans to have --forked in the addopts of the configuration that pytest reads:
+// https://docs.pytest.org/en/stable/reference/customize.html#configuration-file-formats
+func (p Project) Config(plan *Plan) error {
+	for _, c := range configurations {
+		file := filepath.Join(p.Folder, c.name)
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		text := string(data)
+		if !c.counts(text) {
+			continue
+		}
+		edited, err := c.fork(text)
+		switch {
+		case err != nil:
+			plan.note("%s: %v: add %s to addopts there by hand", file, err, forked)
+		case edited == text:
+			plan.note("%s has %s in addopts already", file, forked)
+		default:
+			plan.Changes = append(plan.Changes, Change{File: file, Old: data, New: []byte(edited)})
+		}
+		return nil
+	}
+	return plan.create(filepath.Join(p.Folder, "pytest.ini"), []byte("[pytest]\naddopts = "+forked+"\n"), 0o644)
+}
+
+// configuration is a file that pytest may be configured by.
+type configuration struct {
+	name    string
+	section string   // of a file in ini's form
+	tables  []string // of a TOML file, the dotted names of those that may hold the options
+	always  bool     // it counts even without the section
+}
+
+// configurations are in the order in which pytest looks for them.
+var configurations = []configuration{
+	{name: "pytest.toml", tables: []string{"pytest"}, always: true},
+	{name: ".pytest.toml", tables: []string{"pytest"}, always: true},
+	{name: "pytest.ini", section: "pytest", always: true},
+	{name: ".pytest.ini", section: "pytest", always: true},
+	{name: "pyproject.toml", tables: []string{"tool.pytest.ini_options", "tool.pytest"}},
+	{name: "tox.ini", section: "pytest"},
+	{name: "setup.cfg", section: "tool:pytest"},
+}
+
+// tableOf is the table that holds the options, by its keys; nil where there is none.
+func (c configuration) tableOf(text string) []string {
+	for _, name := range c.tables {
+		keys := strings.Split(name, ".")
+		if _, found, err := table(text, keys); err == nil && found != nil {
+			return keys
+		}
+	}
+	return nil
+}
+
+func (c configuration) counts(text string) bool {
+	if c.section != "" {
+		_, there := parseINI(text)[c.section]
+		return there || c.always
+	}
+	return c.tableOf(text) != nil || c.always
+}
+
+func (c configuration) fork(text string) (string, error) {
+	if c.section != "" {
+		if _, there := parseINI(text)[c.section]; !there {
+			if text != "" && !strings.HasSuffix(text, "\n") {
+				text += "\n"
+			}
+			return text + "[" + c.section + "]\naddopts = " + forked + "\n", nil
+		}
+		return forkINI(text, c.section)
+	}
+	keys := c.tableOf(text)
+	return forkTOML(text, keys, keys != nil && keys[len(keys)-1] == "pytest")
+}
+
+// testFolders are where tests lie that no configuration names.
+var testFolders = []string{"tests/python", "tests", "test", "pytests", "python/tests"}
+
+// Conftest plans a conftest beside the tests.
+func (p Project) Conftest(plan *Plan) error {
+	folder := p.Folder
+	for _, name := range testFolders {
+		if found, _ := filepath.Glob(filepath.Join(p.Folder, filepath.FromSlash(name), "*.py")); len(found) > 0 {
+			folder = filepath.Join(p.Folder, filepath.FromSlash(name))
+			break
+		}
+	}
+	top, _, _ := strings.Cut(p.Module, ".")
+	return plan.create(filepath.Join(folder, "conftest.py"), render(conftest, top), 0o644)
+}
+
+// Script plans a copy of the helper script.
+func (p Project) Script(plan *Plan) error {
+	return plan.create(filepath.Join(p.Folder, "scripts", "test-python.sh"), scripts.TestPython, 0o755)
+}
+
+// GoTest plans a Go test in a folder, and says what its module lacks.
+func (p Project) GoTest(plan *Plan, folder string) error {
+	found, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		return err
+	}
+	name := ""
+	for _, file := range found {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(file, "_test.go") && bytes.Contains(data, []byte("harness.Run(")) {
+			plan.note("%s runs a suite already", file)
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, data, parser.PackageClauseOnly)
+		if err == nil && name == "" {
+			name = strings.TrimSuffix(parsed.Name.Name, "_test")
+		}
+	}
+	if name == "" {
+		name = packageName(filepath.Base(folder))
+	}
+	crate, err := filepath.Rel(folder, p.Folder)
+	if err != nil {
+		return err
+	}
+	p.goModule(plan, folder)
+	return plan.create(filepath.Join(folder, "python_test.go"), render(goTest, map[string]string{"Package": name, "Crate": filepath.ToSlash(crate)}), 0o644)
+}
+
+// packageName makes a name of Go's of a folder's.
+func packageName(folder string) string {
+	name := strings.ToLower(regexp.MustCompile(`[^\pL\pN_]`).ReplaceAllString(folder, ""))
+	if name == "" || !token.IsIdentifier(name) {
+		name = "python" + name
+	}
+	return name
+}
+
+// goModule says what the module of a folder lacks to import the harness.
+func (p Project) goModule(plan *Plan, folder string) {
+	file := Above(folder, "go.mod")
+	if file == "" {
+		plan.note("%s belongs to no Go module: make one with `go mod init`, and name pyo3test in it, as its README says", folder)
+		return
+	}
+	data, err := os.ReadFile(file)
+	if err == nil && !regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*pyo3test\b`).Match(data) {
+		plan.note("%s does not name pyo3test: add `require pyo3test v0.0.0` and `replace pyo3test => THE FOLDER IT LIES IN`", file)
+	}
+}
+
+// Above is the nearest file or folder of a name in a folder or one above it, "" where there is none.
+func Above(folder, name string) string {
+	for ; ; folder = filepath.Dir(folder) {
+		file := filepath.Join(folder, name)
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+		if folder == filepath.Dir(folder) {
+			return ""
+		}
+	}
+}
+
+// Workflow plans a workflow of GitHub's at the root of the repository: by go test where the crate is in a Go module, else by
+// the helper script, which is planned too.
+func (p Project) Workflow(plan *Plan) error {
+	root := p.Folder
+	if git := Above(p.Folder, ".git"); git != "" {
+		root = filepath.Dir(git)
+	}
+	crate, err := filepath.Rel(root, p.Folder)
+	if err != nil {
+		return err
+	}
+	data := map[string]string{"Crate": filepath.ToSlash(crate), "Lock": filepath.ToSlash(filepath.Join(crate, "**", "Cargo.lock"))}
+	if module := Above(p.Folder, "go.mod"); module != "" {
+		inside, err := filepath.Rel(root, filepath.Dir(module))
+		if err != nil || !filepath.IsLocal(inside) {
+			return fmt.Errorf("%s is outside of the repository %s", module, root)
+		}
+		data["GoMod"], data["Module"] = filepath.ToSlash(filepath.Join(inside, "go.mod")), filepath.ToSlash(inside)
+	} else if err := p.Script(plan); err != nil {
+		return err
+	}
+	return plan.create(filepath.Join(root, ".github", "workflows", "python-tests.yml"), render(workflow, data), 0o644)
+}
+
+func render(text string, data any) []byte {
+	var out bytes.Buffer
+	if err := template.Must(template.New("").Delims("<<", ">>").Parse(text)).Execute(&out, data); err != nil {
+		panic(err) // our own text, to memory
+	}
+	return out.Bytes()
+}
+
+const goTest = `package <<.Package>>
+
+import (
+	"testing"
+
+	"pyo3test/harness"
+)
+
+func TestPython(t *testing.T) { harness.Run(t, harness.Suite{Crate: "<<.Crate>>"}) }
+`
+
+const conftest = `"""What every test of this extension has: one initialisation a session, and a garbage collection after each test."""
+
+import gc
+import os
+
+import pytest
+
+# PyO3 reads no such variable; it is here for those who look for it. What PyO3 reads is PYO3_PYTHON, when it is built.
+os.environ.setdefault("PYO3_NO_PYTHON_VERSION_CHECK", "1")
+
+# Not in a fixture and not in a "try": where the extension cannot be imported, the session has to end at once.
+import <<.>>  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def extension():
+    """The extension, initialised once a session. Under --forked each test's process is a session of its own."""
+    return <<.>>
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Frees what a test left in cycles before the next one starts, native objects included."""
+    yield
+    gc.collect()
+`
+
+const workflow = `name: python-tests
+
+on: [push, pull_request]
+
+permissions:
+  contents: read
+
+jobs:
+  python-tests:
+    runs-on: ubuntu-latest
+    # Above the limits of the steps, so that what hangs is reported, and not only ended.
+    timeout-minutes: 45
+    steps:
+      - uses: actions/checkout@v4
+<<- if .GoMod>>
+      - uses: actions/setup-go@v5
+        with:
+          go-version-file: <<.GoMod>>
+      - uses: actions/cache@v4
+        with:
+          path: ~/.cache/pyo3test
+          key: pyo3test-${{ runner.os }}-${{ hashFiles('<<.Lock>>') }}
+      - name: Tests
+        timeout-minutes: 40
+        working-directory: <<.Module>>
+        env:
+          PYO3TEST_ARTIFACTS: ${{ runner.temp }}/python-tests
+          PYO3TEST_JUNIT: ${{ runner.temp }}/python-tests/junit/
+        # Its own limit comes first: then it says where everything stands.
+        run: go test -timeout 35m ./...
+<<- else>>
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.11"
+      - uses: actions/cache@v4
+        with:
+          path: |
+            ~/.cache/pyo3test
+            ~/.cargo/registry
+          key: pyo3test-${{ runner.os }}-${{ hashFiles('<<.Lock>>') }}
+      - name: Tests
+        timeout-minutes: 40
+        working-directory: <<.Crate>>
+        # Its own limit comes first. SIGINT lets pytest write its JUnit file.
+        run: timeout --signal=INT --kill-after=30s 35m scripts/test-python.sh --junitxml="$RUNNER_TEMP/python-tests/junit.xml"
+<<- end>>
+      - name: Reports
+        if: always()
+        uses: actions/upload-artifact@v4
+        with:
+          name: python-tests
+          path: ${{ runner.temp }}/python-tests
+          if-no-files-found: warn
+`

@@ -1,0 +1,150 @@
+package scaffold
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/extension"
+)
+
+// TestConfig: the file that pytest reads gets --forked, whatever its form, and all else in it stays as it is.
+func TestConfig(t *testing.T) {
+	for name, c := range map[string]struct{ file, text, want string }{
+		"nothing there":          {"pytest.ini", "", ""}, // below
+		"an empty section":       {"pytest.ini", "[pytest]\n", "[pytest]\naddopts = --forked\n"},
+		"a section alone":        {"pytest.ini", "[pytest]", "[pytest]\naddopts = --forked"},
+		"other keys":             {"pytest.ini", "# ours\n[pytest]\n# more\ntestpaths = tests\n", "# ours\n[pytest]\naddopts = --forked\n# more\ntestpaths = tests\n"},
+		"addopts":                {"pytest.ini", "[pytest]\naddopts=-ra\n", "[pytest]\naddopts= --forked -ra\n"},
+		"a colon":                {"pytest.ini", "[pytest]\naddopts : -ra -q\nx = 1\n", "[pytest]\naddopts : --forked -ra -q\nx = 1\n"},
+		"several lines":          {"pytest.ini", "[pytest]\naddopts =\n    -ra\n    # why\n    -q\ntestpaths = tests\n", "[pytest]\naddopts = --forked\n    -ra\n    # why\n    -q\ntestpaths = tests\n"},
+		"CRLF":                   {"pytest.ini", "[pytest]\r\naddopts = -ra\r\nx = y\r\n", "[pytest]\r\naddopts = --forked -ra\r\nx = y\r\n"},
+		"a BOM":                  {"pytest.ini", "\ufeff[pytest]\naddopts = -ra\n", "\ufeff[pytest]\naddopts = --forked -ra\n"},
+		"there already":          {"pytest.ini", "[pytest]\naddopts = -ra\n  --forked\n", "[pytest]\naddopts = -ra\n  --forked\n"},
+		"a like option":          {"pytest.ini", "[pytest]\naddopts = --forked-subprocess\n", "[pytest]\naddopts = --forked --forked-subprocess\n"},
+		"a comment that has it":  {"pytest.ini", "[pytest]\n#addopts = -x\n", "[pytest]\naddopts = --forked\n#addopts = -x\n"},
+		"tox":                    {"tox.ini", "[tox]\naddopts = no\n[pytest]\naddopts = -ra\n[x]\naddopts = no\n", "[tox]\naddopts = no\n[pytest]\naddopts = --forked -ra\n[x]\naddopts = no\n"},
+		"setup.cfg":              {"setup.cfg", "[metadata]\nname = x\n\n[tool:pytest]\naddopts = -ra\n", "[metadata]\nname = x\n\n[tool:pytest]\naddopts = --forked -ra\n"},
+		"toml, none":             {"pyproject.toml", "[tool.pytest.ini_options] # here\nx = 1\n[tool.other]\naddopts = 'no'\n", "[tool.pytest.ini_options] # here\naddopts = \"--forked\"\nx = 1\n[tool.other]\naddopts = 'no'\n"},
+		"toml, text":             {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"-ra\" # why\n", "[tool.pytest.ini_options]\naddopts = \"--forked -ra\" # why\n"},
+		"toml, literal":          {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = '-k \"a\"'\n", "[tool.pytest.ini_options]\naddopts = '--forked -k \"a\"'\n"},
+		"toml, list":             {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = [\"-ra\"]\n", "[tool.pytest.ini_options]\naddopts = [\"--forked\", \"-ra\"]\n"},
+		"toml, empty list":       {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = [ ]\n", "[tool.pytest.ini_options]\naddopts = [\"--forked\" ]\n"},
+		"toml, a list of lines":  {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = [\n    '-ra', # why\n    '-q',\n]\n", "[tool.pytest.ini_options]\naddopts = [\n    \"--forked\",\n    '-ra', # why\n    '-q',\n]\n"},
+		"toml, pytest 9's":       {"pyproject.toml", "[tool.pytest]\ntestpaths = ['tests']\n", "[tool.pytest]\naddopts = [\"--forked\"]\ntestpaths = ['tests']\n"},
+		"toml, CRLF":             {"pyproject.toml", "[tool.pytest.ini_options]\r\nx = 1\r\n", "[tool.pytest.ini_options]\r\naddopts = \"--forked\"\r\nx = 1\r\n"},
+		"pytest.toml":            {"pytest.toml", "[pytest]\naddopts = ['-ra']\n", "[pytest]\naddopts = [\"--forked\", '-ra']\n"},
+		"toml, there already":    {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = ['--forked']\n", "[tool.pytest.ini_options]\naddopts = ['--forked']\n"},
+		"toml, an inline table":  {"pyproject.toml", "[tool.pytest]\nini_options = { addopts = \"-ra\" }\n", "by hand"},
+		"toml, dotted":           {"pyproject.toml", "tool.pytest.ini_options.addopts = '-ra'\n", "by hand"},
+		"toml, text that lies":   {"pyproject.toml", "[tool.x]\ny = '''\n[tool.pytest.ini_options]\naddopts = \"no\"\n'''\n[tool.pytest.ini_options]\nx = 1\n", "by hand"},
+		"toml, lines of text":    {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"\"\"\n-ra\n-q\"\"\"\n", "by hand"}, // the line end after the quotes would begin to count
+		"another's section only": {"pyproject.toml", "[tool.black]\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			file := filepath.Join(folder, c.file)
+			if c.text != "" {
+				require.NoError(t, os.WriteFile(file, []byte(c.text), 0o640))
+			}
+			p := Project{Project: extension.Project{Folder: folder}}
+			var plan Plan
+			require.NoError(t, p.Config(&plan))
+			switch {
+			case c.want == c.text && c.want != "":
+				require.Empty(t, plan.Changes)
+				require.Contains(t, plan.Notes[0], file+" has --forked in addopts already")
+				return
+			case c.want == "by hand":
+				require.Empty(t, plan.Changes)
+				require.Contains(t, plan.Notes[0], "by hand")
+				return
+			case c.want == "":
+				require.Equal(t, []Change{{File: filepath.Join(folder, "pytest.ini"), New: []byte("[pytest]\naddopts = --forked\n"), Mode: 0o644}}, plan.Changes)
+				return
+			}
+			require.Len(t, plan.Changes, 1, plan.Notes)
+			require.Equal(t, c.want, string(plan.Changes[0].New))
+			require.NoError(t, plan.Changes[0].Apply())
+			written, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, c.want, string(written))
+			info, err := os.Stat(file)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+			var again Plan
+			require.NoError(t, p.Config(&again))
+			require.Empty(t, again.Changes, "a second time there is nothing to do")
+		})
+	}
+}
+
+// FuzzForkTOML: an edit changes addopts alone, or is refused.
+func FuzzForkTOML(f *testing.F) {
+	f.Add("[tool.pytest.ini_options]\naddopts = [\n'-ra',\n]\n", true)
+	f.Add("a = \"\"\"\n[tool.pytest.ini_options]\"\"\"\n[tool.pytest.ini_options]\naddopts=''''-x'''\n", false)
+	f.Fuzz(func(t *testing.T, text string, _ bool) {
+		keys := []string{"tool", "pytest", "ini_options"}
+		edited, err := forkTOML(text, keys, false)
+		if err != nil {
+			return
+		}
+		before, _, err := table(text, nil)
+		require.NoError(t, err)
+		after, options, err := table(edited, keys)
+		require.NoError(t, err)
+		require.Contains(t, options["addopts"], forked)
+		_, old, err := table(text, keys)
+		require.NoError(t, err)
+		delete(old, "addopts")
+		delete(options, "addopts")
+		require.Equal(t, old, options)
+		require.Len(t, after, len(before))
+	})
+}
+
+// FuzzForkINI: the same.
+func FuzzForkINI(f *testing.F) {
+	f.Add("[pytest]\naddopts =\n  -ra\n# x\n  -q\n[b]\naddopts=1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		edited, err := forkINI(text, "pytest")
+		if err != nil {
+			return
+		}
+		after := parseINI(edited)
+		require.Contains(t, strings.Fields(after["pytest"]["addopts"]), forked)
+		before := parseINI(text)
+		delete(before["pytest"], "addopts")
+		delete(after["pytest"], "addopts")
+		require.Equal(t, before, after)
+	})
+}
+
+// TestApply: nothing is overwritten, and a link stays a link.
+func TestApply(t *testing.T) {
+	folder := t.TempDir()
+	file := filepath.Join(folder, "sub", "x")
+	c := Change{File: file, New: []byte("new\n"), Mode: 0o755}
+	require.Equal(t, "--- /dev/null\n+++ b/sub/x\n@@ -0,0 +1 @@\n+new\n", c.Diff(folder))
+	require.NoError(t, c.Apply())
+	require.ErrorIs(t, c.Apply(), os.ErrExist)
+	link := filepath.Join(folder, "link")
+	require.NoError(t, os.Symlink(file, link))
+	require.NoError(t, Change{File: link, Old: []byte("new\n"), New: []byte("newer\n")}.Apply())
+	info, err := os.Lstat(link)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeSymlink)
+	info, err = os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
+	require.ErrorContains(t, Change{File: file, Old: []byte("new\n"), New: []byte("lost\n")}.Apply(), "has changed meanwhile")
+}
+
+func TestPackageName(t *testing.T) {
+	for folder, want := range map[string]string{"go": "pythongo", "my-crate": "mycrate", "3d": "python3d", "...": "python", "Ünï": "ünï"} {
+		require.Equal(t, want, packageName(folder))
+	}
+}
