@@ -38,5 +38,5 @@ image: ## make the base image and the tools image, if they are not there
 lock: ## lock the newest versions of the Python tools, with hashes
 	@images/lock.sh
 
-clean: ## remove this project's containers, images and volumes from the engine
-	@$(with_engine) images/clean.sh
+clean: ## remove what this project has put into the engine and into the cache folder
+	@$(with_engine) go run ./harness/cmd/pyo3test clean

@@ -51,7 +51,7 @@ func TestLocksHaveHashesAndNoPlaces(t *testing.T) {
 }
 
 func TestFilesHoldTheScripts(t *testing.T) {
-	for _, name := range []string{"Dockerfile", "clean.sh", "debian-base.sh", "engine.sh", "tools.sh"} {
+	for _, name := range []string{"Dockerfile", "debian-base.sh", "engine.sh", "tools.sh"} {
 		_, err := Files.ReadFile(name)
 		require.NoError(t, err)
 	}

@@ -13,6 +13,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	done, err := root.ExecuteC()
+	done, err := root.ExecuteContextC(context.Background())
 	if code := status(0); errors.As(err, &code) {
 		return int(code)
 	}
@@ -84,7 +85,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), doctorCommand(), initCommand())
+	root.AddCommand(runCommand(), doctorCommand(), initCommand(), cleanCommand(), imageCommand(), versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root
 }

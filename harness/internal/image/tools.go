@@ -47,6 +47,11 @@ type Image struct {
 	Python string // the version of its Python, for example "3.11.16"
 }
 
+// ToolsOf tells whether an object of an engine is a tools image itself, and no image made of one: its base and Python.
+func ToolsOf(o engine.Object) (base, python string, is bool) {
+	return o.Labels[baseLabel], o.Labels[pythonLabel], o.Kind == "image" && strings.HasPrefix(o.Name, repository+"tools:")
+}
+
 // Programs are files that the tools image holds below [Home], compiled: those of who runs groups. The key is their names.
 type Programs map[string][]byte
 

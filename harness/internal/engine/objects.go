@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+)
+
+// Object is something of ours in an engine.
+type Object struct {
+	Kind    string // "container", "image" or "volume"
+	ID      string
+	Name    string
+	Size    int64 // bytes; of images those that they share with others too
+	Created time.Time
+	Labels  map[string]string
+	// Busy says that a run needs it now.
+	Busy bool
+}
+
+// Objects lists all that carries our label, containers first, and images so that each comes before those it is made of.
+func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
+	ours := filters.NewArgs(filters.Arg("label", Label))
+	containers, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	busy := map[string]bool{} // images and volumes of containers that stay
+	for _, c := range containers {
+		object := Object{Kind: "container", ID: c.ID, Name: strings.TrimPrefix(strings.Join(c.Names, ","), "/"), Created: time.Unix(c.Created, 0), Labels: c.Labels,
+			Busy: !e.owner.gone(c.Labels)}
+		if found = append(found, object); object.Busy {
+			busy[c.ImageID] = true
+			for _, mounted := range c.Mounts {
+				busy[mounted.Name] = true
+			}
+		}
+	}
+	images, err := e.cli.ImageList(ctx, image.ListOptions{Filters: ours})
+	if err != nil {
+		return nil, fmt.Errorf("list images: %w", err)
+	}
+	slices.SortStableFunc(images, func(a, b image.Summary) int { return cmp.Compare(b.Created, a.Created) })
+	for _, i := range images {
+		name := i.ID
+		if len(i.RepoTags) > 0 {
+			name = i.RepoTags[0]
+		}
+		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size, Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
+	}
+	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.VolumeObject}})
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	for _, v := range usage.Volumes {
+		if _, labelled := v.Labels[Label]; !labelled {
+			continue
+		}
+		object := Object{Kind: "volume", ID: v.Name, Name: v.Name, Labels: v.Labels, Busy: busy[v.Name]}
+		object.Created, _ = time.Parse(time.RFC3339, v.CreatedAt)
+		if v.UsageData != nil {
+			object.Size = max(v.UsageData.Size, 0)
+		}
+		found = append(found, object)
+	}
+	return found, nil
+}
+
+// RemoveObject removes an object and tells whether it is gone: one that others need stays.
+func (e *Engine) RemoveObject(ctx context.Context, o Object) (gone bool, err error) {
+	switch o.Kind {
+	case "container":
+		err = e.remove(ctx, o.ID)
+	case "image":
+		_, err = e.cli.ImageRemove(ctx, o.Name, image.RemoveOptions{PruneChildren: true})
+	case "volume":
+		err = e.cli.VolumeRemove(ctx, o.ID, false)
+	}
+	switch {
+	case cerrdefs.IsConflict(err):
+		return false, nil
+	case err != nil && !cerrdefs.IsNotFound(err):
+		return false, fmt.Errorf("remove %s %s: %w", o.Kind, o.Name, err)
+	}
+	return true, nil
+}
