@@ -85,7 +85,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), doctorCommand(), initCommand(), cleanCommand(), imageCommand(), versionCommand())
+	root.AddCommand(runCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(), versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root
 }

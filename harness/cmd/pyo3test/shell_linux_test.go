@@ -7,11 +7,13 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
 )
 
 // TestShell: a shell in the container of a test that failed, with what the test left there.
@@ -68,4 +70,46 @@ func TestKeep(t *testing.T) {
 	running, err := e.Containers(t.Context(), os.Getpid())
 	require.NoError(t, err)
 	require.Zero(t, running)
+}
+
+// TestDump: another process's test is seen where it stands, with its cause, and is not disturbed.
+func TestDump(t *testing.T) {
+	crate := modern(t, map[string]string{"tests/test_waits.py": `import os, time
+
+def wait_for_the_file():
+    while not os.path.exists("/tmp/go_on"):
+        time.sleep(0.1)
+
+def test_waits():
+    wait_for_the_file()
+`})
+	c := exec.Command(built(t), "run", "--isolation", "subprocess", crate+"/tests/test_waits.py")
+	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir())
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	require.NoError(t, c.Start())
+	defer func() { _ = c.Process.Kill() }()
+	seen := ""
+	require.Eventually(t, func() bool {
+		code, words, _ := call(t, "dump")
+		require.Equal(t, exitPassed, code, words)
+		seen = words
+		return strings.Contains(words, "test_waits  "+crate+"/tests/test_waits.py:8")
+	}, time.Minute, time.Second/2, "no test was seen in time")
+	require.Contains(t, seen, "pyo3test/pyo3test-modern  container ")
+	require.Contains(t, seen, "wait_for_the_file  "+crate+"/tests/test_waits.py:5")
+
+	e, err := engine.Connect(t.Context())
+	require.NoError(t, err)
+	defer e.Close()
+	objects, err := e.Objects(t.Context())
+	require.NoError(t, err)
+	for _, o := range objects {
+		if o.Kind == "container" && o.Labels["pyo3test.root"] == crate {
+			var said bytes.Buffer
+			require.NoError(t, image.Run(t.Context(), e.Container(o), engine.Command{Argv: []string{"touch", "/tmp/go_on"}}, nil, &said), said.String())
+		}
+	}
+	require.NoError(t, c.Wait(), out.String())
+	require.Contains(t, out.String(), "1 of 1 tests: 1 passed")
 }

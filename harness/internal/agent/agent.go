@@ -4,6 +4,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -96,6 +97,24 @@ func Open(ctx context.Context, c *engine.Container) (*Session, error) {
 func (s *Session) Start(start Start) error {
 	start.Command = "start"
 	return s.send(start)
+}
+
+// Look gives the stacks of all that pytest runs in a container, as dump events. The container may be another process's.
+func Look(ctx context.Context, c *engine.Container) ([]Event, error) {
+	var said bytes.Buffer
+	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/look.py"}}
+	if err := image.Run(ctx, c, command, nil, &said); err != nil {
+		return nil, fmt.Errorf("look into the container: %w: %.500s", err, said.String())
+	}
+	var events []Event
+	for line := range bytes.Lines(said.Bytes()) {
+		event, err := Decode(line)
+		if err != nil {
+			return nil, fmt.Errorf("look into the container: %w", err)
+		}
+		events = append(events, event)
+	}
+	return events, nil
 }
 
 // Events gives what the agent says, in order. The channel is closed at its end; Close then tells whether that was a

@@ -23,6 +23,7 @@ import (
 type Spec struct {
 	Image   string
 	Purpose string            // what it is for; the value of our label
+	Labels  map[string]string // further ones, the keys after our own
 	User    string            // "uid:gid"; "" is the image's own
 	Volumes map[string]string // mount point -> volume name
 	Tmpfs   map[string]string // mount point -> options
@@ -51,6 +52,10 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 	if lifetime == 0 {
 		lifetime = 24 * time.Hour
 	}
+	labels := maps.Clone(e.owner.labels(spec.Purpose))
+	for key, value := range spec.Labels {
+		labels[Label+"."+key] = value
+	}
 	c := &Container{engine: e}
 	defer func() {
 		if err != nil {
@@ -64,7 +69,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 	created, err := provider.CreateContainer(ctx, testcontainers.ContainerRequest{
 		Image:      spec.Image,
 		Entrypoint: []string{"timeout", "-s", "KILL", strconv.Itoa(int(lifetime.Seconds())), "cat"},
-		Labels:     maps.Clone(e.owner.labels(spec.Purpose)),
+		Labels:     labels,
 		Tmpfs:      spec.Tmpfs,
 		ConfigModifier: func(config *container.Config) {
 			config.User = spec.User

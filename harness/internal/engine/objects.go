@@ -75,6 +75,9 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	return found, nil
 }
 
+// Container is the container that an object is, to run programs in; it is another process's, and removing it is not ours.
+func (e *Engine) Container(o Object) *Container { return &Container{ID: o.ID, engine: e} }
+
 // RemoveObject removes an object and tells whether it is gone: one that others need stays.
 func (e *Engine) RemoveObject(ctx context.Context, o Object) (gone bool, err error) {
 	switch o.Kind {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/hang"
+)
+
+func dumpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "dump",
+		Short: "Show the stacks of everything that runs now",
+		Long: `Shows where every pytest in the engine stands, and every test that runs in a process of its own: the cause where the stacks show
+one, and all stacks. Whatever started them, go test or pyo3test run, goes on undisturbed.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return dump(c.Context(), c.OutOrStdout()) },
+	}
+}
+
+// dumpTimeout bounds the looking into one container; a process takes up to a second.
+const dumpTimeout = 2 * time.Minute
+
+func dump(ctx context.Context, out io.Writer) error {
+	e, err := engine.Connect(ctx)
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return status(exitSetup)
+	}
+	defer e.Close()
+	objects, err := e.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	looked := 0
+	for _, o := range objects {
+		if o.Kind != "container" || o.Labels[engine.Label] != group.Purpose {
+			continue
+		}
+		looked++
+		fmt.Fprintf(out, "%s  container %.12s, for %v\n", o.Labels[engine.Label+"."+group.LabelName], o.ID, time.Since(o.Created).Round(time.Second))
+		if err := dumpContainer(ctx, out, e.Container(o), extension.Tree{Root: o.Labels[engine.Label+"."+group.LabelRoot]}); err != nil {
+			fmt.Fprintf(out, "    %v\n", err) // it may have ended meanwhile
+		}
+	}
+	if looked == 0 {
+		fmt.Fprintln(out, "nothing runs")
+	}
+	return nil
+}
+
+func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree extension.Tree) error {
+	ctx, cancel := context.WithTimeout(ctx, dumpTimeout)
+	defer cancel()
+	events, err := agent.Look(ctx, c)
+	if err != nil {
+		return err
+	}
+	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
+	for _, e := range events {
+		seen := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Clean(extension.Sources)}
+		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent, Now: e.Pace}
+		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
+	}
+	return nil
+}
