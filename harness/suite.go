@@ -20,6 +20,10 @@ type Isolation string
 const (
 	// Forked runs each test in a forked child of the collected pytest, as `pytest --forked` means it. It is the default.
 	Forked Isolation = "forked"
+	// Subprocess runs each test in a fresh interpreter, forked from a process with one thread that has imported pytest and
+	// nothing of the project: what a fork takes from the threads, locks and runtimes of a parent cannot happen. Each test
+	// imports the extension for itself, and collects its own file.
+	Subprocess Isolation = "subprocess"
 	// InProcess runs all tests of a group in one process, as plain pytest does.
 	InProcess Isolation = "inprocess"
 )
@@ -46,7 +50,7 @@ type Suite struct {
 	Groups []Group
 	// Isolation is Forked where it is empty.
 	Isolation Isolation
-	// Workers is how many forked tests of a group run at the same time; 0 is the project's own -n, else 1.
+	// Workers is how many tests of a group run at the same time, each in its process; 0 is the project's own -n, else 1.
 	Workers int
 
 	// TestTimeout is the budget of one test from setup to teardown; a pytest-timeout marker or setting of the project
@@ -144,9 +148,9 @@ func (s Suite) complete() (Suite, error) {
 	switch s.Isolation {
 	case "":
 		s.Isolation = Forked
-	case Forked, InProcess:
+	case Forked, Subprocess, InProcess:
 	default:
-		refuse("Isolation: %q is none of %q and %q", s.Isolation, Forked, InProcess)
+		refuse("Isolation: %q is none of %q, %q and %q", s.Isolation, Forked, Subprocess, InProcess)
 	}
 	if s.Isolation == InProcess && s.Workers > 1 {
 		refuse("Workers: %d with Isolation %q: one process runs one test at a time; use groups", s.Workers, InProcess)

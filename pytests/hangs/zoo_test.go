@@ -185,6 +185,32 @@ func TestInProcess(t *testing.T) {
 	})
 }
 
+// TestSubprocess: in a fresh interpreter each, what only a fork makes hang passes; all else is found as it is in forked tests.
+func TestSubprocess(t *testing.T) {
+	suite := harness.Suite{
+		Crate: "modern", Isolation: harness.Subprocess, Workers: 2, TestTimeout: testTimeout,
+		Groups: []harness.Group{
+			{Name: "forks", Tests: []string{"tests/test_forks.py"}},
+			{Name: "crashes", Tests: []string{"tests/test_crashes.py::test_first", "tests/test_crashes.py::test_segv", "tests/test_crashes.py::test_exit_0", "tests/test_crashes.py::test_last"}},
+			{Name: "some", Tests: []string{
+				"tests/test_locks.py::test_first", "tests/test_locks.py::test_gil_mutex", "tests/test_locks.py::test_last",
+				"tests/test_waits.py::test_spin", "tests/test_waits.py::test_deaf", "tests/test_waits.py::test_last",
+			}},
+		},
+	}
+	visit(t, suite, []class{
+		{"fork-mutex", "forks", "tests/test_forks.py::test_fork_mutex", "passed", "", nil},
+		{"fork-py-lock", "forks", "tests/test_forks.py::test_fork_python_lock", "passed", "", nil},
+		{"fork-rayon", "forks", "tests/test_forks.py::test_fork_rayon", "passed", "", nil},
+		{"fork-tokio", "forks", "tests/test_forks.py::test_fork_tokio", "passed", "", nil},
+		{"gil-mutex", "some", "tests/test_locks.py::test_gil_mutex", "hung", "gil-lock-cycle", nil},
+		{"gil-spin", "some", "tests/test_waits.py::test_spin", "hung", "native-loop-gil", nil},
+		{"deaf", "some", "tests/test_waits.py::test_deaf", "hung", "native-wait", nil},
+		{"segv", "crashes", "tests/test_crashes.py::test_segv", "crashed", "", []string{"SIGSEGV (11)"}},
+		{"exit-0", "crashes", "tests/test_crashes.py::test_exit_0", "crashed", "", []string{"exited with status 0"}},
+	})
+}
+
 // TestMemory: the kernel kills one test, and the report says for what.
 func TestMemory(t *testing.T) {
 	suite := harness.Suite{Crate: "modern", Workers: 2, Memory: 256 << 20, Groups: []harness.Group{{Name: "memory", Tests: []string{"sessions/test_out_of_memory.py"}}}}

@@ -189,7 +189,7 @@ func TestCauses(t *testing.T) {
 		"build":              {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, "", exitBuild, "build failed for "},
 		"no engine":          {nil, nil, "unix:///no/such/socket", exitSetup, "/no/such/socket"},
 		"broken toml":        {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, "", exitUsage, "pyproject.toml:2:"},
-		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `"--isolation" flag: it is none of ["forked" "inprocess"]`},
+		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `"--isolation" flag: it is none of ["forked" "subprocess" "inprocess"]`},
 		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "no such file or directory"},
 		"not a crate":        {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, "", exitUsage, "maturin"},
 		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "unknown flag: --wrokers: did you mean --workers?"},

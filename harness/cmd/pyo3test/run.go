@@ -49,7 +49,7 @@ Ctrl-\ shows the stacks of what runs, and stops nothing.`,
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
-	flags.Func("isolation", "what tests share: `forked` (a process each, the default) or inprocess (one for all)", oneOf(&f.isolation, harness.Forked, harness.InProcess))
+	flags.Func("isolation", "what tests share: `forked` (a process each, the default), subprocess (a fresh interpreter each) or inprocess (one for all)", oneOf(&f.isolation, harness.Forked, harness.Subprocess, harness.InProcess))
 	flags.Func("workers", "how many forked tests run at once (`N`); the default is the project's own -n, else 1", func(value string) (err error) {
 		if f.workers, err = strconv.Atoi(value); err != nil || f.workers < 1 {
 			return errors.New("it is a number, 1 or more")

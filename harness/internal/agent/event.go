@@ -80,7 +80,9 @@ type Event struct {
 	RootDir string   `json:"rootdir"`
 	Plugins []string `json:"plugins"`
 	Workers int      `json:"workers"`
-	Notes   []string `json:"notes"`
+	// Isolation is what it is in the end: the project's own options may choose another.
+	Isolation string   `json:"isolation"`
+	Notes     []string `json:"notes"`
 
 	// collection and items
 	Index     int      `json:"index"`

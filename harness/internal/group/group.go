@@ -44,7 +44,7 @@ type Config struct {
 	Tests      []string // what pytest is asked to look at; none leaves it to the project's configuration
 	PytestArgs []string
 	Env        map[string]string // the user's
-	Isolation  string            // the agent's word: "forked" or "inprocess"
+	Isolation  string            // the agent's word: "forked", "subprocess" or "inprocess"
 	Workers    int
 	Budgets    Budgets
 	Memory     int64 // bytes
@@ -106,6 +106,7 @@ type group struct {
 	collectBegan  time.Time              // when pytest started
 	collectTook   time.Duration          // from pytest's start to the end of the collection
 	rootDir       string                 // pytest's, in the container
+	isolation     string                 // what pytest made of Isolation and its own options
 	hungFiles     []verdict.CollectError // at whose import pytest hung
 	again         bool                   // pytest is to be started anew
 	round         int                    // how often it was
@@ -190,6 +191,13 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	g.show(ctx)
 }
 
+// What tells a group's container from others, and what its labels say of it.
+const (
+	Purpose   = "group"
+	LabelName = "name" // the group's subtest
+	LabelRoot = "root" // the folder of the host that its sources are from
+)
+
 // engineMargin is what a busy engine may take for a container and the sources, beside the start of what runs in it.
 const engineMargin = time.Minute
 
@@ -206,7 +214,7 @@ func (g *group) start(ctx context.Context) (err error) {
 		}
 	}()
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
-		Image: g.Extension.Image, Purpose: "group", User: image.User, Network: g.Network, Confined: true,
+		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.t.Name(), LabelRoot: g.Tree.Root}, User: image.User, Network: g.Network, Confined: true,
 		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
 	})
 	if err != nil {

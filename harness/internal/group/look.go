@@ -111,7 +111,7 @@ func fileName(name string) string {
 func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
 
 func (g *group) circumstances(test *test) hang.Circumstances {
-	return hang.Circumstances{Forked: test.pid != g.pytest, ParentThreads: test.parentThreads}
+	return hang.Circumstances{Forked: test.pid != g.pytest && g.isolation != "subprocess", ParentThreads: test.parentThreads}
 }
 
 // notes are what else is known of a test that hangs.

@@ -287,7 +287,7 @@ func (g *group) saySession(e agent.Event) {
 	if e.Workers != 1 {
 		workers = fmt.Sprintf("%d workers", e.Workers)
 	}
-	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, g.Isolation, workers, g.Budgets.Test)
+	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, workers, g.Budgets.Test)
 	for _, note := range e.Notes {
 		fmt.Fprintln(g.t.Output(), note)
 	}

@@ -143,7 +143,7 @@ func (g *group) take(e agent.Event) error {
 		g.collectBegan = time.Now()
 		g.enterPhase(collecting)
 	case agent.SessionStart:
-		g.rootDir = e.RootDir
+		g.rootDir, g.isolation = e.RootDir, e.Isolation
 		g.saySession(e)
 	case agent.Collecting:
 		g.collecting = e.NodeID

@@ -12,8 +12,8 @@ const (
 		"tell the thread to end and join it elsewhere, for instance in a close() that the test calls."
 	cureReentrant = "compute the value without the function that asks for it: what a lock or an initialiser guards must not be asked for\n" +
 		"while it is held."
-	cureFork = "make pools, runtimes and locks on their first use, not at import, and key them by process id; or run these tests in the\n" +
-		"main process (Isolation: InProcess), where there is no fork."
+	cureFork = "make pools, runtimes and locks on their first use, not at import, and key them by process id; or give each test a fresh\n" +
+		"interpreter (Isolation: Subprocess, pyo3test run --isolation subprocess), where nothing is taken through a fork."
 	curePythonLock = "look who acquired it and left without releasing it: use `with lock:`, or a time-out that fails with words."
 	curePythonLoop = "raise the test's budget if it is only slow (TestTimeout, or pytest.mark.timeout)."
 	cureChild      = "give the wait a time-out, and end the child in a finally; a child that waits for its input ends when its pipe is closed."

@@ -4,6 +4,7 @@ The agent runs this file with the test environment's Python:
 
     launch.py run ARGS...        pytest, with our plugin package importable under its name
     launch.py import FD MODULES  import each module and tell the results as JSON lines on the descriptor
+    launch.py template FD        fork an interpreter for each test that is asked for on the socket
 """
 
 from __future__ import annotations
@@ -118,4 +119,7 @@ if __name__ == "__main__":  # multiprocessing's "spawn" imports this file again,
     task = sys.argv.pop(1)
     if task == "import":
         check_imports(int(sys.argv[1]), json.loads(sys.argv[2]))
+    if task == "template":
+        preload()
+        importlib.import_module(f"{PACKAGE}.template").serve(int(sys.argv[1]))
     sys.exit(run())

@@ -73,8 +73,8 @@ def check(command: dict[str, Any]) -> None:
     for name, kind in (("python", str), ("cwd", str), ("out", str), ("env", dict), ("args", list)):
         if not isinstance(command.get(name), kind):
             raise ValueError(f"{name} must be a {kind.__name__}")
-    if command.get("isolation") not in ("forked", "inprocess"):
-        raise ValueError("isolation must be forked or inprocess")
+    if command.get("isolation") not in ("forked", "subprocess", "inprocess"):
+        raise ValueError("isolation must be forked, subprocess or inprocess")
     modules = command.get("imports")
     if not isinstance(modules, list) or not all(
         isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("name", "file", "sha256"))
@@ -387,7 +387,7 @@ class Pytest(Job):
         have ended, or from pytest itself; what pytest started before the first test is left alone. In-process tests
         cannot be told from pytest.
         """
-        if self.command["isolation"] != "forked" or self.first_tick is None:
+        if self.command["isolation"] == "inprocess" or self.first_tick is None:
             return []
         spared = self.agent.awaited()
         found = []

@@ -23,8 +23,10 @@ class Events:
         self._heard = b""
         self._held: list[bytes] | None = None
         for fd in (events, control):
-            os.set_inheritable(fd, False)
-        os.set_blocking(control, False)
+            if fd >= 0:
+                os.set_inheritable(fd, False)
+        if control >= 0:
+            os.set_blocking(control, False)
 
     def send(self, kind: str, **fields: Any) -> None:
         """Tell one event."""

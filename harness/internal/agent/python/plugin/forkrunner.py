@@ -12,12 +12,14 @@ import threading
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from . import capture, child, coverage_support, crash, linux, memory, whole
 from .events import Events
+from .fresh import Fresh
 from .ledger import Ledger
 from .running import Running
 
@@ -37,11 +39,15 @@ WARNED = ("pytest_warning_recorded",)
 class ForkRunner:
     """Runs tests in forked children and reports them as pytest would."""
 
-    def __init__(self, config: pytest.Config, events: Events, ledger: Ledger, workers: int) -> None:
+    def __init__(
+        self, config: pytest.Config, events: Events, ledger: Ledger, workers: int, fresh: Fresh | None = None
+    ) -> None:
         self.config = config
         self.events = events
         self.ledger = ledger
         self.workers = workers
+        self.fresh = fresh
+        """Where tests have a fresh interpreter each: who forks them instead of us."""
         self.child: child.Child | None = None
         """Set in a child only."""
         self.running: dict[int, Running] = {}
@@ -53,6 +59,10 @@ class ForkRunner:
         self.depth = 1
         """How many to fork ahead next time."""
         self.prepared = False
+        self.collected: list[pytest.Item] = []
+        """All, in the order of collection."""
+        self.foreign: set[str] = set()
+        """The modules of which it was told that they are not what was built."""
         self.poll = select.poll()
         self.by_fd: dict[int, Running] = {}
         self.clock = time.perf_counter
@@ -128,6 +138,11 @@ class ForkRunner:
             factory.getbasetemp()
         if self.events.control >= 0:
             self.poll.register(self.events.control, select.POLLIN)
+        if self.fresh is not None:  # its children see nothing of this process
+            self.fresh.know(self.collected, self.foreign)
+            self.poll.register(self.fresh, select.POLLIN)
+            self.may_fork_ahead = True
+            return
         self.may_fork_ahead = not _others_hear(self.config, REPORTED)
         self.warnings_heard = _others_hear(self.config, WARNED)
         gc.collect()
@@ -170,7 +185,7 @@ class ForkRunner:
         hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead. Where
         the hook is that for warnings, it is enough to send children away after a test that has given some.
         """
-        if self.ahead or not self.may_fork_ahead or threading.active_count() > 1:
+        if self.ahead or not self.may_fork_ahead or (self.fresh is None and threading.active_count() > 1):
             return
         while self.waiting and len(self.ahead) < self.depth:
             try:
@@ -184,7 +199,7 @@ class ForkRunner:
         """Send those away that were forked ahead; their tests wait for other children."""
         for running in reversed(self.ahead):
             if not self._reap(running):
-                running.kill()
+                self._kill(running)
             running.close()
             self.waiting.appendleft((running.index, running.item))
         self.ahead.clear()
@@ -198,9 +213,15 @@ class ForkRunner:
             for make in (linux.memory_file, linux.scratch_file, linux.scratch_file):
                 fds.append(make())
             fds += os.pipe()
+            if self.fresh is not None:
+                told, out, err, gate, opener = fds
+                start = self.fresh.start
+                pid, threads = _patiently(lambda: start(item, [told, out, err, gate]), patience), 1
+                os.close(gate)
+                return Running(index, item, pid, told, -1, out, err, opener, threads)
             capture.flush_all()
             capture.flush_terminal(self.config)
-            pid = self._fork(threads, patience)
+            pid = _patiently(lambda: _fork(threads), patience)
         except OSError:
             for fd in fds:
                 os.close(fd)
@@ -220,21 +241,6 @@ class ForkRunner:
         os.close(gate)
         return Running(index, item, pid, told, _pidfd(pid), out, err, opener, threads)
 
-    def _fork(self, threads: int, patience: float) -> int:
-        """Fork, with patience where the system has no room for a process now."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                if sys.version_info < (3, 12) or threads <= 1:
-                    return os.fork()
-                with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event's count says it
-                    warnings.simplefilter("ignore")
-                    return os.fork()
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.ENOMEM) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-
     def _become_child(self, out: int, err: int, told: int) -> None:
         self.events.close_in_child()
         for sibling in (*self.running.values(), *self.ahead):
@@ -246,8 +252,10 @@ class ForkRunner:
 
     def _wait(self) -> list[Running]:
         """Wait for news; gives the children that may have ended."""
-        watched = all(each.pidfd >= 0 for each in self.running.values())
-        ready = self.poll.poll(None if watched else 10)
+        patience = None if all(each.pidfd >= 0 for each in self.running.values()) else 10
+        if self.fresh is not None:  # whose news may have come with the answer to something else
+            patience = 0 if self.fresh.statuses.keys() & self.running.keys() else None
+        ready = self.poll.poll(patience)
         self._listen()
         ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
         return ended + [each for each in self.running.values() if each.pidfd < 0]
@@ -269,7 +277,7 @@ class ForkRunner:
             self._conclude(running, reports)
         finally:
             self._tell_start(following)
-        if not unnoticed:
+        if not unnoticed and self.fresh is None:
             self._recall()
 
     def _is_unnoticed(self, running: Running, reports: list[pytest.TestReport]) -> bool:
@@ -293,6 +301,8 @@ class ForkRunner:
         self.poll = select.poll()
         for fd in self.by_fd:
             self.poll.register(fd, select.POLLIN)
+        if self.fresh is not None:
+            self.poll.register(self.fresh, select.POLLIN)
 
     def _unwatch(self, fd: int) -> None:
         self.by_fd.pop(fd, None)
@@ -304,10 +314,10 @@ class ForkRunner:
     def _reap(self, running: Running) -> bool:
         """Collect the exit status; False while the child lives."""
         try:
-            pid, status = os.waitpid(running.pid, os.WNOHANG)
+            status = self._status(running.pid, wait=False)
         except ChildProcessError:
             return True  # someone else reaped it: how it ended is not known
-        if pid == 0:
+        if status is None:
             return False
         if os.WIFSIGNALED(status):
             running.signal = os.WTERMSIG(status)
@@ -316,6 +326,19 @@ class ForkRunner:
         else:
             running.exit = os.WEXITSTATUS(status)
         return True
+
+    def _status(self, pid: int, wait: bool) -> int | None:
+        """A child's exit status, None while it lives."""
+        if self.fresh is not None:
+            return self.fresh.reap(pid, wait)
+        ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+        return status if ended else None
+
+    def _kill(self, running: Running) -> None:
+        """End a child and what is in its group, and collect it."""
+        running.kill()
+        with contextlib.suppress(OSError):
+            self._status(running.pid, wait=True)
 
     def _forget(self, running: Running) -> None:
         """It runs no more; what it has printed can still be read."""
@@ -403,7 +426,7 @@ class ForkRunner:
         self._recall()
         self.waiting.clear()
         for running in list(self.running.values()):
-            running.kill()
+            self._kill(running)
             self._forget(running)
             running.close()
             running.reason = running.reason or "stopped"
@@ -422,6 +445,26 @@ class ForkRunner:
             phase=running.phase,
             **fields,
         )
+
+
+def _patiently(make: Callable[[], int], patience: float) -> int:
+    """Make a process, with patience where the system has no room for one now."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _fork(threads: int) -> int:
+    if sys.version_info < (3, 12) or threads <= 1:
+        return os.fork()
+    with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event's count says it
+        warnings.simplefilter("ignore")
+        return os.fork()
 
 
 def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:

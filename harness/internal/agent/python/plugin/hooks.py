@@ -6,10 +6,12 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import faulthandler
 import importlib.metadata
 import os
 import re
+import sys
 from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +22,21 @@ from . import linux, memory, whole
 from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
+from .fresh import Fresh
 from .ledger import Ledger
-from .session import SessionLoop
+from .lone import Lone
+from .session import Phases, SessionLoop
 from .settings import Settings
 
 SETTINGS = Settings.take()
 DEBUGGED = bool(os.environ.pop("PYO3TEST_DEBUGGED", ""))
 """Somebody sits before a debugger: nobody counts the time, and nobody watches."""
 EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else None
+LONE: Lone | None = None
+"""In a child of the template: the test that it is for."""
+WORLD: dict[str, Any] = {"path": list(sys.path), "argv": list(sys.argv)}
+ENVIRONMENT = dict(os.environ)
+"""These two before a conftest or a plugin could change them: what the template starts with."""
 if EVENTS is not None:
     # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
     atexit.register(EVENTS.send, "leave", pid=EVENTS.owner)
@@ -48,6 +57,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=False,
         help="run each test in a forked child (carried out by pyo3test)",
     )
+    group.addoption(
+        "--forked-subprocess",
+        action="store_true",
+        dest="forked_subprocess",
+        default=False,
+        help="run each test in a fresh interpreter, forked from a process that has loaded nothing of the project",
+    )
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -55,6 +71,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """Before pytest-cov looks at it: no test is distributed by xdist."""
     early_config.addinivalue_line("markers", "forked: Always fork for this test.")
     _take_workers(early_config, early_config.known_args_namespace)
+    if LONE is not None and hasattr(early_config.known_args_namespace, "cov_append"):
+        early_config.known_args_namespace.cov_append = True  # or it would erase what the others have measured
     yield
 
 
@@ -62,7 +80,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
     """Before xdist acts: take its number of processes as the number of children at once."""
     _take_workers(config, config.option)
-    if SETTINGS is not None and EVENTS is not None:
+    if SETTINGS is not None and LONE is not None:
+        _start_alone(config, SETTINGS, LONE)
+    elif SETTINGS is not None and EVENTS is not None:
         _start(config, SETTINGS, EVENTS)
     yield
 
@@ -140,18 +160,52 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         workers = 1
     elif settings.workers and wanted and wanted != settings.workers:
         notes.append(f"{settings.workers} workers asked for by the group")
+    isolation = settings.isolation
+    if isolation == "forked" and config.getoption("forked_subprocess"):
+        isolation = "subprocess"
+        notes.append("--forked-subprocess: each test has a fresh interpreter")
     notes += _disarmed(config)
     if settings.stacks_signal:
         _register_stacks(settings)
     config.stash[whole.KEY] = whole.Whole(settings.out)
     built = Built(settings.modules)
     ledger = Ledger(config, events)
-    runner = ForkRunner(config, events, ledger, workers)
-    loop = SessionLoop(config, events, ledger, runner, built, settings.isolation, workers, notes)
+    fresh = None
+    if isolation == "subprocess":
+        fresh = Fresh(config, {**WORLD, "settings": dataclasses.asdict(settings)}, ENVIRONMENT)
+        config.add_cleanup(fresh.close)
+    runner = ForkRunner(config, events, ledger, workers, fresh)
+    loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
     config.stash[RUNNER_KEY] = runner
     config.pluginmanager.register(ledger, "pyo3test_ledger")
     config.pluginmanager.register(runner, "pyo3test_forkrunner")
     config.pluginmanager.register(loop, "pyo3test_session")
+    config.pluginmanager.register(Phases(runner), "pyo3test_phases")
+    config.pluginmanager.register(built, "pyo3test_built")
+
+
+def begin_alone(settings: dict[str, Any], lone: Lone) -> None:
+    """In a child of the template, before its pytest begins."""
+    global SETTINGS, LONE
+    SETTINGS, LONE = Settings(**settings), lone
+
+
+def _start_alone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
+    """The same in a child of the template: there is nobody to tell but the parent."""
+    if settings.stacks_signal:
+        _register_stacks(settings)
+    config.stash[whole.KEY] = whole.Whole(settings.out)
+    events = Events(-1, -1)
+    ledger = Ledger(config, events)
+    ledger.muted = True
+    built = Built(settings.modules)
+    built.told.update(lone.request["foreign"])
+    runner = lone.runner = ForkRunner(config, events, ledger, 1)
+    config.stash[RUNNER_KEY] = runner
+    lone.prepare(config)
+    config.pluginmanager.register(lone, "pyo3test_lone")
+    config.pluginmanager.register(runner, "pyo3test_forkrunner")
+    config.pluginmanager.register(Phases(runner), "pyo3test_phases")
     config.pluginmanager.register(built, "pyo3test_built")
 
 

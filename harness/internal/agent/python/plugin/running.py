@@ -79,13 +79,9 @@ class Running:
                 os.close(fd)
 
     def kill(self) -> None:
-        """End it and what is still in its group, and collect it."""
+        """End it and what is still in its group."""
         for kill in (os.killpg, os.kill):
             try:
                 kill(self.pid, signal.SIGKILL)
             except OSError:
                 pass
-        try:
-            os.waitpid(self.pid, 0)
-        except OSError:
-            pass

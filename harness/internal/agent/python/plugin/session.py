@@ -50,8 +50,9 @@ class SessionLoop:
         if session.testsfailed and not options.continue_on_collection_errors:
             errors = session.testsfailed
             raise session.Interrupted(f"{errors} error{'s' if errors != 1 else ''} during collection")
-        collected = list(session.items)
+        collected = self.runner.collected = list(session.items)
         self.built.tell(self.events)
+        self.runner.foreign = self.built.told
         self.ledger.tell_items(collected)
         if options.collectonly:
             return True
@@ -59,7 +60,7 @@ class SessionLoop:
         if command is None:
             pytest.exit("the agent is gone", returncode=3)
         chosen = self._choose(session, collected, command["run"])
-        if self.isolation == "forked":
+        if self.isolation != "inprocess":
             self.runner.run(session, chosen)
         else:
             self._run_in_process(session, chosen)
@@ -105,20 +106,28 @@ class SessionLoop:
             )
             self.runner.stop_if_told(session)
 
+
+class Phases:
+    """Tells when a test's second and third phases begin; the first is told with its start."""
+
+    def __init__(self, runner: ForkRunner) -> None:
+        self.runner = runner
+
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, Any, None]:
-        """The second phase; the first is told with the start."""
-        self._phase("call")
+        """The second phase."""
+        self._tell("call")
         yield
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, Any, None]:
         """The third phase."""
-        self._phase("teardown")
+        self._tell("teardown")
         yield
 
-    def _phase(self, when: str) -> None:
+    def _tell(self, when: str) -> None:
+        ledger = self.runner.ledger
         if self.runner.child is not None:
             self.runner.child.tell_phase(when)
-        elif self.ledger.current is not None:
-            self.events.send("phase", index=self.ledger.current, pid=os.getpid(), when=when)
+        elif ledger.current is not None:
+            ledger.events.send("phase", index=ledger.current, pid=os.getpid(), when=when)

@@ -41,7 +41,7 @@ def test_what_was_built(suite: Suite, site: Path) -> None:
     assert run.of("foreign") == [] and set(run.verdicts().values()) == {"passed"}
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("code", ["import native\n", "try:\n    import native\nexcept ImportError: pass\n", ""])
 def test_a_module_before_it_on_the_path(suite: Suite, site: Path, code: str, isolation: str) -> None:
     """pytest puts the folder of a conftest.py first on sys.path; whether tests import it or will, it is told."""
@@ -81,7 +81,7 @@ def test_a_path_without_it(suite: Suite, site: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_an_import_inside_a_test(suite: Suite, site: Path, isolation: str) -> None:
     other = site.parent / "other"
     other.mkdir()

@@ -321,7 +321,7 @@ def test_killed_parent(suite: Suite) -> None:
     assert alive(str(suite.folder.parent / "out")) == []
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_flood(suite: Suite, isolation: str) -> None:
     suite.write(
         test_a="""

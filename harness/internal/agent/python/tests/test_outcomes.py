@@ -83,7 +83,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize(("isolation", "workers"), [("forked", 1), ("forked", 3), ("inprocess", 1)])
+@pytest.mark.parametrize(
+    ("isolation", "workers"), [("forked", 1), ("forked", 3), ("subprocess", 1), ("subprocess", 3), ("inprocess", 1)]
+)
 def test_each_outcome(suite: Suite, isolation: str, workers: int) -> None:
     run = suite.write(test_a=OUTCOMES).run(isolation=isolation, workers=workers)
     verdicts = run.verdicts()
@@ -96,7 +98,7 @@ def test_each_outcome(suite: Suite, isolation: str, workers: int) -> None:
         assert (finish["exit"], finish["signal"], finish["complete"], finish["killed"]) == (0, None, True, None)
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_details_of_a_report(suite: Suite, isolation: str) -> None:
     run = suite.write(test_a=OUTCOMES).run(isolation=isolation)
     passed = run.report("::test_pass")
@@ -117,7 +119,7 @@ def test_details_of_a_report(suite: Suite, isolation: str) -> None:
     assert "UserWarning: watch out" in run.log
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_junit_has_the_same_tests(suite: Suite, isolation: str) -> None:
     run = suite.write(test_a=OUTCOMES).run("-p", "no:cacheprovider", isolation=isolation)
     words = {
@@ -134,7 +136,7 @@ def test_junit_has_the_same_tests(suite: Suite, isolation: str) -> None:
     assert run.junit() == expected
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_subtests(suite: Suite, isolation: str) -> None:
     suite.write(
         test_a="""
@@ -156,7 +158,7 @@ def test_subtests(suite: Suite, isolation: str) -> None:
 
 def test_order_and_selection(suite: Suite) -> None:
     suite.write(test_a="def test_0(): pass\ndef test_1(): pass\ndef test_2(): pass\ndef test_3(): pass\n")
-    for isolation in ("forked", "inprocess"):
+    for isolation in ("forked", "subprocess", "inprocess"):
         run = suite.run(order=lambda names: [3, 0], isolation=isolation)
         assert [e["index"] for e in run.of("start")] == [3, 0]
         assert "2 passed, 2 deselected" in run.log
@@ -273,7 +275,7 @@ def test_collect_only(suite: Suite) -> None:
     assert run.one("collected")["count"] == 1 and run.of("start") == [] and run.one("exit")["exit"] == 0
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("option", ["--setup-show", "--setup-only", "--setup-plan"])
 def test_options_that_look_at_setups(suite: Suite, option: str, isolation: str) -> None:
     """The Go side sees a test that was only set up as not run."""

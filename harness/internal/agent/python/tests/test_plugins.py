@@ -26,7 +26,7 @@ def test_warnings_are_errors(suite: Suite) -> None:
         test_a="import warnings\ndef test_1(tmp_path): pass\ndef test_bad(): warnings.warn('w')\n",
         pytest__ini="[pytest]\nfilterwarnings = error\n",
     )
-    for isolation in ("forked", "inprocess"):
+    for isolation in ("forked", "subprocess", "inprocess"):
         run = suite.run("-W", "error", isolation=isolation, env={"PYTHONWARNINGS": "error"}, workers=2)
         assert run.verdicts() == {"test_a.py::test_1": "passed", "test_a.py::test_bad": "failed"}, run.log
         assert run.report("test_bad")["message"] == "UserWarning: w"
@@ -71,7 +71,7 @@ def test_required_pytest_forked(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_pytest_timeout_does_not_fire(suite: Suite, isolation: str, method: str) -> None:
     needs(suite, "pytest_timeout")
     suite.write(
@@ -118,7 +118,7 @@ def test_coverage_is_the_same(suite: Suite, rc: str, extra: list[str]) -> None:
     suite.write(**COVERED, covrc=rc)
     rc_args = [f"--cov-config={suite.folder / 'covrc.py'}"] if rc else []
     seen = []
-    for isolation, workers in (("inprocess", 1), ("forked", 1), ("forked", 2)):
+    for isolation, workers in (("inprocess", 1), ("forked", 1), ("forked", 2), ("subprocess", 2)):
         args = ["--cov=pkg", "--cov-report=term-missing", *rc_args, *extra]
         run = suite.run(*args, isolation=isolation, workers=workers)
         assert run.one("exit")["exit"] == 0, run.log

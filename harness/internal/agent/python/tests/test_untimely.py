@@ -89,7 +89,7 @@ def test_exit_in_a_test(suite: Suite, phase: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("phase", ["setup", "call", "teardown"])
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_system_exit_in_a_test(suite: Suite, phase: str, isolation: str) -> None:
     run = suite.write(test_a=inside(phase, "sys.exit(0)")).run(isolation=isolation)
     assert run.verdicts()["test_a.py::test_bad"] in ("failed", "error")
@@ -153,7 +153,7 @@ def test_something_in_the_place_of_the_junit_file(suite: Suite, deed: str, words
     assert run.of("junit") == []
 
 
-@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("end", ["pass", "assert 0", "os.abort()"])
 def test_long_output_is_kept_whole(suite: Suite, isolation: str, end: str) -> None:
     suite.write(

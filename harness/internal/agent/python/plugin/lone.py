@@ -1,0 +1,85 @@
+"""One test in an interpreter of its own: what a child of the template does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from . import capture, child, wire
+from .lines import clip
+
+FRESH = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")
+"""pytest's options that choose tests by how they ended before: the choice was made already."""
+
+
+class Lone:
+    """The test that was asked for, and the descriptors to tell of it."""
+
+    def __init__(self, request: dict[str, Any], told: int, out: int, err: int, gate: int) -> None:
+        self.request = request
+        self.told, self.out, self.err, self.gate = told, out, err, gate
+        self.runner: Any = None
+        self.errors: list[str] = []
+
+    def prepare(self, config: pytest.Config) -> None:
+        """Before anything is configured: the file alone, and no reports but those to our parent."""
+        config.args = [self.request["path"]]
+        options = config.option
+        options.xmlpath = None
+        for name in FRESH:
+            if hasattr(options, name):
+                setattr(options, name, False)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """What a session prints has been printed by pytest itself; and temporary folders are those of its session."""
+        capture.silence_terminal(session.config)
+        factory = getattr(session.config, "_tmp_path_factory", None)
+        if factory is not None and self.request["basetemp"]:
+            factory._basetemp = Path(self.request["basetemp"])
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Why the test is not there, perhaps."""
+        if not report.passed:
+            self.errors.append(f"{report.nodeid or 'the session'}: {report.longreprtext}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run it, and leave: the session's end belongs to pytest itself, which reports."""
+        item = self._find(session.items)
+        if item is None:
+            self.fail("pytest did not find the test in a fresh interpreter")
+        item._nodeid = self.request["nodeid"]  # where it is named otherwise each time
+        begin = os.read(self.gate, 1)
+        os.close(self.gate)
+        if begin:
+            self.runner.child = child.become(session.config, self.told, self.out, self.err)
+            self.runner.child.run(item)
+        child.LEAVE(71)
+
+    def _find(self, items: list[pytest.Item]) -> Any:
+        """By its node id; where ids are not the same in each process, by its function and place."""
+        request = self.request
+        same = [item for item in items if item.nodeid == request["nodeid"]]
+        if same:
+            return same[request["occurrence"] % len(same)]
+        same = [item for item in items if function_of(item) == request["function"]]
+        # A file that was named twice is collected once here.
+        return same[request["position"] % len(same)] if same and request["count"] % len(same) == 0 else None
+
+    def fail(self, words: str) -> NoReturn:
+        """Tell why the test was not run."""
+        text = clip("\n".join([words, *self.errors]), child.TEXT_LIMIT)
+        try:
+            os.write(self.told, wire.frame(("broken", text)))
+        finally:
+            child.LEAVE(70)
+
+
+def function_of(item: pytest.Item) -> str:
+    """The node id without what tells the parameters of one function apart."""
+    name = getattr(item, "originalname", None)
+    return item.nodeid[: -len(item.name)] + name if name and item.nodeid.endswith(item.name) else item.nodeid
