@@ -84,6 +84,47 @@ func TestHelperScript(t *testing.T) {
 	require.Contains(t, output, "PYO3_PYTHON=/no/such/python is no Python 3.11 or later")
 }
 
+// TestHelperScriptWithThePlugin: where the plugin lies beside the script, as `pyo3test init --script` puts it, it runs the
+// tests: with the newest pytest, where warnings are errors, and with a fresh interpreter each.
+func TestHelperScriptWithThePlugin(t *testing.T) {
+	for _, tool := range []string{"bash", "cargo", "python3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("the script takes ", tool)
+		}
+	}
+	crate := filepath.Join(t.TempDir(), "crate")
+	require.NoError(t, os.CopyFS(crate, os.DirFS("../modern")))
+	folder := filepath.Join(crate, "scripts")
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"), os.DirFS("../../harness/internal/agent/python/site/pyo3test_plugin")))
+	script := filepath.Join(folder, "test-python.sh")
+	text, err := os.ReadFile("test-python.sh")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(script, text, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_more.py"), []byte(`import os
+
+HERE = os.getpid()
+
+def test_here():
+    assert os.getpid() == HERE
+
+def test_dies():
+    os._exit(3)
+`), 0o644))
+	cache := t.TempDir()
+	run := func(args ...string) string {
+		c := exec.Command(script, append([]string{"-q", "-W", "error"}, args...)...)
+		c.Dir = crate
+		c.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+		output, err := c.CombinedOutput()
+		require.Equal(t, 1, err.(*exec.ExitError).ExitCode(), string(output))
+		return string(output)
+	}
+	output := run()
+	require.Contains(t, output, "2 failed, 88 passed, 1 skipped, 2 xfailed, 8 subtests passed")
+	require.Contains(t, output, "its process exited with status 3 during call, before the test ended")
+	require.Contains(t, run("--forked-subprocess", "tests/test_more.py"), "1 failed, 1 passed")
+}
+
 // listing is every file of a folder with its content.
 func listing(t *testing.T, folder string) map[string]string {
 	t.Helper()

@@ -7,12 +7,22 @@
 # copy, with a virtual environment of its own, both in the user's cache folder: nothing of the crate or of the user's own
 # environment is changed. The copy is built again exactly when sources other than Python's have changed.
 #
+# Where the folder pyo3test_plugin lies beside this file, it carries out --forked, and --forked-subprocess; else pytest-forked
+# does the former.
+#
 # PYO3_PYTHON names the Python to use; the default is the first of the usual names that is 3.11 or later. MATURIN_ARGS are
-# further arguments of `maturin develop`; the default is --release.
+# further arguments of maturin's build; the default is --profile release.
 set -euo pipefail
 
-# The newest pytest with which pytest-forked works.
-packages=('maturin>=1,<2' pytest==9.1.1 pytest-forked==1.7.5)
+beside=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if [[ -d $beside/pyo3test_plugin ]]; then
+    packages=('maturin>=1,<2' 'pytest>=7')
+    plugin=(-p no:forked -p pyo3test_plugin.hooks)
+else
+    # The newest pytest with which pytest-forked works.
+    packages=('maturin>=1,<2' pytest==9.1.1 pytest-forked==1.7.5)
+    plugin=()
+fi
 
 say() { printf 'test-python: %s\n' "$*" >&2; }
 die() { say "$*"; exit 2; }
@@ -31,7 +41,7 @@ find_python() {
 
 find_crate() {
     local folder
-    for folder in "$PWD" "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"; do
+    for folder in "$PWD" "$beside"; do
         while [[ ! -f $folder/pyproject.toml && $folder != / ]]; do
             folder=$(dirname "$folder")
         done
@@ -165,13 +175,13 @@ planned=$(plan) || die "cannot read $crate"
 eval "$planned"
 
 venv="$home/venv"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
 
 wishes="$wishes ${packages[*]}"
 if [[ $wishes != "$(cat "$home/installed" 2>/dev/null)" ]]; then
     say 'installing what the tests need'
     rm -f "$home/installed"
-    export PIP_DISABLE_PIP_VERSION_CHECK=1
     "$venv/bin/python" -m pip install --quiet "${packages[@]}"
     # After that, so that a project that asks for another pytest gets it.
     [[ ${#install[@]} == 0 ]] || "$venv/bin/python" -m pip install --quiet "${install[@]}"
@@ -185,15 +195,24 @@ unset CONDA_PREFIX PYTHONHOME PYTHONPATH
 cd "$inside"
 if [[ ! -e $home/built ]]; then
     say "building $crate"
+    # As `maturin develop` does it, but for what else that installs: a dependency group named dev, by a new pip alone.
+    rm -rf "$home/wheels"
     # Words, on purpose: several arguments.
     # shellcheck disable=SC2086
-    maturin develop --quiet ${MATURIN_ARGS---release}
+    maturin pep517 build-wheel --editable --compatibility off -i "$venv/bin/python" --out "$home/wheels" ${MATURIN_ARGS---profile release} >"$home/build.log" 2>&1 || {
+        cat "$home/build.log" >&2
+        die "maturin could not build $crate"
+    }
+    "$venv/bin/python" -m pip install --quiet --no-deps --force-reinstall "$home"/wheels/*.whl
     touch "$home/built"
 else
     say 'unchanged: not built again'
 fi
+if [[ ${#plugin[@]} != 0 ]]; then
+    export PYTHONPATH="$beside"
+fi
 status=0
-pytest --forked "$@" || status=$?
+pytest ${plugin[@]+"${plugin[@]}"} --forked "$@" || status=$?
 if [[ $status == 4 ]]; then
     say 'pytest did not understand an argument or a setting: is a plugin that addopts names among what the project says its tests need?'
 fi

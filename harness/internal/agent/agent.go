@@ -21,8 +21,19 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-//go:embed python/*.py python/plugin/*.py
+//go:embed python/*.py python/site/pyo3test_plugin/*.py
 var programs embed.FS
+
+// Plugin is the pytest plugin by its files' names, which works without an agent too: `-p pyo3test_plugin.hooks --forked`.
+func Plugin() map[string][]byte {
+	found := map[string][]byte{}
+	for name, data := range Programs() {
+		if file, ok := strings.CutPrefix(name, "agent/site/"); ok {
+			found[file] = data
+		}
+	}
+	return found
+}
 
 // maxLine bounds one line of the agent, which bounds its own at 1 MiB.
 const maxLine = 2 << 20

@@ -43,7 +43,8 @@ func (g *group) keep(ctx context.Context) {
 // shell gives the user a shell in the container, in the place and the environment of the tests.
 func (g *group) shell(ctx context.Context) {
 	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, image.Tools)
-	env := append(g.variables(), "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
+	// pytest --forked is ours there, whatever this pytest and pytest-forked make of each other.
+	env := append(g.variables(), "PYTHONPATH="+image.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
 	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
 		fmt.Fprintln(g.t.Output(), err)
 	}

@@ -7,12 +7,15 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/pytests/scripts"
 )
@@ -121,9 +124,19 @@ func (p Project) Conftest(plan *Plan) error {
 	return plan.create(filepath.Join(folder, "conftest.py"), render(conftest, top), 0o644)
 }
 
-// Script plans a copy of the helper script.
+// Script plans a copy of the helper script, and of the plugin that it runs the tests with.
 func (p Project) Script(plan *Plan) error {
-	return plan.create(filepath.Join(p.Folder, "scripts", "test-python.sh"), scripts.TestPython, 0o755)
+	folder := filepath.Join(p.Folder, "scripts")
+	if err := plan.create(filepath.Join(folder, "test-python.sh"), scripts.TestPython, 0o755); err != nil {
+		return err
+	}
+	plugin := agent.Plugin()
+	for _, name := range slices.Sorted(maps.Keys(plugin)) {
+		if err := plan.create(filepath.Join(folder, filepath.FromSlash(name)), plugin[name], 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // GoTest plans a Go test in a folder, and says what its module lacks.

@@ -41,6 +41,8 @@ func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 		return err
 	case string(old) == string(content):
 		p.note("%s is there already", file)
+	case strings.Count(string(content), "\n") > longest:
+		p.note("%s is there and differs, and is left as it is: remove it to have it anew", file)
 	default:
 		p.note("%s is there, and is left as it is; this would be written:\n\n%s", file, content)
 	}

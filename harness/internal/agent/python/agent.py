@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "site"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import facts
@@ -24,8 +25,8 @@ import relay
 import stages
 from bytecode import compiled
 from dumps import Dump
-from plugin.lines import MAX_LINE, encode
-from plugin.linux import adopt_orphans
+from pyo3test_plugin.lines import MAX_LINE, encode
+from pyo3test_plugin.linux import adopt_orphans
 
 PROTOCOL = 1
 BEAT = 1.0

@@ -4,7 +4,6 @@ The agent runs this file with the test environment's Python:
 
     launch.py run ARGS...        pytest, with our plugin package importable under its name
     launch.py import FD MODULES  import each module and tell the results as JSON lines on the descriptor
-    launch.py template FD        fork an interpreter for each test that is asked for on the socket
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def disguise() -> None:
 
 def preload() -> None:
     """Make the plugin package importable without a trace in sys.path or PYTHONPATH, which tests may look at."""
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin")
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site", PACKAGE)
     spec = importlib.util.spec_from_file_location(
         PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
@@ -119,7 +118,4 @@ if __name__ == "__main__":  # multiprocessing's "spawn" imports this file again,
     task = sys.argv.pop(1)
     if task == "import":
         check_imports(int(sys.argv[1]), json.loads(sys.argv[2]))
-    if task == "template":
-        preload()
-        importlib.import_module(f"{PACKAGE}.template").serve(int(sys.argv[1]))
     sys.exit(run())

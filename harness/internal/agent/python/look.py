@@ -6,14 +6,16 @@ import os
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "site"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import procs
 from dumps import Dump
-from plugin.lines import encode
+from pyo3test_plugin.lines import encode
 
-LAUNCHED = "/launch.py "
-TEMPLATE = "/launch.py template "
+LAUNCHED = "/launch.py run "
+TEMPLATE = "pyo3test_plugin.template"
+"""In the command lines of pytest and its forked children, and of the template and its."""
 
 
 def main() -> None:
@@ -21,7 +23,7 @@ def main() -> None:
     table = procs.everything()
     for pid, process in sorted(table.items()):
         command = procs.command(pid)
-        if LAUNCHED not in command:
+        if LAUNCHED not in command and TEMPLATE not in command:
             continue
         if TEMPLATE in command and TEMPLATE not in procs.command(process.parent):
             continue  # it waits for work

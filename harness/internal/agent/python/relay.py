@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from plugin.lines import MAX_LINE
+from pyo3test_plugin.lines import MAX_LINE
 
 KINDS = {
     "session", "collecting", "collect-error", "collect-skip", "item", "collected",

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import deadlock
 import gdb
 import procs
-from plugin import memory
-from plugin.linux import HIGH, signal_name
+from pyo3test_plugin import memory
+from pyo3test_plugin.linux import HIGH, signal_name
 from relay import Splitter
 
 LAUNCHER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "launch.py")

@@ -15,7 +15,7 @@ from conftest import AGENT, Suite
 sys.path.insert(0, str(AGENT.parent))
 
 import relay
-from plugin.lines import MAX_LINE, encode
+from pyo3test_plugin.lines import MAX_LINE, encode
 
 SEED = int(os.environ.get("PYO3TEST_SEED", "1"))
 ROUNDS = int(os.environ.get("PYO3TEST_ROUNDS", "3000"))
@@ -122,7 +122,7 @@ def test_encode(chance: random.Random) -> None:
 
 def test_wire(chance: random.Random) -> None:
     """A child's stream gives back what was put in, or Garbage; never something else, and nothing that was spoilt."""
-    from plugin import wire
+    from pyo3test_plugin import wire
 
     for _ in range(ROUNDS):
         messages = [("report", wire.plain(value(chance))) for _ in range(3)]

@@ -17,7 +17,8 @@ import pytest
 from .lone import function_of
 from .template import LIMIT
 
-LAUNCHER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launch.py")
+SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRAM = f"import sys; sys.path.insert(0, {SITE!r}); import {__package__}.template as t; t.serve(int(sys.argv[1]))"
 START = 60.0
 """Seconds that the template may take to start, which it does in a quarter of one."""
 
@@ -34,7 +35,7 @@ class Fresh:
         with theirs:
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
             self.process = subprocess.Popen(
-                [sys.executable, *flags, LAUNCHER, "template", str(theirs.fileno())],
+                [sys.executable, *flags, "-c", PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=environment,
                 pass_fds=[theirs.fileno()],

@@ -70,7 +70,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, None]:
     """Before pytest-cov looks at it: no test is distributed by xdist."""
     early_config.addinivalue_line("markers", "forked: Always fork for this test.")
-    _take_workers(early_config, early_config.known_args_namespace)
+    if _at_work(early_config.known_args_namespace):
+        _take_workers(early_config, early_config.known_args_namespace)
     if LONE is not None and hasattr(early_config.known_args_namespace, "cov_append"):
         early_config.known_args_namespace.cov_append = True  # or it would erase what the others have measured
     yield
@@ -79,11 +80,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
     """Before xdist acts: take its number of processes as the number of children at once."""
-    _take_workers(config, config.option)
+    if _at_work(config.option):
+        _take_workers(config, config.option)
     if SETTINGS is not None and LONE is not None:
-        _start_alone(config, SETTINGS, LONE)
+        _start_lone(config, SETTINGS, LONE)
     elif SETTINGS is not None and EVENTS is not None:
         _start(config, SETTINGS, EVENTS)
+    elif not DEBUGGED and _at_work(config.option):
+        _start(config, Settings.without_agent(), Events(-1, -1))
     yield
 
 
@@ -107,6 +111,12 @@ def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool | None:
     """There is no timer to cancel."""
     return True if SETTINGS is not None or DEBUGGED else None
+
+
+def _at_work(options: Any) -> bool:
+    """Whether tests are run by us: an agent is there, or one of our options asks for it."""
+    asked = getattr(options, "forked", False) or getattr(options, "forked_subprocess", False)
+    return SETTINGS is not None or DEBUGGED or asked
 
 
 def _stand_in(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -148,7 +158,8 @@ def _processors(config: pytest.Config) -> int:
 def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     """Register the plugins that need the configuration, and prepare for being looked at from outside."""
     linux.allow_tracing()
-    memory.choose_tests_first()
+    if settings.out:
+        memory.choose_tests_first()
     notes = config.stash[NOTES_KEY]
     wanted = config.stash.get(WORKERS_KEY, 0)
     workers = settings.workers or wanted or 1
@@ -164,7 +175,8 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     if isolation == "forked" and config.getoption("forked_subprocess"):
         isolation = "subprocess"
         notes.append("--forked-subprocess: each test has a fresh interpreter")
-    notes += _disarmed(config)
+    if settings.out:
+        notes += _disarmed(config)
     if settings.stacks_signal:
         _register_stacks(settings)
     config.stash[whole.KEY] = whole.Whole(settings.out)
@@ -184,13 +196,13 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     config.pluginmanager.register(built, "pyo3test_built")
 
 
-def begin_alone(settings: dict[str, Any], lone: Lone) -> None:
+def begin_lone(settings: dict[str, Any], lone: Lone) -> None:
     """In a child of the template, before its pytest begins."""
     global SETTINGS, LONE
     SETTINGS, LONE = Settings(**settings), lone
 
 
-def _start_alone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
+def _start_lone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
     """The same in a child of the template: there is nobody to tell but the parent."""
     if settings.stacks_signal:
         _register_stacks(settings)

@@ -24,6 +24,11 @@ class Settings:
     modules: list[dict[str, Any]]
 
     @classmethod
+    def without_agent(cls) -> Settings:
+        """For a pytest that was started by hand: nobody hears of events, and nothing is kept."""
+        return cls(-1, -1, "forked", 0, "", "", 0, [])
+
+    @classmethod
     def take(cls) -> Settings | None:
         """Read the configuration and remove it, so that tests see their own environment. None: no agent is there."""
         text = os.environ.pop(VARIABLE, None)

@@ -99,7 +99,7 @@ def _run(world: dict[str, Any], request: dict[str, Any], fds: list[int]) -> NoRe
     hooks = importlib.import_module(f"{__package__}.hooks")
     lone = Lone(request, *fds)
     try:
-        hooks.begin_alone(world["settings"], lone)
+        hooks.begin_lone(world["settings"], lone)
         import pytest
 
         status = pytest.main(world["argv"][1:])

@@ -37,6 +37,7 @@ class SessionLoop:
         self.isolation = isolation
         self.workers = workers
         self.notes = notes
+        self.agent = events.control >= 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -56,10 +57,12 @@ class SessionLoop:
         self.ledger.tell_items(collected)
         if options.collectonly:
             return True
-        command = self.events.wait_for("run")
-        if command is None:
-            pytest.exit("the agent is gone", returncode=3)
-        chosen = self._choose(session, collected, command["run"])
+        chosen = list(enumerate(collected))
+        if self.agent:
+            command = self.events.wait_for("run")
+            if command is None:
+                pytest.exit("the agent is gone", returncode=3)
+            chosen = self._choose(session, collected, command["run"])
         if self.isolation != "inprocess":
             self.runner.run(session, chosen)
         else:
