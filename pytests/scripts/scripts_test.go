@@ -38,6 +38,10 @@ func TestHelperScript(t *testing.T) {
 		require.Contains(t, string(text), from)
 		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o644))
 	}
+	// Sources may lie in a folder of that name; what cargo makes is not copied.
+	require.NoError(t, os.MkdirAll(filepath.Join(crate, "src/target"), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(crate, "src/python.rs"), filepath.Join(crate, "src/target/python.rs")))
+	edit("src/lib.rs", "mod python;", "#[path = \"target/python.rs\"]\nmod python;")
 	const building, unchanged = "test-python: building ", "test-python: unchanged"
 
 	before := listing(t, crate)
@@ -59,6 +63,15 @@ func TestHelperScript(t *testing.T) {
 	require.NoError(t, err, output)
 	require.Contains(t, output, unchanged, "Python is not built")
 	require.Contains(t, output, "17 passed", "one more, four fewer")
+
+	// A lock that the build has to mend, in the copy, is no change of the user's.
+	edit("Cargo.lock", "name = \"once_cell\"", "name = \"once_cell_of_long_ago\"")
+	output, err = run(crate)
+	require.NoError(t, err, output)
+	require.Contains(t, output, building)
+	output, err = run(crate)
+	require.NoError(t, err, output)
+	require.Contains(t, output, unchanged)
 
 	edit("src/lib.rs", "\nuse ", "\ncompile_error!(\"not today\");\nuse ")
 	for range 2 { // not green by what was built before

@@ -68,7 +68,6 @@ plan() {
     "$python" - "$crate" "$home" <<'PYTHON'
 """Copies the crate's tree where its content differs, and prints what is to be done, as shell variables."""
 
-import filecmp
 import hashlib
 import json
 import os
@@ -81,8 +80,8 @@ import tomllib
 from pathlib import Path
 
 crate, home = map(Path, sys.argv[1:])
-copy, built, copied = home / "copy", home / "built", home / "copied"
-left_out = {".git", "target", "__pycache__", ".venv", "venv", ".tox", ".nox", ".pytest_cache", ".mypy_cache", "node_modules"}
+copy, built, copied = home / "copy", home / "built", home / "copied.json"
+left_out = {".git", "__pycache__", ".venv", "venv", ".tox", ".nox", ".pytest_cache", ".mypy_cache", "node_modules"}
 
 
 def root() -> Path:
@@ -104,11 +103,17 @@ def root() -> Path:
     return Path(os.path.commonpath(folders))
 
 
+def counts(folder: Path) -> bool:
+    """Not a virtual environment, and not what cargo builds into: sources may have a folder named target too."""
+    made = ("pyvenv.cfg", "CACHEDIR.TAG", ".rustc_info.json")
+    return folder.name not in left_out and not any((folder / name).exists() for name in made)
+
+
 def files(folder: Path) -> set[Path]:
     """Those that count, relative to the folder."""
     found = set()
     for at, names, here in os.walk(folder):
-        names[:] = [each for each in names if each not in left_out and not (Path(at) / each / "pyvenv.cfg").exists()]
+        names[:] = [each for each in names if counts(Path(at) / each)]
         found |= {Path(at, each).relative_to(folder) for each in here if not each.endswith((".so", ".pyd", ".pyc"))}
     return found
 
@@ -118,23 +123,21 @@ with open(crate / "pyproject.toml", "rb") as file:
 project.setdefault("tool", {}).setdefault("maturin", {})
 above = root()
 copy.mkdir(parents=True, exist_ok=True)
-# What the build and the tests leave in the copy is theirs.
-there = {Path(name) for name in copied.read_text().splitlines()} if copied.exists() else set()
-wanted = files(above)
-gone = there - wanted
-changed = {
-    name for name in wanted if not (copy / name).is_file() or not filecmp.cmp(above / name, copy / name, shallow=False)
-}
-if any(name.suffix not in (".py", ".pyi", ".md") for name in gone | changed):
+# What was copied last, by content: what the build and the tests change or leave in the copy is theirs, such as Cargo.lock.
+there: dict[str, str] = json.loads(copied.read_text()) if copied.exists() else {}
+wanted = {str(name): hashlib.sha256((above / name).read_bytes()).hexdigest() for name in files(above)}
+gone = there.keys() - wanted.keys()
+changed = {name for name, content in wanted.items() if there.get(name) != content or not (copy / name).is_file()}
+if any(Path(name).suffix not in (".py", ".pyi", ".md") for name in gone | changed):
     built.unlink(missing_ok=True)  # before the copy: this may be interrupted
-copied.write_text("".join(f"{name}\n" for name in sorted(there | wanted)))
+copied.write_text(json.dumps({**there, **dict.fromkeys(changed, "")}))
 for name in gone:
     (copy / name).unlink(missing_ok=True)
 for name in changed:
     (copy / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(above / name, copy / name)  # with the time of now, which is what cargo goes by
     shutil.copymode(above / name, copy / name)
-copied.write_text("".join(f"{name}\n" for name in sorted(wanted)))
+copied.write_text(json.dumps(wanted))
 
 metadata = project.get("project", {})
 install = list(metadata.get("dependencies", []))
