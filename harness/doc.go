@@ -41,6 +41,10 @@
 // session scope too. It is carried out by a plugin of the harness, which works with pytest 9.2 where pytest-forked fails
 // every test, and keeps warnings, properties, subtests and coverage. A project's -n N becomes N children at a time.
 //
+// Under [Subprocess] each has a fresh interpreter instead, forked from a process with one thread that has loaded nothing of
+// the project, which collects the test's file once more and runs the one test: for hangs that fork itself causes. It costs
+// some 50 ms a test. The option --forked-subprocess of a project or of PytestArgs chooses it too.
+//
 // The name of a subtest is its node id with slashes: TestPython/mycrate/tests/test_map.py/TestMap/test_get[key]. What
 // testing cannot have in a name is written as testing would write it, and a name that is taken gets "~2". Each failure ends
 // with the two commands that run just that test again.
@@ -104,7 +108,7 @@
 // is so to the package's folder.
 //
 // In the engine: images of the base, the tools and the last five builds of each crate, and volumes with what cargo and uv
-// have fetched and compiled; `make clean` removes them. Containers live as long as a stream from the test process, so
+// have fetched and compiled; `pyo3test clean` removes them. Containers live as long as a stream from the test process, so
 // that also kill -9 leaves none.
 //
 // # Where it stands

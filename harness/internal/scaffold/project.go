@@ -210,8 +210,10 @@ func Above(folder, name string) string {
 // the helper script, which is planned too.
 func (p Project) Workflow(plan *Plan) error {
 	root := p.Folder
-	if git := Above(p.Folder, ".git"); git != "" {
-		root = filepath.Dir(git)
+	for _, name := range []string{"go.mod", ".git"} {
+		if found := Above(p.Folder, name); found != "" {
+			root = filepath.Dir(found)
+		}
 	}
 	crate, err := filepath.Rel(root, p.Folder)
 	if err != nil {
