@@ -189,3 +189,15 @@ func TestDoctorFixes(t *testing.T) {
 	require.Contains(t, out, "conftest.py:9 sets PYO3_NO_PYTHON_VERSION_CHECK", "which the workaround has, and which is as true of ours")
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
 }
+
+// TestDoctorScreen: what people see of it.
+func TestDoctorScreen(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := patient(t, map[string]string{
+		"pytest.ini": "[pytest]\naddopts = -ra\nfilterwarnings = error\n", "tests/check_more.py": "def test_more():\n    pass\n",
+		"tests/test_one.py": "import pytest\npatient = pytest.importorskip('patient')\n\ndef test_one():\n    assert patient.one() == 1\n",
+	})
+	code, screen, errs := call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, errs)
+	golden(t, "doctor", crate, screen)
+}

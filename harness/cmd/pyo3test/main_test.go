@@ -47,6 +47,8 @@ var variable = []struct {
 	{regexp.MustCompile(`(?m)^    Duration engine [\d.]+  image [\d.]+  build [\d.]+  start [\d.]+  collect [\d.]+  tests [\d.]+  finish [\d.]+  exit [\d.]+\n`), "    DURATION\n"},
 	{regexp.MustCompile(`\[ *[\d.]+s\]`), "[   0.000s]"},
 	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
+	{regexp.MustCompile(`(?m)^          ok (Python|maturin) .*$`), "          ok $1 9.9.9"},
+	{regexp.MustCompile(`ok \d+ GiB left`), "ok 99 GiB left"},
 	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
 	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},
 	{regexp.MustCompile(`thread (0x[0-9a-f]+|\d+)`), "thread 9"},

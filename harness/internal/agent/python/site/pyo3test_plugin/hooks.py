@@ -25,7 +25,7 @@ from .forkrunner import ForkRunner
 from .fresh import Fresh
 from .ledger import Ledger
 from .lone import Lone
-from .session import Phases, SessionLoop
+from .session import Garbage, Phases, SessionLoop
 from .settings import Settings
 
 SETTINGS = Settings.take()
@@ -64,6 +64,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=False,
         help="run each test in a fresh interpreter, forked from a process that has loaded nothing of the project",
     )
+    group.addoption(
+        "--collect-garbage",
+        action="store_true",
+        dest="collect_garbage",
+        default=False,
+        help="free what a test left in cycles at its end, native objects too: a crash or hang of that is the test's own",
+    )
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -75,6 +82,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     if LONE is not None and hasattr(early_config.known_args_namespace, "cov_append"):
         early_config.known_args_namespace.cov_append = True  # or it would erase what the others have measured
     yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What a conftest with a fixture for each test would do, for projects that do not want one."""
+    if config.getoption("collect_garbage"):
+        config.pluginmanager.register(Garbage(), "pyo3test_garbage")
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
