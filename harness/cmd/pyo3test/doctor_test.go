@@ -18,7 +18,7 @@ import (
 // patient is a crate at the same place each time, so that its dependencies are compiled once.
 func patient(t *testing.T, files map[string]string) string {
 	t.Helper()
-	crate := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "patient")
+	crate := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-patient-%d", os.Getuid()), "crate")
 	require.NoError(t, os.RemoveAll(crate))
 	all := map[string]string{
 		"Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = '0.30.1'\n",

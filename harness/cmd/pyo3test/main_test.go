@@ -48,6 +48,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\[ *[\d.]+s\]`), "[   0.000s]"},
 	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
 	{regexp.MustCompile(`(?m)^          ok (Python|maturin) .*$`), "          ok $1 9.9.9"},
+	{regexp.MustCompile(`error in [\d.]+s`), "error in 0.0s"},
 	{regexp.MustCompile(`ok \d+ GiB left`), "ok 99 GiB left"},
 	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
 	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},
@@ -159,7 +160,7 @@ func TestEvents(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"": "fail", "pyo3test": "fail", group: "fail",
 		group + "/tests/test_mixed.py/test_passes": "pass", group + "/tests/test_mixed.py/test_passes_too": "pass", group + "/tests/test_mixed.py/test_hangs": "fail",
-		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail",
+		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_reads_nothing": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail",
 	}, last)
 	written, err := os.ReadFile(junit)
 	require.NoError(t, err)
@@ -173,7 +174,7 @@ func TestEvents(t *testing.T) {
 	require.NoError(t, os.WriteFile(events, []byte(out), 0o644))
 	read, err := exec.Command("go", "run", gotestsum, "--raw-command", "--format=testname", "--", "cat", events).CombinedOutput()
 	require.NoError(t, err, string(read)) // cat does not fail
-	require.Contains(t, string(read), "DONE 9 tests, 1 skipped, 6 failures")
+	require.Contains(t, string(read), "DONE 10 tests, 1 skipped, 7 failures")
 }
 
 // TestCauses: the exit code says what kept the tests from being run, and the words what to do.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import AGENT, Suite
 
+sys.path.insert(0, str(AGENT.parent / "site"))
 sys.path.insert(0, str(AGENT.parent))
 
 import relay
