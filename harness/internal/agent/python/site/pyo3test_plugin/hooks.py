@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         dest="collect_garbage",
         default=False,
-        help="free what a test left in cycles at its end, native objects too: a crash or hang of that is the test's own",
+        help="free what a test has left in cycles at its end, native objects too: what that does is the test's own",
     )
 
 
