@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -53,16 +55,11 @@ func imageCommand() *cobra.Command {
 }
 
 func imageInfo(c *cobra.Command, out io.Writer) error {
-	e, err := engine.Connect(c.Context())
-	if err != nil {
-		fmt.Fprintln(out, err)
-		return status(exitSetup)
-	}
-	defer e.Close()
-	objects, err := e.Objects(c.Context())
+	e, objects, err := connect(c.Context(), out)
 	if err != nil {
 		return err
 	}
+	defer e.Close()
 	fmt.Fprintf(out, "engine      Docker %s at %s\n", e.Version, e.Host)
 	for _, variable := range []string{image.BaseVariable, image.MirrorVariable} {
 		if value := os.Getenv(variable); value != "" {
@@ -81,4 +78,18 @@ func imageInfo(c *cobra.Command, out io.Writer) error {
 		fmt.Fprintln(table, "no tools image yet: the first run makes it")
 	}
 	return table.Flush()
+}
+
+// connect finds the engine and lists what it has of ours. Without one it says so, and the error is the exit code.
+func connect(ctx context.Context, out io.Writer) (*engine.Engine, []engine.Object, error) {
+	e, err := engine.Connect(ctx)
+	if err != nil {
+		fmt.Fprintln(out, err)
+		return nil, nil, status(exitSetup)
+	}
+	objects, err := e.Objects(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, e.Close())
+	}
+	return e, objects, nil
 }

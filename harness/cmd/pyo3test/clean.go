@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness/internal/cache"
-	"pyo3test/harness/internal/engine"
 )
 
 func cleanCommand() *cobra.Command {
@@ -79,16 +78,11 @@ func clean(ctx context.Context, out io.Writer, dry bool, older time.Duration) er
 		tell(word, "cache", entry.Path, entry.Size, entry.Changed)
 		done.count, done.size = done.count+1, done.size+entry.Size
 	}
-	e, err := engine.Connect(ctx)
-	if err != nil {
-		fmt.Fprintln(out, err)
-		return status(exitSetup)
-	}
-	defer e.Close()
-	objects, err := e.Objects(ctx)
+	e, objects, err := connect(ctx, out)
 	if err != nil {
 		return err
 	}
+	defer e.Close()
 	// An image goes only after those made of it: as long as a round removes one, another may remove more.
 	for progress := true; progress; {
 		progress = false

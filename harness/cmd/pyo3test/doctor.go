@@ -53,15 +53,7 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 }
 
 func diagnose(out io.Writer, path string, asJSON bool) error {
-	crate, _, err := find(path)
-	if err != nil {
-		return err
-	}
-	project, err := extension.ReadProject(crate)
-	if err != nil {
-		return err
-	}
-	pyo3, err := project.PyO3()
+	project, pyo3, err := readProject(path)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,16 +31,11 @@ one, and all stacks. Whatever started them, go test or pyo3test run, goes on und
 const dumpTimeout = 2 * time.Minute
 
 func dump(ctx context.Context, out io.Writer) error {
-	e, err := engine.Connect(ctx)
-	if err != nil {
-		fmt.Fprintln(out, err)
-		return status(exitSetup)
-	}
-	defer e.Close()
-	objects, err := e.Objects(ctx)
+	e, objects, err := connect(ctx, out)
 	if err != nil {
 		return err
 	}
+	defer e.Close()
 	looked := 0
 	for _, o := range objects {
 		if o.Kind != "container" || o.Labels[engine.Label] != group.Purpose {
@@ -68,7 +62,7 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 	}
 	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
 	for _, e := range events {
-		seen := hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Clean(extension.Sources)}
+		seen := e.Seen(extension.Sources)
 		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent, Now: e.Pace}
 		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
 	}

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/scaffold"
 )
 
 // onePath is the path that a command line names, "." where it names none.
@@ -34,9 +37,11 @@ func find(path string) (crate string, tests []string, err error) {
 	}
 	// First as it is written: a folder of tests may be a link to somewhere else.
 	for _, from := range []string{file, resolved} {
-		if crate = above(from); crate == "" {
+		manifest := scaffold.Above(from, "pyproject.toml")
+		if manifest == "" {
 			continue
 		}
+		crate = filepath.Dir(manifest)
 		inside, err := filepath.Rel(crate, from)
 		if err == nil {
 			crate, err = filepath.EvalSymlinks(crate)
@@ -57,14 +62,15 @@ func find(path string) (crate string, tests []string, err error) {
 	return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
 }
 
-// above is the nearest folder with a pyproject.toml, the path itself included; "" where there is none.
-func above(path string) string {
-	for ; ; path = filepath.Dir(path) {
-		if _, err := os.Stat(filepath.Join(path, "pyproject.toml")); err == nil {
-			return path
-		}
-		if path == filepath.Dir(path) {
-			return ""
-		}
+// readProject reads the crate of a path.
+func readProject(path string) (project extension.Project, pyo3 extension.PyO3, err error) {
+	crate, _, err := find(path)
+	if err != nil {
+		return project, pyo3, err
 	}
+	if project, err = extension.ReadProject(crate); err != nil {
+		return project, pyo3, err
+	}
+	pyo3, err = project.PyO3()
+	return project, pyo3, err
 }

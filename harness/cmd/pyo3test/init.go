@@ -11,7 +11,6 @@ import (
 	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/scaffold"
 )
 
@@ -56,20 +55,12 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 }
 
 func initialise(in io.Reader, out io.Writer, path string, f initFlags, goTest bool) error {
-	crate, _, err := find(path)
-	if err != nil {
-		return err
-	}
-	project, err := extension.ReadProject(crate)
-	if err != nil {
-		return err
-	}
-	pyo3, err := project.PyO3()
+	project, pyo3, err := readProject(path)
 	if err != nil {
 		return err
 	}
 	p := scaffold.Project{Project: project, Module: project.ModuleName(pyo3.Library)}
-	folder := crate
+	folder := project.Folder
 	if f.goFolder != "" {
 		if folder, err = filepath.Abs(f.goFolder); err != nil {
 			return err
@@ -95,26 +86,18 @@ func initialise(in io.Reader, out io.Writer, path string, f initFlags, goTest bo
 			}
 		}
 	}
-	return carryOut(in, out, plan, crate, f.yes)
+	return carryOut(in, out, plan, project.Folder, f.yes)
 }
 
 // carryOut shows a plan, asks, and writes.
 func carryOut(in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes bool) error {
-	changes := plan.Changes[:0]
-	planned := map[string]bool{}
-	for _, change := range plan.Changes { // two parts may want the same file
-		if !planned[change.File] {
-			planned[change.File] = true
-			changes = append(changes, change)
-		}
-	}
-	for _, change := range changes {
+	for _, change := range plan.Changes {
 		fmt.Fprintln(out, change.Diff(crate))
 	}
 	for _, note := range plan.Notes {
 		fmt.Fprintf(out, "note: %s\n", note)
 	}
-	if len(changes) == 0 {
+	if len(plan.Changes) == 0 {
 		fmt.Fprintln(out, "nothing to write")
 		return nil
 	}
@@ -124,13 +107,13 @@ func carryOut(in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes
 			fmt.Fprintln(out, "nothing was written: add --yes")
 			return nil
 		}
-		fmt.Fprintf(out, "write these %d files? [y/N] ", len(changes))
+		fmt.Fprintf(out, "write these %d files? [y/N] ", len(plan.Changes))
 		if answer, _ := bufio.NewReader(in).ReadString('\n'); strings.ToLower(strings.TrimSpace(answer)) != "y" {
 			fmt.Fprintln(out, "nothing was written")
 			return nil
 		}
 	}
-	for _, change := range changes {
+	for _, change := range plan.Changes {
 		if err := change.Apply(); err != nil {
 			return fmt.Errorf("write %s: %w", change.File, err)
 		}

@@ -132,6 +132,11 @@ type Event struct {
 	} `json:"-"`
 }
 
+// Seen is what a dump event has seen of a process. Workspace is the folder of the container below which compilers name files.
+func (e Event) Seen(workspace string) hang.Dump {
+	return hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: workspace}
+}
+
 // Decode reads one line of the agent. A line that is no event of the protocol is an error.
 func Decode(line []byte) (Event, error) {
 	var e Event

@@ -69,7 +69,7 @@ const (
 	seePtrace     = "https://www.kernel.org/doc/html/latest/admin-guide/LSM/Yama.html"
 	seeRequires   = "https://packaging.python.org/en/latest/specifications/pyproject-toml/#requires-python"
 	seeLock       = "https://doc.rust-lang.org/cargo/guide/cargo-toml-vs-cargo-lock.html"
-	seeTimeout    = "https://github.com/pytest-dev/pytest-timeout#i-have-a-question-and-the-timeout-method"
+	seeTimeout    = "https://github.com/pytest-dev/pytest-timeout"
 	seeImportSkip = "https://docs.pytest.org/en/stable/how-to/skipping.html#skipping-on-a-missing-import-dependency"
 )
 

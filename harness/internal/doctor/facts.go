@@ -52,7 +52,6 @@ type Facts struct {
 			Tests int    `json:"tests"`
 			First string `json:"first"`
 		} `json:"unfound"`
-		Conftests []string `json:"conftests"`
 	} `json:"sources"`
 	Machine struct {
 		PtraceScope int               `json:"ptrace_scope"`

@@ -211,7 +211,7 @@ def sources(folder: Path, modules: list[str], collected: list[str]) -> dict[str,
     """What the project's Python files hold that matters."""
     wanted = {name.split(".")[0] for name in modules}
     looked = {os.path.realpath(each) for each in collected}
-    hidden, unfound, conftests = [], [], []
+    hidden, unfound = [], []
     for path in python_files(folder):
         try:
             tree = ast.parse(path.read_bytes())
@@ -219,13 +219,11 @@ def sources(folder: Path, modules: list[str], collected: list[str]) -> dict[str,
             continue
         name = str(path.relative_to(folder))
         tests = tests_of(tree)
-        if path.name == "conftest.py":
-            conftests.append(name)
         if path.name == "conftest.py" or tests or os.path.realpath(path) in looked:
             hidden += [{"file": name, "line": line, "words": words} for line, words in hides(tree, wanted)]
         if tests and os.path.realpath(path) not in looked and path.name != "conftest.py":
             unfound.append({"file": name, "tests": len(tests), "first": tests[0]})
-    return {"hidden": hidden, "unfound": unfound, "conftests": conftests}
+    return {"hidden": hidden, "unfound": unfound}
 
 
 def machine() -> dict[str, Any]:

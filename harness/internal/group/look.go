@@ -94,7 +94,7 @@ func (g *group) hangText(name, proof string, report hang.Report) string {
 const maxFileName = 200
 
 func (g *group) dumpOf(e agent.Event) hang.Dump {
-	return hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: path.Join(extension.Sources, g.Tree.Workspace)}
+	return e.Seen(path.Join(extension.Sources, g.Tree.Workspace))
 }
 
 // fileName makes one name of a subtest's, whose slashes would be folders.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -34,6 +35,7 @@ func (p *Plan) note(format string, args ...any) {
 func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 	old, err := os.ReadFile(file)
 	switch {
+	case slices.ContainsFunc(p.Changes, func(c Change) bool { return c.File == file }): // two parts want it
 	case errors.Is(err, fs.ErrNotExist):
 		p.Changes = append(p.Changes, Change{File: file, New: content, Mode: mode})
 		return nil
