@@ -26,7 +26,7 @@ func TestCompiledOnce(t *testing.T) {
 		require.Equal(t, outcome, r.Outcome(), r.Text())
 		return r.Sub("tiny").Text()
 	}
-	const compiles = "; 1 warnings"
+	const compiles = "; 1 warning"
 	require.Contains(t, run(harnesstest.Passed), compiles)
 	require.NotContains(t, run(harnesstest.Passed), compiles)
 	edit(t, crate, file("43", spoil))

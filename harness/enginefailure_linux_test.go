@@ -51,7 +51,7 @@ func TestEngineFailures(t *testing.T) {
 	})
 	t.Run("killed in the tests", func(t *testing.T) {
 		output := red(t, tests("time.sleep(1000)"), "test_between", func() { p.kill(t) },
-			"not run: "+gone, "it was running when its group was ended", "test_last", "1 tests not run: "+gone, gone, "the stream of events broke off")
+			"not run: "+gone, "it was running when its group was ended", "test_last", "1 test not run: "+gone, gone, "the stream of events broke off")
 		require.Contains(t, output, "3 of 3 tests: 1 passed, 2 not run")
 		require.NotContains(t, output, "Is the docker daemon running?", "once is enough")
 		p.start(t)

@@ -131,7 +131,7 @@ func TestSessionsThatFail(t *testing.T) {
 		"all files skip themselves": {map[string]string{"tests/test_tiny.py": "import pytest\npytest.skip('not today', allow_module_level=True)\n"}, "",
 			[]string{"no tests found: every file skips itself"}, map[string]string{"tests/test_tiny.py": "skipped"}},
 		"a collection error": {map[string]string{"tests/test_bad.py": "import no_such_module\n", "tests/test_tiny.py": passing}, "",
-			[]string{"1 of 1 tests: 1 passed, 1 collection errors"}, map[string]string{"tests/test_tiny.py::test_passes": "passed", "tests/test_bad.py": "error"}},
+			[]string{"1 of 1 tests: 1 passed, 1 collection error"}, map[string]string{"tests/test_tiny.py::test_passes": "passed", "tests/test_bad.py": "error"}},
 		"a conftest that raises": {map[string]string{"conftest.py": "raise RuntimeError('broken conftest')\n"}, "",
 			[]string{"pytest ended in the middle of collection: exit status 4 (a conftest.py that cannot be loaded)", "broken conftest", "{crate}/conftest.py"}, map[string]string{}},
 		"an option of a plugin that is not there": {map[string]string{"pytest.ini": "[pytest]\naddopts = --benchmark-disable\n"}, "",

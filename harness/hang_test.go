@@ -175,7 +175,7 @@ def test_last():
 	require.Equal(t, "crashed", found["tests/test_tiny.py::test_exits"])
 	require.Equal(t, "not run", found["tests/test_tiny.py::test_changes"])
 	require.Equal(t, "passed", found["tests/test_tiny.py::test_last"])
-	require.Contains(t, text, "1 tests not run: pytest was started again, and did not collect them any more")
+	require.Contains(t, text, "1 test not run: pytest was started again, and did not collect them any more")
 }
 
 // TestHangsOutsideTests: every phase has its budget, and who hangs there is named.
@@ -267,7 +267,7 @@ func TestDeadline(t *testing.T) {
 	require.True(t, time.Now().Before(end))
 	require.Equal(t, harnesstest.Failed, r.Outcome())
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "not run", "tests/test_tiny.py::test_last": "not run"}, outcomes(r.Subs()[0]))
-	require.Contains(t, r.Subs()[0].Text(), "1 tests not run: the deadline of go test (-timeout) is near")
+	require.Contains(t, r.Subs()[0].Text(), "1 test not run: the deadline of go test (-timeout) is near")
 }
 
 // TestDeadlineBetweenTests: a group that the deadline ends while no test runs is red too.

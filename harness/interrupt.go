@@ -6,13 +6,11 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
-)
 
-// asked counts how often SIGQUIT has asked this process for the stacks of what runs.
-var asked atomic.Int64
+	"pyo3test/harness/internal/group"
+)
 
 const (
 	// askAgain is how soon a second SIGQUIT gets Go's own dump.
@@ -64,7 +62,7 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 					return
 				}
 			case <-stacks:
-				asked.Add(1)
+				group.AskForStacks()
 				signal.Stop(stacks)
 				again = time.After(askAgain)
 			case <-again:

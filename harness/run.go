@@ -304,7 +304,7 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags, Asked: &asked,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags,
 		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},

@@ -20,15 +20,23 @@ import (
 	"pyo3test/images"
 )
 
+// version is that of this program's module, "(devel)" where it was built from a folder.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(devel)"
+	}
+	return cmp.Or(info.Main.Version, "(devel)")
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which version this is, and what it pins",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			version, revision := "(devel)", ""
+			revision := ""
 			if info, ok := debug.ReadBuildInfo(); ok {
-				version = cmp.Or(info.Main.Version, version)
 				for _, setting := range info.Settings {
 					if setting.Key == "vcs.revision" {
 						revision = " " + setting.Value
@@ -36,7 +44,7 @@ func versionCommand() *cobra.Command {
 				}
 			}
 			out := c.OutOrStdout()
-			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version(), revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			fmt.Fprintf(out, "base image %s, Rust of %s\n", images.Pins()["PYTHON_IMAGE"], images.Pins()["RUST_IMAGE"])
 			return nil
 		},

@@ -16,6 +16,7 @@ import (
 	"pyo3test/harness"
 	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/evidence"
+	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/subtest"
 )
 
@@ -44,7 +45,7 @@ system-packages, requirements, network, and the other fields of harness.Suite; f
   pyo3test run --failed --shell             what did not pass last time, and a shell where it fails again
   gotestsum --raw-command -- pyo3test run --json
 
-Ctrl-\ shows the stacks of what runs, and stops nothing.`,
+In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywhere. They stop nothing.`,
 		RunE: func(c *cobra.Command, args []string) error { return run(c, f, args) },
 	}
 	flags := c.Flags()
@@ -153,10 +154,16 @@ func (f runFlags) console(out io.Writer, crate string, o console.Options) (*cons
 	if f.json {
 		return console.NewEvents(out, filepath.Base(crate), o), func() {}, nil
 	}
-	look := console.Screen{Out: out, Quiet: f.quiet, Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
+	look := console.Screen{Out: out, Quiet: f.quiet, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version(), crate), Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
+	done := func() {}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {
 		look.Terminal = file
 		look.Colour = os.Getenv("NO_COLOR") == "" // https://no-color.org
+		if !f.shell {                             // where keys are the shell's
+			if stop := watchKeys(os.Stdin, group.AskForStacks); stop != nil {
+				done, look.Keys = stop, "; t: stacks"
+			}
+		}
 	}
 	if f.shell && look.Terminal == nil {
 		return nil, nil, errors.New("--shell: this is no terminal")
@@ -164,8 +171,8 @@ func (f runFlags) console(out io.Writer, crate string, o console.Options) (*cons
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
 		look.GitHub = os.Getenv("GITHUB_WORKSPACE")
 	}
-	screen, done := console.NewScreen(look, o)
-	return screen, done, nil
+	screen, closeScreen := console.NewScreen(look, o)
+	return screen, func() { closeScreen(); done() }, nil
 }
 
 func exitCode(result console.Result) int {

@@ -17,6 +17,7 @@ import (
 type reporter interface {
 	phase(n *node, name, text string, took time.Duration)
 	slow(n *node, nodeID string, ran time.Duration, words string)
+	urgent(text string)
 	begin(n *node)
 	say(n *node, text string)
 	attr(n *node, key, value string)
@@ -201,6 +202,11 @@ func (n *node) Phase(name, text string, took time.Duration) {
 // Slow shows a test that takes long.
 func (n *node) Slow(nodeID string, ran time.Duration, words string) {
 	n.console.tell(func(r reporter) { r.slow(n, nodeID, ran, words) })
+}
+
+// Urgent shows what cannot wait.
+func (n *node) Urgent(text string) {
+	n.console.tell(func(r reporter) { r.urgent(text) })
 }
 
 // Again is the command that runs just one test again.

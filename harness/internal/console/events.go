@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -46,6 +47,9 @@ func (e *events) phase(n *node, name, text string, took time.Duration) {
 func (e *events) slow(n *node, nodeID string, ran time.Duration, words string) {
 	e.say(n, fmt.Sprintf("SLOW %s: %v; %s\n", nodeID, ran, words))
 }
+
+// urgent is for people: machines read the events.
+func (e *events) urgent(text string) { fmt.Fprintln(os.Stderr, text) }
 
 func (e *events) begin(n *node) {
 	if n.parent == nil {

@@ -15,6 +15,7 @@ import (
 
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/words"
 )
 
 // heartbeat is how long the screen may stand still before it says what runs.
@@ -23,12 +24,15 @@ const heartbeat = 30 * time.Second
 // Screen is how a run is shown to people.
 type Screen struct {
 	Out   io.Writer
-	Quiet bool // leaves out what passes
+	Title string // its first line; none where it is empty
+	Quiet bool   // leaves out what passes
 	// Collects says that no test is to run: nothing is said of how many did.
 	Collects bool
 	// Terminal is what Out is, nil where it is none: the last lines then show what runs, anew each second.
 	Terminal *os.File
 	Colour   bool
+	// Keys says in the first of the last lines which keys do what.
+	Keys string
 	// GitHub is the folder of a GitHub job's sources, "" elsewhere: what is red becomes an annotation there.
 	GitHub string
 	// Failed is the command that runs what did not pass once more, shown at the end of a red run.
@@ -37,7 +41,7 @@ type Screen struct {
 
 // NewScreen is a console for people. Close it when the run is over.
 func NewScreen(look Screen, o Options) (c *Console, closeScreen func()) {
-	s := &screen{Screen: look, start: time.Now(), spoke: time.Now(), totals: map[string]int{}, fileCounts: map[string]string{},
+	s := &screen{Screen: look, start: time.Now(), spoke: time.Now(), totals: map[string]int{}, fileCounts: map[string]int{},
 		done: map[string]int{}, files: map[string]*file{}, running: map[*node]bool{}, summaries: map[string]string{}}
 	s.live.to = look.Terminal
 	c = newConsole(s, o)
@@ -66,7 +70,7 @@ type screen struct {
 	start      time.Time
 	spoke      time.Time
 	totals     map[string]int    // tests to run, by group
-	fileCounts map[string]string // in how many files, by group
+	fileCounts map[string]int    // in how many files, by group
 	summaries  map[string]string // the last line of each group
 	done       map[string]int
 	files      map[string]*file
@@ -165,7 +169,12 @@ func (s *screen) slow(n *node, nodeID string, ran time.Duration, words string) {
 	}
 }
 
+func (s *screen) urgent(text string) { s.print("%s", strings.TrimRight(text, "\n")) }
+
 func (s *screen) begin(n *node) {
+	if n.parent == nil && s.Title != "" && !s.Quiet {
+		s.print("%s", s.Title)
+	}
 	if n.depth() != 2 {
 		return
 	}
@@ -255,25 +264,17 @@ func (s *screen) printIfRed(n *node) {
 func (s *screen) attr(n *node, key, value string) {
 	switch key {
 	case subtest.Files:
-		s.fileCounts[n.name] = value
+		s.fileCounts[n.name], _ = strconv.Atoi(value) // our own, as the next
 	case subtest.Tests:
-		s.totals[n.name], _ = strconv.Atoi(value) // our own
+		s.totals[n.name], _ = strconv.Atoi(value)
 		if !s.Quiet && !s.Collects {
-			s.print("    Starting %s in %s", count(s.totals[n.name], "test"), count(s.fileCounts[n.name], "file"))
+			s.print("    Starting %s in %s", words.Count(s.totals[n.name], "test"), words.Count(s.fileCounts[n.name], "file"))
 		}
 	case subtest.Phases:
 		s.phases = append(s.phases, value)
 	case subtest.Summary:
 		s.summaries[n.name] = value
 	}
-}
-
-// count says how many there are of something.
-func count(n any, what string) string {
-	if words := fmt.Sprint(n); words != "1" {
-		return words + " " + what + "s"
-	}
-	return "1 " + what
 }
 
 func (s *screen) end(n *node) {
@@ -328,7 +329,7 @@ func (s *screen) finish(n *node) {
 	if s.Collects {
 		return
 	}
-	s.print("%12s [%8.3fs] %s", "Summary", n.elapsed.Seconds(), s.summary(n.console.counts))
+	s.print("%12s [%8.3fs] %s", "Summary", n.elapsed.Seconds(), s.summary(n.console.counts, n.console.cause))
 	if len(s.phases) > 0 && !s.Quiet {
 		s.print("%12s %s", "Duration", strings.Join(s.phases, "  "))
 	}
@@ -345,7 +346,7 @@ func (s *screen) finish(n *node) {
 }
 
 // summary says how many tests came to what: in the words of the group where there is one alone.
-func (s *screen) summary(counts map[string]int) string {
+func (s *screen) summary(counts map[string]int, cause string) string {
 	for _, only := range s.summaries {
 		if len(s.summaries) == 1 && s.slowTests == 0 {
 			return only
@@ -366,9 +367,15 @@ func (s *screen) summary(counts map[string]int) string {
 		parts = append(parts, fmt.Sprintf("%d of them slow", s.slowTests))
 	}
 	if len(parts) == 0 {
-		parts = []string{"none was run"}
+		parts = []string{"none was run" + whyNone[cause]}
 	}
-	return fmt.Sprintf("%s: %s", count(total, "test"), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %s", words.Count(total, "test"), strings.Join(parts, ", "))
+}
+
+// whyNone says what kept tests from running.
+var whyNone = map[string]string{
+	subtest.CauseProject: ": this is no project that can be tested", subtest.CauseSetup: ": the engine, an image or the network failed",
+	subtest.CauseBuild: ": the build failed", subtest.CauseCollection: ": pytest could not collect, or found nothing",
 }
 
 // mostRunning is how many of the tests that run are named.
@@ -389,7 +396,7 @@ func (s *screen) beat() {
 		for group, total := range s.totals {
 			done, all = done+s.done[group], all+total
 		}
-		lines := []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red", "", time.Since(s.start).Seconds(), done, all, len(s.running), len(s.red))}
+		lines := []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red%s", "", time.Since(s.start).Seconds(), done, all, len(s.running), len(s.red), s.Keys)}
 		for _, name := range names {
 			lines = append(lines, fmt.Sprintf("%12s %s", "running", name))
 		}

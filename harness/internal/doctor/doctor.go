@@ -142,10 +142,3 @@ func CoveragePatched(folder string) bool {
 	}
 	return false
 }
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

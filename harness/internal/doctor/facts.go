@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/words"
 )
 
 //go:embed probe.py
@@ -116,7 +117,7 @@ func (f Facts) Findings(project extension.Project, patched bool) (found []Findin
 	found = append(found, f.ofSettings(patched)...)
 	found = append(found, f.ofSources(project)...)
 	for module, threads := range f.Threads {
-		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, plural(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
+		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, words.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
 			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits for ever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
 	}
 	if scope := f.Machine.PtraceScope; scope >= 2 {
@@ -245,11 +246,11 @@ func (f Facts) ofSources(project extension.Project) (found []Finding) {
 		files, tests = files+1, tests+each.Tests
 	}
 	if files > 0 {
-		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", plural(tests, "test function"), plural(files, "file"), first),
+		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", words.Count(tests, "test function"), words.Count(files, "file"), first),
 			Why: "they never run", Mend: "if they should: name their folder in testpaths, or their names in python_files"})
 	}
 	if f.Session.Tests > 0 {
-		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", plural(f.Session.Tests, "test"), plural(len(f.Session.Files), "file"))})
+		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", words.Count(f.Session.Tests, "test"), words.Count(len(f.Session.Files), "file"))})
 	}
 	return found
 }

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"pyo3test/harness/internal/agent"
@@ -38,7 +37,6 @@ type Config struct {
 	Bytecode  *bytecode.Store
 	Evidence  *evidence.Run
 	Flags     subtest.Flags
-	Asked     *atomic.Int64 // counts how often the stacks of what runs were asked for
 
 	Name       string
 	Tests      []string // what pytest is asked to look at; none leaves it to the project's configuration

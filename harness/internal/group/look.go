@@ -7,11 +7,13 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/subtest"
 )
 
 // dumpRequest is a wait for stacks, and what to do when they are there or cannot be had.
@@ -125,6 +127,12 @@ func (g *group) notes(test *test) (notes []string) {
 	return notes
 }
 
+// asked counts how often the stacks of what runs were asked for in this process.
+var asked atomic.Int64
+
+// AskForStacks lets each group of this process show where its running tests stand, and stops nothing.
+func AskForStacks() { asked.Add(1) }
+
 // showStacks writes where each running test stands, or pytest where none runs, to standard error at once: a test's own
 // output appears at the end of its whole package. then is called when all is written.
 func (g *group) showStacks(why string, then func()) {
@@ -135,7 +143,11 @@ func (g *group) showStacks(why string, then func()) {
 	left := max(1, len(g.running))
 	show := func(what string, report hang.Report) string {
 		text := g.Tree.HostText(report.Short(g.read) + "\n" + report.Stacks())
-		fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
+		if screen, ok := g.t.(subtest.Screen); ok {
+			screen.Urgent(fmt.Sprintf("%s: %s\n%s", what, why, text))
+		} else {
+			fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
+		}
 		if left--; left == 0 {
 			then()
 		}

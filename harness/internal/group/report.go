@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/words"
 )
 
 // What is kept of the texts of tests that have ended, in bytes: of each, until they come to so many, and of each from then
@@ -283,11 +284,7 @@ func importMend(problem string) string {
 
 // saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.
 func (g *group) saySession(e agent.Event) {
-	workers := "1 worker"
-	if e.Workers != 1 {
-		workers = fmt.Sprintf("%d workers", e.Workers)
-	}
-	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, workers, g.Budgets.Test)
+	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, words.Count(e.Workers, "worker"), g.Budgets.Test)
 	for _, note := range e.Notes {
 		fmt.Fprintln(g.t.Output(), note)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,7 +120,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 	minute := time.Minute
 	g := &group{
 		Config: Config{
-			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Asked: new(atomic.Int64), Name: "g",
+			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Name: "g",
 			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
 		},
 		t: top, matcher: matcher, session: newScript(lines), paces: map[int]*hang.Pace{}, running: map[int]*test{},

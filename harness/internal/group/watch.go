@@ -77,7 +77,7 @@ func (g *group) watch(ctx context.Context) error {
 	defer tick.Stop()
 	heard, last := time.Now(), time.Now()
 	done := ctx.Done()
-	g.asked = g.Asked.Load()
+	g.asked = asked.Load()
 	for {
 		select {
 		case event, ok := <-g.session.Events():
@@ -110,9 +110,9 @@ func (g *group) watch(ctx context.Context) error {
 			if !g.grace.IsZero() && now.After(g.grace) {
 				return errors.New("pytest was told to end and its end was not reported")
 			}
-			if asked := g.Asked.Load(); asked != g.asked {
-				g.asked = asked
-				g.showStacks("asked for by SIGQUIT", func() {})
+			if count := asked.Load(); count != g.asked {
+				g.asked = count
+				g.showStacks("asked for", func() {})
 			}
 			if !g.stopAt.IsZero() && now.After(g.stopAt) {
 				g.stopAt = time.Time{}

@@ -13,6 +13,7 @@ import (
 	"github.com/ianlancetaylor/demangle"
 
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/words"
 )
 
 // Dump is what was seen of a process.
@@ -134,7 +135,7 @@ func (t thread) writeFrames(out *strings.Builder) {
 	folded, of, seenUser := 0, "", false
 	unfold := func() {
 		if folded > 0 {
-			fmt.Fprintf(out, "    ... %d frames of %s\n", folded, of)
+			fmt.Fprintf(out, "    ... %s of %s\n", words.Count(folded, "frame"), of)
 		}
 		folded = 0
 	}
@@ -213,7 +214,7 @@ func FoldFatal(text string) string {
 	folded := 0
 	unfold := func() {
 		if folded > 0 {
-			lines = append(lines, fmt.Sprintf("  ... %d frames of pytest", folded))
+			lines = append(lines, "  ... "+words.Count(folded, "frame")+" of pytest")
 		}
 		folded = 0
 	}

@@ -26,7 +26,7 @@ Current thread 0x1 (most recent call first):
   File "/src/a.py", line 3 in test_a
   ... 2 frames of pytest
   File "/src/conftest.py", line 3 in h
-  ... 1 frames of pytest
+  ... 1 frame of pytest
 `, FoldFatal(text))
 	require.Equal(t, text[7:20], FoldFatal(text[7:20]))
 }

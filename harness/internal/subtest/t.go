@@ -48,6 +48,8 @@ type Screen interface {
 	Phase(name, text string, took time.Duration)
 	// Slow tells what a test does that still runs after half of its budget.
 	Slow(nodeID string, ran time.Duration, words string)
+	// Urgent tells at once what cannot wait for the end of a test.
+	Urgent(text string)
 }
 
 // Again is a T that knows another command than go test by which one test runs again.
