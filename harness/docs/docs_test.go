@@ -13,17 +13,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// step is a command of a page, with the exit code that it says, and lines of what it prints.
+// step is a command of a page, with the exit code that it says, and lines of what it prints; or a Go file.
 type step struct {
 	command string
 	exit    int
 	output  []string
+	file    string
 }
 
 var (
 	fence    = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 	exitCode = regexp.MustCompile(`\s+# exit (\d+)$`)
-	number   = regexp.MustCompile(`\d+(\.\d+)?m?s?`)
+	number   = regexp.MustCompile(`0x[0-9a-f]+|\d+(\.\d+)?m?s?`)
 	blanks   = regexp.MustCompile(`\s+`)
 )
 
@@ -33,6 +34,10 @@ func steps(t *testing.T, page string) (found []step) {
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
 	for _, block := range fence.FindAllStringSubmatch(string(text), -1) {
+		if block[1] == "go" {
+			found = append(found, step{file: block[2]})
+			continue
+		}
 		for line := range strings.Lines(block[2]) {
 			line = strings.TrimSuffix(line, "\n")
 			switch block[1] {
@@ -48,7 +53,7 @@ func steps(t *testing.T, page string) (found []step) {
 				require.NotEmpty(t, found, "output of nothing")
 				last := &found[len(found)-1]
 				last.output = append(last.output, line)
-			case "go", "toml":
+			case "toml":
 			default:
 				t.Fatalf("%s: a block of %q: say sh, text, go or toml", page, block[1])
 			}
@@ -57,14 +62,22 @@ func steps(t *testing.T, page string) (found []step) {
 	return found
 }
 
-// monorepo is a Go module with a crate in it, as the pages have it, and the folder of the crate.
-func monorepo(t *testing.T, here string) (crate string) {
+// needs are the lines that a module has to have to use this one, as README says.
+const needs = "    require pyo3test v0.0.0\n    replace pyo3test => %s\n"
+
+// monorepo is a Go module with one of our crates in it, and the folder of the crate.
+func monorepo(t *testing.T, here, ours string) (crate string) {
 	t.Helper()
 	root := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(root, ".git"), 0o755))
 	crate = filepath.Join(root, "mycrate")
-	require.NoError(t, os.CopyFS(crate, os.DirFS(filepath.Join(here, "pytests/hangs/modern"))))
-	mod := "module example.com/monorepo\n\ngo 1.26\n\nrequire pyo3test v0.0.0\n\nreplace pyo3test => " + here + "\n"
+	require.NoError(t, os.CopyFS(crate, os.DirFS(filepath.Join(here, ours))))
+	tests, err := filepath.Glob(filepath.Join(crate, "*_test.go"))
+	require.NoError(t, err)
+	for _, test := range tests {
+		require.NoError(t, os.Remove(test))
+	}
+	mod := "module example.com/monorepo\n\ngo 1.26\n" + fmt.Sprintf(needs, here)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "go.mod"), []byte(mod), 0o644))
 	return crate
 }
@@ -76,26 +89,33 @@ func TestCommands(t *testing.T) {
 	binaries := t.TempDir()
 	output, err := exec.Command("go", "build", "-o", binaries, here+"/harness/cmd/pyo3test").CombinedOutput()
 	require.NoError(t, err, string(output))
-	makefile, err := os.ReadFile(filepath.Join(here, "Makefile"))
+	readme, err := os.ReadFile(here + "/README.md")
 	require.NoError(t, err)
-	for _, page := range []string{here + "/README.md", "troubleshooting.md", "fork.md"} {
+	require.Contains(t, string(readme), fmt.Sprintf(needs, "../third_party/pyo3test"))
+	for page, ours := range map[string]string{here + "/README.md": "pytests/modern", "troubleshooting.md": "pytests/hangs/modern", "fork.md": "pytests/hangs/modern"} {
 		t.Run(filepath.Base(page), func(t *testing.T) {
-			crate := monorepo(t, here)
+			crate := monorepo(t, here, ours)
+			short := strings.NewReplacer(crate, "CRATE", here+"/pytests/hangs/modern/", "") // the paths of the pages
 			for _, s := range steps(t, page) {
-				if target, ok := strings.CutPrefix(s.command, "make "); ok { // `make test` runs this very test
-					target = strings.Fields(target)[0]
-					require.Contains(t, string(makefile), "\n"+target+": ## ", "%s: no such target", s.command)
+				if s.file != "" {
+					require.NoError(t, os.WriteFile(filepath.Join(crate, "python_test.go"), []byte(s.file), 0o644))
+					continue
+				}
+				if strings.HasPrefix(s.command, "make test ") { // runs this very test
 					continue
 				}
 				c := exec.Command("bash", "-c", s.command)
 				c.Dir = crate
-				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"), "PYO3TEST_ARTIFACTS="+t.TempDir(), "GOFLAGS=-mod=mod")
+				if strings.HasPrefix(s.command, "make ") {
+					c.Dir = here
+				}
+				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"), "PYO3TEST_ARTIFACTS="+t.TempDir())
 				output, err := c.CombinedOutput()
 				if c.ProcessState == nil {
 					require.NoError(t, err)
 				}
 				require.Equal(t, s.exit, c.ProcessState.ExitCode(), "%s\n%s", s.command, output)
-				said := plain(strings.ReplaceAll(string(output), crate, "CRATE"))
+				said := plain(short.Replace(string(output)))
 				for _, line := range s.output {
 					if line = plain(line); line != "" && line != "..." {
 						require.Contains(t, said, line, "%s", s.command)
