@@ -64,6 +64,13 @@ func TestHelperScript(t *testing.T) {
 	require.Contains(t, output, unchanged, "Python is not built")
 	require.Contains(t, output, "17 passed", "one more, four fewer")
 
+	// What uv has locked is what is installed.
+	lock := "version = 1\n\n[[package]]\nname = \"legacy-ext\"\nsource = { editable = \".\" }\n\n[[package]]\nname = \"pluggy\"\nversion = \"1.5.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n"
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "uv.lock"), []byte(lock), 0o644))
+	output, err = run(crate, "-vv")
+	require.NoError(t, err, output)
+	require.Contains(t, output, "pluggy-1.5.0")
+
 	// A lock that the build has to mend, in the copy, is no change of the user's.
 	edit("Cargo.lock", "name = \"once_cell\"", "name = \"once_cell_of_long_ago\"")
 	output, err = run(crate)

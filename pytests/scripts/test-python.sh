@@ -8,7 +8,8 @@
 # environment is changed. The copy is built again exactly when sources other than Python's have changed.
 #
 # Where the folder pyo3test_plugin lies beside this file, it carries out --forked, and --forked-subprocess; else pytest-forked
-# does the former.
+# does the former. What the tests need is what the project's dependency group or extra named test, tests, testing or dev says, else
+# a requirements file, in the versions of uv.lock where there is one.
 #
 # PYO3_PYTHON names the Python to use; the default is the first of the usual names that is 3.11 or later. MATURIN_ARGS are
 # further arguments of maturin's build; the default is --profile release.
@@ -161,9 +162,29 @@ elif name := next((each for each in usual if each in extras), None):
 else:
     lists = [f"requirements{dash}{each}.txt" for each in usual for dash in "-_"]
     install += [f"-r{crate / each}" for each in lists if (crate / each).is_file()][:1]
+
+
+def locked() -> list[str]:
+    """The versions of the nearest uv.lock that locks this project, those that are the same on every machine."""
+    for folder in (crate, *crate.parents):
+        lock = folder / "uv.lock"
+        packages = tomllib.loads(lock.read_text()).get("package", []) if lock.is_file() else []
+        local = [each["source"].get(kind) for each in packages for kind in ("editable", "virtual", "directory")]
+        if any((folder / path).resolve() == crate for path in local if path):
+            names = [each["name"] for each in packages]
+            return [
+                f"{each['name']}=={each['version']}"
+                for each in packages
+                if "registry" in each["source"] and names.count(each["name"]) == 1
+            ]
+    return []
+
+
+constraints = home / "constraints.txt"
+constraints.write_text("".join(each + "\n" for each in locked()))
 itself = re.compile(rf"{re.escape(metadata.get('name', ' '))}\s*([\[<>=!~;@]|$)", re.IGNORECASE)
 install = [each for each in install if not itself.match(each)]
-wishes = hashlib.sha256("\n".join(install).encode())
+wishes = hashlib.sha256("\n".join(install).encode() + constraints.read_bytes())
 for each in install:
     if each.startswith("-r"):
         wishes.update(Path(each[2:]).read_bytes())
@@ -187,7 +208,7 @@ if [[ $wishes != "$(cat "$home/installed" 2>/dev/null)" ]]; then
     rm -f "$home/installed"
     "$venv/bin/python" -m pip install --quiet "${packages[@]}"
     # After that, so that a project that asks for another pytest gets it.
-    [[ ${#install[@]} == 0 ]] || "$venv/bin/python" -m pip install --quiet "${install[@]}"
+    [[ ${#install[@]} == 0 ]] || "$venv/bin/python" -m pip install --quiet -c "$home/constraints.txt" "${install[@]}"
     printf '%s\n' "$wishes" >"$home/installed"
 fi
 
