@@ -16,6 +16,7 @@ import (
 	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/doctor"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
 )
 
@@ -38,7 +39,7 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 			if err != nil {
 				return err
 			}
-			diagnosis := diagnose(c.OutOrStdout(), path, asJSON)
+			diagnosis := diagnose(c.Context(), c.OutOrStdout(), path, asJSON)
 			if code := status(0); !fix || diagnosis != nil && !errors.As(diagnosis, &code) {
 				return diagnosis
 			}
@@ -52,7 +53,7 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 	return c
 }
 
-func diagnose(out io.Writer, path string, asJSON bool) error {
+func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) error {
 	project, pyo3, err := readProject(path)
 	if err != nil {
 		return err
@@ -73,6 +74,11 @@ func diagnose(out io.Writer, path string, asJSON bool) error {
 	if findings = append(findings, looked...); result.Failed {
 		findings = append(findings, doctor.Red(screen.String(), asJSON))
 	}
+	reached, err := reach(ctx, result.Failed)
+	if err != nil {
+		return err
+	}
+	findings = append(findings, reached...)
 	doctor.Sort(findings)
 	if asJSON {
 		encoder := json.NewEncoder(out)
@@ -103,6 +109,21 @@ func look(out io.Writer, project extension.Project, module string) (found []doct
 	result = screen.Run("pyo3test", func(t subtest.T) { harness.RunT(t, harness.Suite{Crate: project.Folder}) })
 	done()
 	return found, result, err
+}
+
+// reach looks whether builds reach the package indexes: in the newest tools image, once there is one.
+func reach(ctx context.Context, red bool) ([]doctor.Finding, error) {
+	e, objects, err := connect(ctx, io.Discard)
+	if err != nil {
+		return nil, nil // the run said so
+	}
+	defer e.Close()
+	for _, o := range objects {
+		if _, _, is := image.ToolsOf(o); is {
+			return doctor.Network(ctx, e, o.Name, red)
+		}
+	}
+	return nil, nil
 }
 
 // show writes findings for people.

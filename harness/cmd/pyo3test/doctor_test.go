@@ -172,6 +172,29 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 	}
 }
 
+// TestDoctorNetwork: what builds cannot reach is said, by what and with what it would have been; without values, which may be secret.
+func TestDoctorNetwork(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := patient(t, nil)
+	code, out, errs := call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, out+errs)
+	require.Contains(t, out, "ok builds reach the indexes of Python packages and of crates (")
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		t.Setenv(name, "http://me:secret@127.0.0.1:9")
+	}
+	code, out, errs = call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, out+errs, "all is built")
+	for _, index := range []string{"Python packages", "crates"} {
+		require.Regexp(t, "NOTE builds do not reach the index of "+index+": .*(refused|Couldn't connect)", out)
+	}
+	require.Contains(t, out, "HTTPS_PROXY")
+	require.NotContains(t, out, "secret")
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "src/lib.rs"), []byte("fn\n"), 0o644))
+	code, out, errs = call(t, "doctor", crate)
+	require.Equal(t, exitFailed, code, out+errs)
+	require.Contains(t, out, "BREAKS builds do not reach the index of crates")
+}
+
 // TestDoctorFixes: what it would write is shown first; a second look finds nothing more to say of it.
 func TestDoctorFixes(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())

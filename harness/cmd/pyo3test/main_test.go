@@ -49,6 +49,7 @@ var variable = []struct {
 	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
 	{regexp.MustCompile(`(?m)^          ok (Python|maturin) .*$`), "          ok $1 9.9.9"},
 	{regexp.MustCompile(`error in [\d.]+s`), "error in 0.0s"},
+	{regexp.MustCompile(`\(.*; certificates of this host: \d+\)`), "(AS HERE)"},
 	{regexp.MustCompile(`ok \d+ GiB left`), "ok 99 GiB left"},
 	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
 	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},

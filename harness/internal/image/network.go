@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -80,6 +81,21 @@ func (n Network) Env() []string {
 	}
 	sort.Strings(env)
 	return env
+}
+
+// String says where the settings come from, and none of their values: they may hold passwords.
+func (n Network) String() string {
+	var names []string
+	for key := range n.env {
+		if upper := strings.ToUpper(key); strings.HasSuffix(upper, "_PROXY") || strings.Contains(upper, "INDEX") {
+			names = append(names, key)
+		}
+	}
+	sort.Strings(names)
+	if _, ok := n.files["cargo/config.toml"]; ok {
+		names = append(names, "cargo's configuration")
+	}
+	return fmt.Sprintf("%s; certificates of this host: %d", cmp.Or(strings.Join(names, ", "), "no proxy"), bytes.Count(n.files["ca.pem"], []byte("BEGIN CERTIFICATE")))
 }
 
 // Proxies returns the proxy variables alone, as build arguments: Docker knows these names and records none of them.

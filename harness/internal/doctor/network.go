@@ -1,0 +1,86 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+)
+
+// reachTimeout bounds one look at an index, which takes about a second.
+const reachTimeout = time.Minute
+
+// indexes are where builds fetch from, and a command that asks each for what every build needs, with nothing kept.
+var indexes = []struct{ name, script string }{
+	{"the index of Python packages", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
+	{"the index of crates", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
+}
+
+// Network looks whether builds reach the package indexes from a container of a tools image, as the host does. Red says that
+// a run failed; else what is built already runs without them.
+func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (found []Finding, err error) {
+	network, err := image.HostNetwork()
+	if err != nil {
+		return nil, err
+	}
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools, Purpose: "doctor", User: image.User})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
+	env := append(network.Env(), "PATH="+image.Path, "UV_HTTP_TIMEOUT=10", "UV_HTTP_RETRIES=0", "CARGO_HTTP_TIMEOUT=10", "CARGO_NET_RETRY=0", "CARGO_TERM_COLOR=never")
+	for _, index := range indexes {
+		within, cancel := context.WithTimeout(ctx, reachTimeout)
+		var said bytes.Buffer
+		err := image.Run(within, c, engine.Command{Argv: []string{"sh", "-c", index.script}, Env: env}, nil, &said)
+		expired := within.Err() != nil
+		cancel()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		words := lastWords(said.String())
+		if expired {
+			words = fmt.Sprintf("no answer within %v", reachTimeout)
+		}
+		finding := Finding{Check: "network", Level: Note, What: fmt.Sprintf("builds do not reach %s: %s", index.name, words), Mend: mendNetwork(words),
+			Why: "what is built already runs; a new requirement, or a change of Cargo.lock, cannot be built (" + network.String() + ")"}
+		if red {
+			finding.Level, finding.Why = Breaks, "a build takes from there what it does not have yet ("+network.String()+")"
+		}
+		found = append(found, finding)
+	}
+	if len(found) == 0 {
+		found = []Finding{{Check: "network", Level: Fine, What: "builds reach the indexes of Python packages and of crates (" + network.String() + ")"}}
+	}
+	return found, nil
+}
+
+var certificate = regexp.MustCompile(`(?i)certificate|UnknownIssuer|\bSSL\b`)
+
+// mendNetwork says what helps, by what uv or cargo said.
+func mendNetwork(words string) string {
+	if certificate.MatchString(words) {
+		return "name the file of the company's certificate in SSL_CERT_FILE, or add it to those of the system: both reach the build"
+	}
+	return "set HTTPS_PROXY, or name an index that answers in PIP_INDEX_URL or cargo's [source]: a proxy on this machine's localhost is another one in a container"
+}
+
+// lastWords is the end of what a tool says, which is its reason, in one line.
+func lastWords(said string) string {
+	lines := strings.FieldsFunc(said, func(r rune) bool { return r == '\n' })
+	var words []string
+	for _, line := range lines[max(0, len(lines)-4):] {
+		if line = strings.Trim(line, " ×╰─▶├"); line != "" && line != "Caused by:" {
+			words = append(words, line)
+		}
+	}
+	return strings.Join(words, "; ")
+}
