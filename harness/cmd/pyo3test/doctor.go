@@ -43,7 +43,7 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 			if code := status(0); !fix || diagnosis != nil && !errors.As(diagnosis, &code) {
 				return diagnosis
 			}
-			return errors.Join(initialise(c.InOrStdin(), c.OutOrStdout(), path, initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
+			return errors.Join(initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
 		},
 	}
 	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does: show a diff, and ask")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness/internal/scaffold"
+	"pyo3test/harness/internal/words"
 )
 
 // initFlags are what the flags of init say.
@@ -39,7 +41,7 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 			}
 			// What is asked for by name comes alone: who wants a conftest may have no Go.
 			named := f.conftest || f.config || f.script || f.ci != ""
-			return initialise(c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all || c.Flags().Changed("go"))
+			return initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all || c.Flags().Changed("go"))
 		},
 	}
 	flags := c.Flags()
@@ -54,7 +56,7 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 	return c
 }
 
-func initialise(in io.Reader, out io.Writer, path string, f initFlags, goTest bool) error {
+func initialise(ctx context.Context, in io.Reader, out io.Writer, path string, f initFlags, goTest bool) error {
 	project, pyo3, err := readProject(path)
 	if err != nil {
 		return err
@@ -86,11 +88,11 @@ func initialise(in io.Reader, out io.Writer, path string, f initFlags, goTest bo
 			}
 		}
 	}
-	return carryOut(in, out, plan, project.Folder, f.yes)
+	return carryOut(ctx, in, out, plan, project.Folder, f.yes)
 }
 
 // carryOut shows a plan, asks, and writes.
-func carryOut(in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes bool) error {
+func carryOut(ctx context.Context, in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes bool) error {
 	for _, change := range plan.Changes {
 		fmt.Fprintln(out, change.Diff(crate))
 	}
@@ -107,10 +109,21 @@ func carryOut(in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes
 			fmt.Fprintln(out, "nothing was written: add --yes")
 			return nil
 		}
-		fmt.Fprintf(out, "write these %d files? [y/N] ", len(plan.Changes))
-		if answer, _ := bufio.NewReader(in).ReadString('\n'); strings.ToLower(strings.TrimSpace(answer)) != "y" {
+		fmt.Fprintf(out, "write %s? [y/N] ", words.Count(len(plan.Changes), "file"))
+		answers := make(chan string, 1)
+		go func() {
+			answer, _ := bufio.NewReader(in).ReadString('\n')
+			answers <- answer
+		}()
+		answer := ""
+		select {
+		case answer = <-answers:
+		case <-ctx.Done(): // whoever reads still ends with this process
+			fmt.Fprintln(out)
+		}
+		if strings.ToLower(strings.TrimSpace(answer)) != "y" {
 			fmt.Fprintln(out, "nothing was written")
-			return nil
+			return context.Cause(ctx)
 		}
 	}
 	for _, change := range plan.Changes {

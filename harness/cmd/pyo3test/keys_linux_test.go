@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +14,33 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
+
+// TestQuestion: Ctrl-C at a question ends the command, and nothing is written.
+func TestQuestion(t *testing.T) {
+	crate := modern(t, nil)
+	settings := filepath.Join(crate, "pyproject.toml")
+	before, err := os.ReadFile(settings)
+	require.NoError(t, err)
+	c := exec.Command(built(t), "init", "--config", crate)
+	terminal, err := pty.Start(c)
+	require.NoError(t, err)
+	defer terminal.Close()
+	var seen bytes.Buffer
+	for buffer := make([]byte, 4096); !strings.Contains(seen.String(), "write 1 file? [y/N] "); {
+		n, err := terminal.Read(buffer)
+		require.NoError(t, err, seen.String())
+		seen.Write(buffer[:n])
+	}
+	_, err = io.WriteString(terminal, "\x03")
+	require.NoError(t, err)
+	rest, _ := io.ReadAll(terminal) // the end of a terminal is an error
+	_ = c.Wait()
+	require.Equal(t, exitSignal+int(unix.SIGINT), c.ProcessState.ExitCode())
+	require.Contains(t, string(rest), "nothing was written")
+	after, err := os.ReadFile(settings)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after))
+}
 
 // TestKeys: t in a terminal shows where the running test stands, and the terminal is given back as it was.
 func TestKeys(t *testing.T) {

@@ -42,25 +42,34 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit code %d", int(s)) }
 
+// interrupted is the signal that ended a command.
+type interrupted struct{ syscall.Signal }
+
+func (i interrupted) Error() string { return "interrupted by a signal: " + i.String() }
+
 func main() {
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM) // what is under way ends in order by itself
-	code := command(os.Args[1:], os.Stdout, os.Stderr)
-	select {
-	case by := <-interrupted:
-		code = exitSignal + int(by.(syscall.Signal))
-	default:
+	ctx, interrupt := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		by := <-signals
+		signal.Stop(signals) // a second one ends all at once, as it always does
+		interrupt(interrupted{by.(syscall.Signal)})
+	}()
+	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if by := (interrupted{}); errors.As(context.Cause(ctx), &by) {
+		code = exitSignal + int(by.Signal)
 	}
 	os.Exit(code)
 }
 
 // command carries out one command line and returns the exit code.
-func command(args []string, stdout, stderr io.Writer) int {
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := commands()
 	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	done, err := root.ExecuteContextC(context.Background())
+	done, err := root.ExecuteContextC(ctx)
 	if code := status(0); errors.As(err, &code) {
 		return int(code)
 	}

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = command(args, &out, &errs)
+	code = command(t.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
