@@ -3,59 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import gc
 import os
 import select
-import sys
-import threading
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from . import capture, child, coverage_support, crash, linux, memory, whole
+from . import child, coverage_support, crash, linux, memory, whole
 from .events import Events
-from .fresh import Fresh
+from .forks import PATIENCE, Forks, Starter
 from .ledger import Ledger
 from .running import Running
-
-FORK_PATIENCE = 10.0
-"""Seconds to wait for the process limit or memory to allow a fork."""
 
 AHEAD = 2
 """Children for each worker that are forked before their turn, at most. After each fork the parent copies hundreds of
 pages anew, after several in a row but once; and with fewer workers than processors, the fork and a child's first steps
 cost no time at all."""
 
-REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
-WARNED = ("pytest_warning_recorded",)
-"""With those above, the hooks that are called in the parent, so between forks."""
-
 
 class ForkRunner:
     """Runs tests in forked children and reports them as pytest would."""
 
     def __init__(
-        self, config: pytest.Config, events: Events, ledger: Ledger, workers: int, fresh: Fresh | None = None
+        self, config: pytest.Config, events: Events, ledger: Ledger, workers: int, starter: Starter | None = None
     ) -> None:
         self.config = config
         self.events = events
         self.ledger = ledger
         self.workers = workers
-        self.fresh = fresh
-        """Where tests have a fresh interpreter each: who forks them instead of us."""
+        self.starter: Starter = starter or Forks(config, self._run_in_child)
         self.child: child.Child | None = None
         """Set in a child only."""
         self.running: dict[int, Running] = {}
         self.waiting: deque[tuple[int, pytest.Item]] = deque()
         self.ahead: deque[Running] = deque()
         """Children at their closed gates: their tests come before those that are waiting."""
-        self.may_fork_ahead = False
-        self.warnings_heard = False
         self.depth = 1
         """How many to fork ahead next time."""
         self.prepared = False
@@ -138,15 +122,8 @@ class ForkRunner:
             factory.getbasetemp()
         if self.events.control >= 0:
             self.poll.register(self.events.control, select.POLLIN)
-        if self.fresh is not None:  # its children see nothing of this process
-            self.fresh.know(self.collected, self.foreign)
-            self.poll.register(self.fresh, select.POLLIN)
-            self.may_fork_ahead = True
-            return
-        self.may_fork_ahead = not _others_hear(self.config, REPORTED)
-        self.warnings_heard = _others_hear(self.config, WARNED)
-        gc.collect()
-        gc.freeze()  # a collection in a child would touch, so copy, every page
+        self.starter.watch(self.poll)
+        self.starter.prepare(self.collected, self.foreign)
 
     def _start(self) -> Running | None:
         """Let the next test begin."""
@@ -157,7 +134,7 @@ class ForkRunner:
         else:
             index, item = self.waiting.popleft()
             try:
-                running = self._fork_child(index, item, FORK_PATIENCE)
+                running = self._start_child(index, item, PATIENCE)
             except OSError as error:
                 self._not_started(index, item, error)
                 return None
@@ -185,11 +162,11 @@ class ForkRunner:
         hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead. Where
         the hook is that for warnings, it is enough to send children away after a test that has given some.
         """
-        if self.ahead or not self.may_fork_ahead or (self.fresh is None and threading.active_count() > 1):
+        if self.ahead or not self.starter.may_go_ahead():
             return
         while self.waiting and len(self.ahead) < self.depth:
             try:
-                self.ahead.append(self._fork_child(*self.waiting[0], 0.0))
+                self.ahead.append(self._start_child(*self.waiting[0], 0.0))
             except OSError:  # there is no room yet, and no hurry
                 return
             self.waiting.popleft()
@@ -205,43 +182,26 @@ class ForkRunner:
         self.ahead.clear()
         self.depth = 1  # where one test fails more do, and each costs those that wait
 
-    def _fork_child(self, index: int, item: pytest.Item, patience: float) -> Running:
+    def _start_child(self, index: int, item: pytest.Item, patience: float) -> Running:
         """A child at its closed gate."""
-        threads = linux.thread_count()
         fds: list[int] = []
         try:
             for make in (linux.memory_file, linux.scratch_file, linux.scratch_file):
                 fds.append(make())
             fds += os.pipe()
-            if self.fresh is not None:
-                told, out, err, gate, opener = fds
-                start = self.fresh.start
-                pid, threads = _patiently(lambda: start(item, [told, out, err, gate]), patience), 1
-                os.close(gate)
-                return Running(index, item, pid, told, -1, out, err, opener, threads)
-            capture.flush_all()
-            capture.flush_terminal(self.config)
-            pid = _patiently(lambda: _fork(threads), patience)
+            pid, pidfd, threads = self.starter.start(item, fds, patience)
         except OSError:
             for fd in fds:
                 os.close(fd)
             raise
         told, out, err, gate, opener = fds
-        if pid == 0:
-            try:
-                os.close(opener)
-                self._become_child(out, err, told)
-                begin = os.read(gate, 1)
-                os.close(gate)
-                if begin:
-                    assert self.child is not None
-                    self.child.run(item)
-            finally:
-                child.LEAVE(71)
         os.close(gate)
-        return Running(index, item, pid, told, _pidfd(pid), out, err, opener, threads)
+        return Running(index, item, pid, told, pidfd, out, err, opener, threads)
 
-    def _become_child(self, out: int, err: int, told: int) -> None:
+    def _run_in_child(self, item: pytest.Item, fds: list[int]) -> None:
+        """What a forked child does: it waits at its gate, and runs its test."""
+        told, out, err, gate, opener = fds
+        os.close(opener)
         self.events.close_in_child()
         for sibling in (*self.running.values(), *self.ahead):
             sibling.close()
@@ -249,13 +209,14 @@ class ForkRunner:
         self.ahead.clear()
         self.ledger.muted = True
         self.child = child.become(self.config, told, out, err)
+        begin = os.read(gate, 1)
+        os.close(gate)
+        if begin:
+            self.child.run(item)
 
     def _wait(self) -> list[Running]:
         """Wait for news; gives the children that may have ended."""
-        patience = None if all(each.pidfd >= 0 for each in self.running.values()) else 10
-        if self.fresh is not None:  # whose news may have come with the answer to something else
-            patience = 0 if self.fresh.statuses.keys() & self.running.keys() else None
-        ready = self.poll.poll(patience)
+        ready = self.poll.poll(self.starter.pause(self.running.values()))
         self._listen()
         ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
         return ended + [each for each in self.running.values() if each.pidfd < 0]
@@ -277,14 +238,18 @@ class ForkRunner:
             self._conclude(running, reports)
         finally:
             self._tell_start(following)
-        if not unnoticed and self.fresh is None:
+        if not unnoticed and self.starter.sees_pytest:
             self._recall()
 
     def _is_unnoticed(self, running: Running, reports: list[pytest.TestReport]) -> bool:
         """Whether a test has ended so that no other can see from the state of pytest that it ever ran."""
         told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
         whole = told and any(each.when == "teardown" for each in reports)
-        return whole and not any(each.failed for each in reports) and not (running.warnings and self.warnings_heard)
+        return (
+            whole
+            and not any(each.failed for each in reports)
+            and not (running.warnings and self.starter.warnings_heard)
+        )
 
     def _listen(self) -> None:
         """Hear from the agent which children it is about to kill."""
@@ -301,8 +266,7 @@ class ForkRunner:
         self.poll = select.poll()
         for fd in self.by_fd:
             self.poll.register(fd, select.POLLIN)
-        if self.fresh is not None:
-            self.poll.register(self.fresh, select.POLLIN)
+        self.starter.watch(self.poll)
 
     def _unwatch(self, fd: int) -> None:
         self.by_fd.pop(fd, None)
@@ -314,7 +278,7 @@ class ForkRunner:
     def _reap(self, running: Running) -> bool:
         """Collect the exit status; False while the child lives."""
         try:
-            status = self._status(running.pid, wait=False)
+            status = self.starter.reap(running.pid)
         except ChildProcessError:
             return True  # someone else reaped it: how it ended is not known
         if status is None:
@@ -327,18 +291,11 @@ class ForkRunner:
             running.exit = os.WEXITSTATUS(status)
         return True
 
-    def _status(self, pid: int, wait: bool) -> int | None:
-        """A child's exit status, None while it lives."""
-        if self.fresh is not None:
-            return self.fresh.reap(pid, wait)
-        ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
-        return status if ended else None
-
     def _kill(self, running: Running) -> None:
         """End a child and what is in its group, and collect it."""
         running.kill()
         with contextlib.suppress(OSError):
-            self._status(running.pid, wait=True)
+            self.starter.reap(running.pid, wait=True)
 
     def _forget(self, running: Running) -> None:
         """It runs no more; what it has printed can still be read."""
@@ -445,41 +402,3 @@ class ForkRunner:
             phase=running.phase,
             **fields,
         )
-
-
-def _patiently(make: Callable[[], int], patience: float) -> int:
-    """Make a process, with patience where the system has no room for one now."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return make()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ENOMEM) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def _fork(threads: int) -> int:
-    if sys.version_info < (3, 12) or threads <= 1:
-        return os.fork()
-    with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event's count says it
-        warnings.simplefilter("ignore")
-        return os.fork()
-
-
-def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
-    """Whether somebody besides pytest and us has one of the hooks."""
-    for name in hooks:
-        for implementation in getattr(config.hook, name).get_hookimpls():
-            module = str(getattr(implementation.function, "__module__", ""))
-            if module.partition(".")[0] not in ("_pytest", __package__):
-                return True
-    return False
-
-
-def _pidfd(pid: int) -> int:
-    """A descriptor that becomes readable when the process ends, or -1 where there is none."""
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return -1

@@ -6,15 +6,19 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from .forks import patiently
 from .lone import function_of
+from .running import Running
 from .template import LIMIT
 
 SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -24,7 +28,10 @@ START = 60.0
 
 
 class Fresh:
-    """The template, and what becomes of its children."""
+    """The template, and what becomes of its children: a starter of the fork runner's."""
+
+    sees_pytest = False
+    warnings_heard = False
 
     def __init__(self, config: pytest.Config, world: dict[str, Any], environment: dict[str, str]) -> None:
         self.config = config
@@ -44,14 +51,20 @@ class Fresh:
         ours.settimeout(START)
         ours.send(json.dumps(world).encode())
 
-    def fileno(self) -> int:
-        """Readable when there is news."""
-        return self.socket.fileno()
+    def watch(self, poll: select.poll) -> None:
+        """The template tells of ends."""
+        poll.register(self.socket, select.POLLIN)
 
-    def know(self, items: list[pytest.Item], foreign: set[str]) -> None:
-        """What was collected: which of several tests of one id, or function, each is; and which modules are known to be
-        others than those that were built.
-        """
+    def pause(self, running: Iterable[Running]) -> int | None:
+        """None at all where an end was told with the answer to something else."""
+        return 0 if any(each.pid in self.statuses for each in running) else None
+
+    def may_go_ahead(self) -> bool:
+        """Always: its children see nothing of this process."""
+        return True
+
+    def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
+        """Find out which of several tests of one id, or function, each is."""
         basetemp = str(getattr(getattr(self.config, "_tmp_path_factory", None), "_basetemp", None) or "")
         ids: dict[str, int] = {}
         functions: dict[str, list[pytest.Item]] = {}
@@ -72,8 +85,12 @@ class Fresh:
         for item, request in self.requests.items():
             request["count"] = len(functions[function_of(item)])
 
-    def start(self, item: pytest.Item, fds: list[int]) -> int:
-        """A child for a test, and its pid. The descriptors are its own from now on; ours stay open."""
+    def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
+        """Have one forked by the template, which has one thread."""
+        return patiently(lambda: self._ask(item, fds[:-1]), patience), -1, 1
+
+    def _ask(self, item: pytest.Item, fds: list[int]) -> int:
+        """The pid of a child for a test, which has the descriptors from now on."""
         if self.broken:
             raise OSError(errno.EPIPE, self.broken)
         try:

@@ -190,9 +190,6 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         notes.append("--forked-subprocess: each test has a fresh interpreter")
     if settings.out:
         notes += _disarmed(config)
-    if settings.stacks_signal:
-        _register_stacks(settings)
-    config.stash[whole.KEY] = whole.Whole(settings.out)
     built = Built(settings.modules)
     ledger = Ledger(config, events)
     fresh = None
@@ -201,12 +198,17 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         config.add_cleanup(fresh.close)
     runner = ForkRunner(config, events, ledger, workers, fresh)
     loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
+    _register(config, settings, runner, built, ledger=ledger, session=loop)
+
+
+def _register(config: pytest.Config, settings: Settings, runner: ForkRunner, built: Built, **others: object) -> None:
+    """What pytest itself and the children of the template have both, and others by their names."""
+    if settings.stacks_signal:
+        _register_stacks(settings)
+    config.stash[whole.KEY] = whole.Whole(settings.out)
     config.stash[RUNNER_KEY] = runner
-    config.pluginmanager.register(ledger, "pyo3test_ledger")
-    config.pluginmanager.register(runner, "pyo3test_forkrunner")
-    config.pluginmanager.register(loop, "pyo3test_session")
-    config.pluginmanager.register(Phases(runner), "pyo3test_phases")
-    config.pluginmanager.register(built, "pyo3test_built")
+    for name, plugin in {**others, "forkrunner": runner, "phases": Phases(runner), "built": built}.items():
+        config.pluginmanager.register(plugin, f"pyo3test_{name}")
 
 
 def begin_lone(settings: dict[str, Any], lone: Lone) -> None:
@@ -217,21 +219,14 @@ def begin_lone(settings: dict[str, Any], lone: Lone) -> None:
 
 def _start_lone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
     """The same in a child of the template: there is nobody to tell but the parent."""
-    if settings.stacks_signal:
-        _register_stacks(settings)
-    config.stash[whole.KEY] = whole.Whole(settings.out)
     events = Events(-1, -1)
     ledger = Ledger(config, events)
     ledger.muted = True
     built = Built(settings.modules)
     built.told.update(lone.request["foreign"])
-    runner = lone.runner = ForkRunner(config, events, ledger, 1)
-    config.stash[RUNNER_KEY] = runner
+    lone.runner = ForkRunner(config, events, ledger, 1)
     lone.prepare(config)
-    config.pluginmanager.register(lone, "pyo3test_lone")
-    config.pluginmanager.register(runner, "pyo3test_forkrunner")
-    config.pluginmanager.register(Phases(runner), "pyo3test_phases")
-    config.pluginmanager.register(built, "pyo3test_built")
+    _register(config, settings, lone.runner, built, lone=lone)
 
 
 def _disarmed(config: pytest.Config) -> list[str]:

@@ -1,0 +1,143 @@
+"""Children that are forked from the collected parent, as the fork runner sees them."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import pytest
+
+from . import capture, child, linux
+from .running import Running
+
+PATIENCE = 10.0
+"""Seconds to wait for the process limit or memory to allow a fork."""
+UNWATCHED = 10
+"""Milliseconds between two looks at children of which no descriptor tells when they end."""
+REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
+WARNED = ("pytest_warning_recorded",)
+"""With those above, the hooks that are called in the parent, so between forks."""
+
+
+class Starter(Protocol):
+    """Where children come from."""
+
+    sees_pytest: bool
+    """Whether a child sees what has become of pytest until it was started."""
+    warnings_heard: bool
+    """Whether others than pytest hear of warnings, and so may change what a child sees."""
+
+    def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
+        """Once before the first child: what was collected, and the modules that are not what was built."""
+
+    def may_go_ahead(self) -> bool:
+        """Whether a child may be started before the turn of its test."""
+
+    def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
+        """A child at its closed gate: its pid, a descriptor that is readable when it ends or -1, and how many threads
+        its parent had. Of fds, which Running names, all are the child's but the last; ours stay open. With patience in
+        seconds where there is no room for one now.
+        """
+
+    def reap(self, pid: int, wait: bool = False) -> int | None:
+        """A child's exit status, None while it lives."""
+
+    def watch(self, poll: select.poll) -> None:
+        """Have news of ends noticed that no child's own descriptor tells."""
+
+    def pause(self, running: Iterable[Running]) -> int | None:
+        """Milliseconds after which to look at children whatever poll says; None where it tells all."""
+
+
+class Forks:
+    """Children that are copies of this process."""
+
+    sees_pytest = True
+
+    def __init__(self, config: pytest.Config, become: Callable[[pytest.Item, list[int]], Any]) -> None:
+        self.config = config
+        self.become = become
+        self.undisturbed = False
+        self.warnings_heard = False
+
+    def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
+        """What all children would otherwise do each for themselves."""
+        self.undisturbed = not _others_hear(self.config, REPORTED)
+        self.warnings_heard = _others_hear(self.config, WARNED)
+        gc.collect()
+        gc.freeze()  # a collection in a child would touch, so copy, every page
+
+    def may_go_ahead(self) -> bool:
+        """Not where plugins and conftests with hooks that are called in between, or threads, may change anything."""
+        return self.undisturbed and threading.active_count() == 1
+
+    def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
+        """Fork."""
+        threads = linux.thread_count()
+        capture.flush_all()
+        capture.flush_terminal(self.config)
+        pid = patiently(lambda: _fork(threads), patience)
+        if pid == 0:
+            try:
+                self.become(item, fds)
+            finally:
+                child.LEAVE(71)
+        return pid, _pidfd(pid), threads
+
+    def reap(self, pid: int, wait: bool = False) -> int | None:
+        """Ask the system."""
+        ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+        return status if ended else None
+
+    def watch(self, poll: select.poll) -> None:
+        """Each has its own descriptor."""
+
+    def pause(self, running: Iterable[Running]) -> int | None:
+        """Where the system has such descriptors."""
+        return None if all(each.pidfd >= 0 for each in running) else UNWATCHED
+
+
+def patiently(make: Callable[[], int], patience: float) -> int:
+    """Make a process, with patience in seconds where the system has no room for one now."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _fork(threads: int) -> int:
+    if sys.version_info < (3, 12) or threads <= 1:
+        return os.fork()
+    with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event's count says it
+        warnings.simplefilter("ignore")
+        return os.fork()
+
+
+def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
+    """Whether somebody besides pytest and us has one of the hooks."""
+    for name in hooks:
+        for implementation in getattr(config.hook, name).get_hookimpls():
+            module = str(getattr(implementation.function, "__module__", ""))
+            if module.partition(".")[0] not in ("_pytest", __package__):
+                return True
+    return False
+
+
+def _pidfd(pid: int) -> int:
+    """A descriptor that becomes readable when the process ends, or -1 where there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
