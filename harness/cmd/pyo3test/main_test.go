@@ -53,6 +53,7 @@ var variable = []struct {
 	{regexp.MustCompile(`ok \d+ GiB left`), "ok 99 GiB left"},
 	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
 	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},
+	{regexp.MustCompile(`\d+ frames of pytest`), "99 frames of pytest"},
 	{regexp.MustCompile(`thread (0x[0-9a-f]+|\d+)`), "thread 9"},
 	{regexp.MustCompile(`(?ms)^    \(proof\) .*?^     Summary`), "    STACKS UNDER GDB\n     Summary"},
 	{regexp.MustCompile(`(?m)^    JUnit, .*\n`), ""},
