@@ -12,13 +12,14 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestAnotherBase: a base that the user names brings another Python, and a rustup that honours the crate's rust-toolchain
 // file. This one is of Debian's next release.
 func TestAnotherBase(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
-		t.Skip("makes a base image, which takes root on Debian")
+		prereq.Skip(t, "makes a base image, which takes root on Debian")
 	}
 	h := thisHost(t)
 	const name = "localhost/pyo3test/test:python3.13-rustup"

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"pyo3test/harness/internal/prereq"
+
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
@@ -37,14 +39,14 @@ type privateEngine struct {
 func startPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("a second Docker engine takes root")
+		prereq.Skip(t, "a second Docker engine takes root")
 	}
 	if _, err := exec.LookPath("dockerd"); err != nil {
-		t.Skip("a second Docker engine takes dockerd: ", err)
+		prereq.Skip(t, "a second Docker engine takes dockerd: ", err)
 	}
 	bridge, err := net.InterfaceByName("docker0")
 	if err != nil {
-		t.Skip("a second Docker engine takes the bridge of this host's: ", err)
+		prereq.Skip(t, "a second Docker engine takes the bridge of this host's: ", err)
 	}
 	addresses, err := bridge.Addrs()
 	require.NoError(t, err)
@@ -57,7 +59,7 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 		}
 	}
 	if p.cidr == "" {
-		t.Skip("a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
+		prereq.Skip(t, "a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
 	}
 	p.binary = compiled(t, anycratePackage)
 	p.folder, err = os.MkdirTemp("", "engine") // a socket's path is short

@@ -12,12 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestHelperScript(t *testing.T) {
+// needTools skips a test where the script's tools are not here, unless PYO3TEST_ALL_TESTS says that all are.
+func needTools(t *testing.T) {
+	t.Helper()
 	for _, tool := range []string{"bash", "cargo", "python3"} {
-		if _, err := exec.LookPath(tool); err != nil {
+		if _, err := exec.LookPath(tool); err != nil && os.Getenv("PYO3TEST_ALL_TESTS") == "" {
 			t.Skip("the script takes ", tool)
 		}
 	}
+}
+
+func TestHelperScript(t *testing.T) {
+	needTools(t)
 	script, err := filepath.Abs("test-python.sh")
 	require.NoError(t, err)
 	crate := filepath.Join(t.TempDir(), "a crate")
@@ -107,11 +113,7 @@ func TestHelperScript(t *testing.T) {
 // TestHelperScriptWithThePlugin: where the plugin lies beside the script, as `pyo3test init --script` puts it, it runs the
 // tests: with the newest pytest, where warnings are errors, and with a fresh interpreter each.
 func TestHelperScriptWithThePlugin(t *testing.T) {
-	for _, tool := range []string{"bash", "cargo", "python3"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("the script takes ", tool)
-		}
-	}
+	needTools(t)
 	crate := filepath.Join(t.TempDir(), "crate")
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../modern")))
 	folder := filepath.Join(crate, "scripts")

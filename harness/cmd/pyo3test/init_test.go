@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pyo3test/harness/internal/prereq"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -98,7 +100,7 @@ func TestInitParts(t *testing.T) {
 func TestWorkflow(t *testing.T) {
 	const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 	if output, err := exec.Command("go", "run", actionlint, "-version").CombinedOutput(); err != nil {
-		t.Skipf("actionlint cannot be had here: %s", output)
+		prereq.Skip(t, "actionlint cannot be had here: ", string(output))
 	}
 	for name, gomod := range map[string]string{"Go": "module x\n", "script": ""} {
 		t.Run(name, func(t *testing.T) {

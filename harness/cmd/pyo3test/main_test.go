@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"pyo3test/harness/internal/prereq"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -183,7 +185,7 @@ func TestEvents(t *testing.T) {
 
 	const gotestsum = "gotest.tools/gotestsum@v1.13.0"
 	if output, err := exec.Command("go", "run", gotestsum, "--version").CombinedOutput(); err != nil {
-		t.Skipf("gotestsum cannot be had here: %s", output)
+		prereq.Skip(t, "gotestsum cannot be had here: ", string(output))
 	}
 	events := filepath.Join(t.TempDir(), "events.json")
 	require.NoError(t, os.WriteFile(events, []byte(out), 0o644))

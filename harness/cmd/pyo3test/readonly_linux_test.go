@@ -6,13 +6,15 @@ import (
 	"path/filepath"
 	"testing"
 
+	"pyo3test/harness/internal/prereq"
+
 	"github.com/stretchr/testify/require"
 )
 
 // TestReadOnly: a project that nobody can write to runs as any other, and what would write into it says why it cannot.
 func TestReadOnly(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("a mount takes root")
+		prereq.Skip(t, "a mount takes root")
 	}
 	crate, binary, artifacts := modern(t, nil), built(t), t.TempDir()
 	require.NoError(t, os.Remove(filepath.Join(crate, "modern_test.go")))

@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/prereq"
 )
 
 // registries are real ones on this host, with Debian's program: an open one, and one of the same content that wants a
@@ -50,13 +51,13 @@ const (
 func startRegistries(t *testing.T) *registries {
 	t.Helper()
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Skip("needs a registry, which is taken from Debian's packages: ", err)
+		prereq.Skip(t, "needs a registry, which is taken from Debian's packages: ", err)
 	}
 	e, err := engine.Connect(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	if !strings.HasPrefix(e.Host, "unix://") {
-		t.Skip("the engine may be elsewhere, where 127.0.0.1 is another host: ", e.Host)
+		prereq.Skip(t, "the engine may be elsewhere, where 127.0.0.1 is another host: ", e.Host)
 	}
 	cli, err := client.NewClientWithOpts(client.WithHost(e.Host), client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
