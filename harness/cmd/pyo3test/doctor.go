@@ -27,7 +27,8 @@ func doctorCommand() *cobra.Command {
 		Short: "Say what of a crate will break, or breaks `pytest --forked` by hand",
 		Long: `Looks at the crate's files, builds it, starts pytest without running a test, and tries in the tests' container what can only
 be known by trying: whether this pytest and pytest-forked work together, what pytest makes of the project's settings, which
-threads the import starts, which tests are not found. Each finding says what, why it matters and how to mend it:
+threads the import starts, which tests are not found; and whether builds reach the package indexes. Each finding says what,
+why it matters and how to mend it:
 
   BREAKS    a run is red for it, or will be
   BY HAND   it breaks pytest --forked where the harness is not around

@@ -383,20 +383,13 @@ const mostRunning = 8
 
 // beat shows what runs: on a terminal now, elsewhere after a silence.
 func (s *screen) beat() {
-	var names []string
-	for n := range s.running {
-		names = append(names, fmt.Sprintf("[%8.3fs] %s", time.Since(n.start).Seconds(), strings.TrimPrefix(n.name, n.parent.name+"/")))
-	}
-	slices.Sort(names)
-	slices.Reverse(names) // the longest first
-	more := len(names) - mostRunning
-	names = names[:min(len(names), mostRunning)]
 	if s.live.to != nil {
 		done, all := 0, 0
 		for group, total := range s.totals {
 			done, all = done+s.done[group], all+total
 		}
 		lines := []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red%s", "", time.Since(s.start).Seconds(), done, all, len(s.running), len(s.red), s.Keys)}
+		names, _ := s.longest()
 		for _, name := range names {
 			lines = append(lines, fmt.Sprintf("%12s %s", "running", name))
 		}
@@ -405,14 +398,26 @@ func (s *screen) beat() {
 		}
 		return
 	}
-	if time.Since(s.spoke) < heartbeat || len(names) == 0 {
+	if time.Since(s.spoke) < heartbeat || len(s.running) == 0 {
 		return
 	}
+	names, more := s.longest()
 	words := strings.Join(names, ", ")
 	if more > 0 {
 		words += fmt.Sprintf(" and %d more", more)
 	}
 	s.print("%12s %s", "running", words)
+}
+
+// longest are the tests that have run longest, and how many more run.
+func (s *screen) longest() (names []string, more int) {
+	for n := range s.running {
+		names = append(names, fmt.Sprintf("[%8.3fs] %s", time.Since(n.start).Seconds(), strings.TrimPrefix(n.name, n.parent.name+"/")))
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
+	shown := min(len(names), mostRunning)
+	return names[:shown], len(names) - shown
 }
 
 // place is where a report says that its test is.
