@@ -84,7 +84,7 @@ func RunT(t T, suite Suite) {
 
 // causeOf names what kept a run from its tests.
 func causeOf(err error) string {
-	if failed := (*extension.Error)(nil); errors.As(err, &failed) {
+	if failed := (*extension.Error)(nil); errors.As(err, &failed) && !failed.Unreached() {
 		return subtest.CauseBuild
 	}
 	return subtest.CauseSetup

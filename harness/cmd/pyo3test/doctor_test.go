@@ -100,7 +100,8 @@ except ImportError as error:
 			want:  []string{"filterwarnings by hand"},
 			words: []string{"CRATE/pytest.ini: filterwarnings = error"},
 		},
-		"a warning of one kind is an error": {files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings = error::FutureWarning\n"}},
+		"a warning of one kind is an error":       {files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings = error::FutureWarning\n"}},
+		"pytest-run-parallel, which does no harm": {files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-run-parallel==0.8.2']\n"}},
 		"no pytest-forked": {
 			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n", "pytest.ini": ""},
 			want:  []string{"forked note", "pytest-forked note"},

@@ -197,31 +197,35 @@ func TestEvents(t *testing.T) {
 // TestCauses: the exit code says what kept the tests from being run, and the words what to do.
 func TestCauses(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	const manifest = "[build-system]\nrequires = [\"maturin>=1.9.4,<2\"]\nbuild-backend = \"maturin\"\n[project]\nname = \"modern\"\nversion = \"0.1.0\"\n"
+	noNetwork := map[string]string{"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 	for name, c := range map[string]struct {
 		files map[string]string
 		args  []string
-		env   string // DOCKER_HOST
+		env   map[string]string
 		code  int
 		want  string
 	}{
-		"no tests":           {map[string]string{"other/readme": ""}, []string{"other"}, "", exitCollection, "no tests found in other of "},
-		"collection":         {map[string]string{"tests/test_bad.py": "import no_such_module\n"}, []string{"tests/test_bad.py"}, "", exitCollection, "No module named 'no_such_module'"},
-		"build":              {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, "", exitBuild, "build failed for "},
-		"no engine":          {nil, nil, "unix:///no/such/socket", exitSetup, "/no/such/socket"},
-		"broken toml":        {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, "", exitUsage, "pyproject.toml:2:"},
-		"unknown isolation":  {nil, []string{"--isolation=none"}, "", exitUsage, `"--isolation" flag: it is none of ["forked" "subprocess" "inprocess"]`},
-		"no such path":       {nil, []string{"nowhere"}, "", exitUsage, "no such file or directory"},
-		"not a crate":        {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, "", exitUsage, "maturin"},
-		"unknown flag":       {nil, []string{"--wrokers=2"}, "", exitUsage, "unknown flag: --wrokers: did you mean --workers?"},
-		"argument of pytest": {nil, []string{".", "-k", "map"}, "", exitUsage, "arguments of pytest come after --"},
-		"negative time":      {nil, []string{"--timeout=-5"}, "", exitUsage, `"--timeout" flag: it is a time above 0`},
-		"two paths":          {nil, []string{"tests", "src"}, "", exitUsage, "one path at a time"},
+		"no tests":                 {map[string]string{"other/readme": ""}, []string{"other"}, nil, exitCollection, "no tests found in other of "},
+		"collection":               {map[string]string{"tests/test_bad.py": "import no_such_module\n"}, []string{"tests/test_bad.py"}, nil, exitCollection, "No module named 'no_such_module'"},
+		"build":                    {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, nil, exitBuild, "build failed for "},
+		"no engine":                {nil, nil, map[string]string{"DOCKER_HOST": "unix:///no/such/socket"}, exitSetup, "/no/such/socket"},
+		"no network for a package": {map[string]string{"pyproject.toml": manifest + "[dependency-groups]\ntest = [\"pytest>=9\", \"iniconfig==0.1\"]\n"}, []string{"--quiet"}, noNetwork, exitSetup, "no package index was reached: `pyo3test doctor` tries each"},
+		"no network for a crate":   {map[string]string{"Cargo.toml": "[package]\nname = \"modern\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\nadler = \"=0.1.0\"\n"}, []string{"--quiet"}, noNetwork, exitSetup, "no package index was reached: `pyo3test doctor` tries each"},
+		"broken toml":              {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, nil, exitUsage, "pyproject.toml:2:"},
+		"unknown isolation":        {nil, []string{"--isolation=none"}, nil, exitUsage, `"--isolation" flag: it is none of ["forked" "subprocess" "inprocess"]`},
+		"no such path":             {nil, []string{"nowhere"}, nil, exitUsage, "no such file or directory"},
+		"not a crate":              {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, nil, exitUsage, "maturin"},
+		"unknown flag":             {nil, []string{"--wrokers=2"}, nil, exitUsage, "unknown flag: --wrokers: did you mean --workers?"},
+		"argument of pytest":       {nil, []string{".", "-k", "map"}, nil, exitUsage, "arguments of pytest come after --"},
+		"negative time":            {nil, []string{"--timeout=-5"}, nil, exitUsage, `"--timeout" flag: it is a time above 0`},
+		"two paths":                {nil, []string{"tests", "src"}, nil, exitUsage, "one path at a time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			crate := modern(t, c.files)
 			t.Chdir(crate)
-			if c.env != "" {
-				t.Setenv("DOCKER_HOST", c.env)
+			for name, value := range c.env {
+				t.Setenv(name, value)
 			}
 			code, out, errs := call(t, append([]string{"run"}, c.args...)...)
 			require.Equal(t, c.code, code, out+errs)

@@ -147,12 +147,8 @@ func (f Facts) ofForked() (found []Finding) {
 			found = append(found, f.warningsFinding(newestForked, ""))
 		}
 	case f.Pair.Broken != "":
-		why := "a test that passes does not, tried here: " + f.Pair.Broken
-		if version := f.Versions["pytest-run-parallel"]; version != "" {
-			why += "; pytest-run-parallel " + version + " is there too, and may be why"
-		}
 		found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s and pytest-forked %s do not work together", pytest, forked),
-			Why: why, Mend: "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
+			Why: "a test that passes does not, tried here: " + f.Pair.Broken, Mend: "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
 	default:
 		found = append(found, Finding{Check: "pair", Level: Fine, What: fmt.Sprintf("pytest %s, with which pytest-forked %s works", pytest, forked)})
 		if f.Pair.BrokenByWarnings != "" && f.warningsAreErrors() {

@@ -32,7 +32,6 @@ DISTRIBUTIONS = (
     "pytest-xdist",
     "pytest-cov",
     "coverage",
-    "pytest-run-parallel",
 )
 SETTINGS = (
     "addopts",

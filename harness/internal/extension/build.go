@@ -26,6 +26,12 @@ type Error struct {
 	Log   string // the tool's own words with the host's paths, from the first error on, bounded
 }
 
+// unreached is how uv and cargo say that they got no answer from where they fetch.
+var unreached = regexp.MustCompile(`(?i)(could not|couldn't) (connect|resolve host)|connection refused|network is unreachable|dns error|tunnel error|operation timed out|timeout was reached|spurious network error|(invalid|ssl) peer certificate`)
+
+// Unreached tells whether the network is why the build failed, and not the project.
+func (e *Error) Unreached() bool { return unreached.MatchString(e.Log) }
+
 // mends are what tools say where something of the system is missing, or does not travel, and what helps.
 var mends = []struct {
 	said *regexp.Regexp
@@ -33,6 +39,8 @@ var mends = []struct {
 }{
 	{regexp.MustCompile(`(?i)system library .* (was not found|required by)|pkg-config.*(did not exit|could not be found|not found)|cannot find -l\w|Could not find directory of OpenSSL|Could not find ` + "`?" + `protoc|fatal error: [\w./-]+\.h: No such file|Unable to find libclang|is ` + "`" + `(cmake|perl|make|ninja|nasm|clang)` + "`" + ` not installed|failed to execute command: No such file or directory`),
 		"a library or tool of the system is missing: name its Debian package in SystemPackages, for example \"libssl-dev\""},
+	{unreached,
+		"no package index was reached: `pyo3test doctor` tries each, and says by which proxy and certificates of this host"},
 	{regexp.MustCompile(`couldn't read ` + "`?" + `[^` + "`" + `]+` + "`?" + `: No such file|failed to (read|load|open).*No such file or directory`),
 		"a file is missing that does not travel with the crate: name it in Include"},
 	{regexp.MustCompile(`(?i)No solution found when resolving|not found in the package registry|Failed to fetch|error sending request|No matching distribution`),
