@@ -3,7 +3,6 @@ package harness_test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
-	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/image"
 )
 
 // TestBuildsCostWhatChanged edits a crate between runs: nothing and Python cost no build, Rust an incremental one, and
@@ -138,25 +135,4 @@ func TestBuildPastItsDeadline(t *testing.T) {
 	edit(t, crate, map[string]string{"build.rs": ""})
 	r = harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
-}
-
-// TestBuildsShareCargosLock: two builds at once, of whatever crates, must not unpack one dependency in the folder that they
-// share; cargo's own lock keeps them from it, where it is the same for both.
-func TestBuildsShareCargosLock(t *testing.T) {
-	h := thisHost(t)
-	never := fmt.Sprint(time.Now().UnixNano() % 1e9)
-	crate := writeCrate(t, map[string]string{"src/lib.rs": strings.ReplaceAll(tiny["src/lib.rs"], "42", never), "tests/test_tiny.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == " + never + "\n"})
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{
-		Image: h.tools.Name, Purpose: "test", User: image.User, Volumes: map[string]string{"/cache": "pyo3test-cache"},
-	})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, c.Remove(t.Context())) }()
-	held, err := c.Exec(t.Context(), engine.Command{Argv: []string{"bash", "-c", "mkdir -p /cache/cargo && exec flock /cache/cargo/.package-cache bash -c 'echo held; sleep 10'"}})
-	require.NoError(t, err)
-	defer held.Close()
-	_, err = io.ReadFull(held.Stdout, make([]byte, len("held\n")))
-	require.NoError(t, err)
-	r := harnesstest.Record(t, harness.Suite{Crate: crate})
-	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
-	require.Contains(t, r.Text(), "Blocking waiting for file lock on package cache")
 }

@@ -108,8 +108,23 @@
 // is so to the package's folder.
 //
 // In the engine: images of the base, the tools and the last five builds of each crate, and volumes with what cargo and uv
-// have fetched and compiled; `pyo3test clean` removes them. Containers live as long as a stream from the test process, so
+// have fetched and compiled for each crate; `pyo3test clean` removes them. Containers live as long as a stream from the test process, so
 // that also kill -9 leaves none.
+//
+// # What crates share
+//
+// No code of a project can write what the build or the tests of another project read. A crate, which is a place on this
+// host, has two volumes of its own: one for what cargo, uv and rustup download, one for cargo's target folder. Crates and
+// toolchains are fetched in a container that has the network and the host's credentials and runs no code of the project:
+// cargo and rustup run outside the sources, with those settings of the project alone that say where crates come from. The
+// build then has no network, no credentials, no capabilities and limits, and what was fetched is read-only for it;
+// [Suite.BuildNetwork] gives a build script the network. What the tests need is installed with the network. Packages that
+// come as sources run code then, which can write to the crate's own volume only; every installed file is then compared
+// with its package's RECORD, and a build that changes one is an error. An image that was built for another place is used
+// if all of its files are the same. Bytecode is kept for each place, and taken before a test can change it.
+//
+// What is at one place counts as one project: if branches that do not trust each other are checked out at the same path in
+// turn, give each an engine or a path of its own.
 //
 // # Where it stands
 //

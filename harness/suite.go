@@ -82,6 +82,9 @@ type Suite struct {
 	NoDefaultFeatures bool
 	// MaturinArgs are further arguments of maturin's build.
 	MaturinArgs []string
+	// BuildNetwork lets build scripts and procedural macros reach the network. By default they have none: what cargo
+	// downloads is fetched before, in a container that runs no code of the project.
+	BuildNetwork bool
 
 	// Requirements are what the tests need: requirements in pip's form ("numpy>=2") or requirements files, relative to
 	// Crate. Where none of Requirements, Extras and DependencyGroups is set, it is the first of these that is there:
@@ -249,6 +252,6 @@ func (s Suite) groups(project extension.Project) []Group {
 func (s Suite) recipe(dependencies extension.Dependencies) extension.Recipe {
 	return extension.Recipe{
 		Profile: s.Profile, Features: s.Features, NoDefaultFeatures: s.NoDefaultFeatures, MaturinArgs: s.MaturinArgs,
-		Dependencies: dependencies, Env: maps.Clone(s.Env), Timeout: s.BuildTimeout,
+		Network: s.BuildNetwork, Dependencies: dependencies, Env: maps.Clone(s.Env), Timeout: s.BuildTimeout,
 	}
 }

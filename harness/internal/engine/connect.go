@@ -75,6 +75,17 @@ func dial(ctx context.Context, host string) (*Engine, error) {
 	return &Engine{Host: host, Version: version.Version, cli: cli, provider: provider, owner: thisProcess()}, nil
 }
 
+// Memory returns how many bytes of memory the engine's machine has.
+func (e *Engine) Memory(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := e.cli.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask the engine for its memory: %w", err)
+	}
+	return info.MemTotal, nil
+}
+
 // Close lets go of the connections. Containers that still run are left to their streams.
 func (e *Engine) Close() error {
 	_, _ = e.provider() // it may still be at work

@@ -25,7 +25,7 @@ type Spec struct {
 	Purpose string            // what it is for; the value of our label
 	Labels  map[string]string // further ones, the keys after our own
 	User    string            // "uid:gid"; "" is the image's own
-	Volumes map[string]string // mount point -> volume name
+	Volumes map[string]Volume // mount point -> volume
 	Tmpfs   map[string]string // mount point -> options
 	Network bool              // the default is no network at all
 	// Confined drops all capabilities and forbids new privileges.
@@ -35,6 +35,12 @@ type Spec struct {
 	PIDs     int64   // processes and threads; 0 is no limit
 	// Lifetime ends the container even when its stream dies silently; 0 is a day.
 	Lifetime time.Duration
+}
+
+// Volume is a volume of the engine, made when it is first mounted.
+type Volume struct {
+	Name     string
+	ReadOnly bool
 }
 
 // Container is a running container. It ends when Remove is called, when this process ends in whatever way, or when
@@ -108,8 +114,8 @@ func configureHost(host *container.HostConfig, spec Spec) {
 	host.AutoRemove = true
 	host.Mounts = nil // called twice
 	for target, volume := range spec.Volumes {
-		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: target,
-			VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{Label: "cache"}}})
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: volume.Name, Target: target,
+			ReadOnly: volume.ReadOnly, VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{Label: "cache"}}})
 	}
 	if !spec.Network {
 		host.NetworkMode = network.NetworkNone

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,18 +20,23 @@ import (
 	"pyo3test/images"
 )
 
-// Error is a build that failed by the user's own sources or requirements: Log holds what the tool said.
+// Error is a build that failed by the user's own sources or requirements: Log holds what the tool printed.
 type Error struct {
-	Phase string // "dependencies" or "build"
-	Text  string
-	Log   string // the tool's own words with the host's paths, from the first error on, bounded
+	Phase   string // "dependencies", "fetch" or "build"
+	Text    string
+	Log     string // what the tool printed with the host's paths, from the first error on, bounded
+	Offline bool   // it had no network, by our own choice
 }
 
 // unreached is how uv and cargo say that they got no answer from where they fetch.
 var unreached = regexp.MustCompile(`(?i)(could not|couldn't) (connect|resolve host)|connection refused|network is unreachable|dns error|tunnel error|operation timed out|timeout was reached|spurious network error|(invalid|ssl) peer certificate`)
 
-// Unreached tells whether the network is why the build failed, and not the project.
-func (e *Error) Unreached() bool { return unreached.MatchString(e.Log) }
+// Unreached reports whether the network is why the build failed, and not the project.
+func (e *Error) Unreached() bool { return !e.Offline && unreached.MatchString(e.Log) }
+
+// wantsNetwork is how programs say that they have no network.
+var wantsNetwork = regexp.MustCompile(`(?i)failed to lookup address|(host)?name resolution|name or service not known|` +
+	`network is unreachable|could not resolve host|dns error|--offline`)
 
 // mends are what tools say where something of the system is missing, or does not travel, and what helps.
 var mends = []struct {
@@ -49,6 +55,10 @@ var mends = []struct {
 
 // Mend says what may help, "" where the tool's words do not tell.
 func (e *Error) Mend() string {
+	if e.Offline && wantsNetwork.MatchString(e.Log) {
+		return "\n\na build has no network: set BuildNetwork (build-network = true in [tool.pyo3test]) " +
+			"if a build script has to download"
+	}
 	for _, known := range mends {
 		if known.said.MatchString(e.Log) {
 			return "\n\n" + known.mend
@@ -59,12 +69,35 @@ func (e *Error) Mend() string {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Phase, e.Text) }
 
-// upload brings the sources and the build program.
+// buildFolder is where the build programs are in a container.
+const buildFolder = image.Home + "/build"
+
+//go:embed python/*.py
+var pythonFiles embed.FS
+
+// buildPrograms are the files of python/ by name.
+var buildPrograms = readPrograms()
+
+func readPrograms() map[string]string {
+	found := map[string]string{}
+	listing, err := pythonFiles.ReadDir("python")
+	for _, file := range listing {
+		data, readErr := pythonFiles.ReadFile("python/" + file.Name())
+		found[file.Name()], err = string(data), errors.Join(err, readErr)
+	}
+	if err != nil {
+		panic(err) // embedded above
+	}
+	return found
+}
+
+// upload brings the sources and the build programs.
 func upload(ctx context.Context, c *engine.Container, tree Tree) error {
 	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
-		name := strings.TrimPrefix(image.Home, "/") + "/build.py"
-		if err := engine.PackFile(w, name, []byte(buildProgram)); err != nil {
-			return err
+		for name, text := range buildPrograms {
+			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(buildFolder, "/"), name), []byte(text)); err != nil {
+				return err
+			}
 		}
 		return tree.Pack(w)
 	})
@@ -105,11 +138,26 @@ func buildEnvironment(recipe Recipe) map[string]string {
 	return env
 }
 
-// runBuild runs a phase of build.py, "dependencies" or "build", and relays what its tools say.
-func runBuild(ctx context.Context, c *engine.Container, network image.Network, tree Tree, recipe Recipe, phase string, say image.Say) (result, error) {
+// fetchEnvironment is what cargo and rustup have as they download: of the recipe's variables, those alone that say where
+// from, as others could name a program to run.
+func fetchEnvironment(recipe Recipe) map[string]string {
+	env := Environment(nil)
+	env["PATH"] = image.FetchPath
+	env["CARGO_TERM_COLOR"] = "never"
+	maps.Copy(env, image.Passed(recipe.Env))
+	return env
+}
+
+// errNotFetched reports that a build lacks what the phase "fetch" downloads.
+var errNotFetched = errors.New("build: crates are missing")
+
+// runBuild runs a phase of build.py, "dependencies", "fetch" or "build", and relays what its tools print.
+func (b builder) runBuild(ctx context.Context, c *engine.Container, network image.Network, phase string) (result, error) {
+	recipe, tree := b.recipe, b.tree
 	config, err := json.Marshal(map[string]any{
-		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name, "profile": recipe.Profile, "features": nonNil(recipe.Features),
-		"no_default_features": recipe.NoDefaultFeatures, "maturin_args": nonNil(recipe.MaturinArgs),
+		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name,
+		"profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
+		"maturin_args": nonNil(recipe.MaturinArgs), "network": recipe.Network, "fetch": b.fetchKey(),
 		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies,
 	})
 	if err != nil {
@@ -117,10 +165,14 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 	}
 	reader, writer := io.Pipe()
 	env := network.Env()
-	for key, value := range buildEnvironment(recipe) {
+	variables := buildEnvironment(recipe)
+	if phase == "fetch" {
+		variables = fetchEnvironment(recipe)
+	}
+	for key, value := range variables {
 		env = append(env, key+"="+value)
 	}
-	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Home + "/build.py"}, Env: env}
+	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", buildFolder + "/build.py"}, Env: env}
 	ended := make(chan error, 1)
 	go func() {
 		err := image.Run(ctx, c, command, bytes.NewReader(config), writer)
@@ -130,12 +182,14 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 	log := buildLog{tree: tree}
 	var built *result
 	var failure *Error
+	missing := false
 	for decoder := json.NewDecoder(reader); ; {
 		var message struct {
-			Phase  string  `json:"phase"`
-			Line   *string `json:"line"`
-			Error  string  `json:"error"`
-			Result *result `json:"result"`
+			Phase   string  `json:"phase"`
+			Line    *string `json:"line"`
+			Error   string  `json:"error"`
+			Result  *result `json:"result"`
+			Missing bool    `json:"missing"`
 		}
 		if err := decoder.Decode(&message); errors.Is(err, io.EOF) {
 			break
@@ -146,10 +200,12 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 		switch {
 		case message.Result != nil:
 			built = message.Result
+		case message.Missing:
+			missing = true
 		case message.Error != "":
-			failure = &Error{Phase: message.Phase, Text: message.Error}
+			failure = &Error{Phase: message.Phase, Text: message.Error, Offline: phase == "build" && !recipe.Network}
 		case message.Line != nil:
-			say("build", log.add(*message.Line))
+			b.say("build", log.add(*message.Line))
 		}
 	}
 	err = <-ended
@@ -159,6 +215,8 @@ func runBuild(ctx context.Context, c *engine.Container, network image.Network, t
 		return result{}, failure
 	case err != nil:
 		return result{}, fmt.Errorf("build: %w", err)
+	case missing:
+		return result{}, errNotFetched
 	case built == nil:
 		return result{}, errors.New("build: ended without a result")
 	}

@@ -6,7 +6,6 @@ package extension
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,15 +20,13 @@ import (
 	"pyo3test/harness/internal/image"
 )
 
-//go:embed python/build.py
-var buildProgram string
-
 // Recipe says how to build and what to install beside it.
 type Recipe struct {
 	Profile           string // cargo's; "release", "dev" or one of the crate's own
 	Features          []string
 	NoDefaultFeatures bool
 	MaturinArgs       []string
+	Network           bool // for build scripts
 	Dependencies      Dependencies
 	Env               map[string]string
 	Timeout           time.Duration
@@ -67,6 +64,7 @@ const (
 	repository  = "localhost/pyo3test/extension:"
 	keyLabel    = engine.Label + ".key"
 	crateLabel  = engine.Label + ".crate"
+	treeLabel   = engine.Label + ".tree"
 	inputsLabel = engine.Label + ".python-inputs"
 	resultLabel = engine.Label + ".result"
 	// environmentLabel is the crate that a test environment was made for; images on top of one carry it empty.
@@ -80,22 +78,36 @@ func Unlisted() map[string]string {
 	return map[string]string{keyLabel: "", crateLabel: "", environmentLabel: ""}
 }
 
+// builder makes the images of one crate.
+type builder struct {
+	engine  *engine.Engine
+	tools   image.Image
+	network image.Network
+	tree    Tree
+	recipe  Recipe
+	say     image.Say
+}
+
 // Ensure returns the crate's extension and builds it first where its content was never built.
-func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say) (Extension, error) {
+func Ensure(
+	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say,
+) (Extension, error) {
+	b := builder{e, tools, network, tree, recipe, say}
 	key := buildKey(tools, tree, recipe)
-	found, ok, err := lookUp(ctx, e, key, tree)
+	found, ok, err := b.lookUp(ctx, key)
 	if ok || err != nil {
 		return found, err
 	}
-	unlock, err := cache.Lock(ctx, "build-"+CrateID(tree, tools), func() { say("build", "another process builds this crate: waiting for it") })
+	waiting := func() { say("build", "another process builds this crate: waiting for it") }
+	unlock, err := cache.Lock(ctx, "build-"+CrateID(tree, tools), waiting)
 	if err != nil {
 		return Extension{}, err
 	}
 	defer unlock()
-	if found, ok, err = lookUp(ctx, e, key, tree); ok || err != nil {
+	if found, ok, err = b.lookUp(ctx, key); ok || err != nil {
 		return found, err
 	}
-	return build(ctx, e, tools, network, tree, recipe, key, say)
+	return b.build(ctx, key)
 }
 
 // buildKey covers all that a build may depend on, save the content of Python files: these are compared one by one, and
@@ -103,7 +115,9 @@ func Ensure(ctx context.Context, e *engine.Engine, tools image.Image, network im
 func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
-	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe)})
+	_ = json.NewEncoder(&text).Encode([]any{
+		tools.ID, buildPrograms, recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe),
+	})
 	for _, file := range tree.Files {
 		if isPython(file.Name) && !recipe.Dependencies.Local {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
@@ -132,29 +146,32 @@ func (t Tree) pythonNames() string {
 	return sum(strings.Join(names, "\n"))
 }
 
-// CrateID names the crate's target folder and lock: one for each place on this host and each base.
+// CrateID names what belongs to one crate alone, such as its volumes and its lock: a place on this host and a base.
 func CrateID(tree Tree, tools image.Image) string {
 	host, _ := os.Hostname()
 	return sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
 
-// lookUp finds an image of the key whose build read only Python files that are the same now.
-func lookUp(ctx context.Context, e *engine.Engine, key string, tree Tree) (Extension, bool, error) {
-	images, err := e.Images(ctx, map[string]string{keyLabel: key})
+// lookUp finds an image of the key whose build read only Python files that are the same now. What a build has read is the
+// word of a container in which the project's code ran, so it counts for the same crate alone; for a crate in another place
+// all files have to be the same.
+func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error) {
+	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key})
 	if err != nil {
 		return Extension{}, false, err
 	}
-	sums := map[string]string{everyPython: tree.pythonNames()}
-	for _, file := range tree.Files {
+	sums := map[string]string{everyPython: b.tree.pythonNames()}
+	for _, file := range b.tree.Files {
 		sums[file.Name] = file.Sum
 	}
 	for _, candidate := range images {
 		var inputs map[string]string
 		var built result
-		if json.Unmarshal([]byte(candidate.Labels[inputsLabel]), &inputs) != nil || json.Unmarshal([]byte(candidate.Labels[resultLabel]), &built) != nil {
+		err := json.Unmarshal([]byte(candidate.Labels[inputsLabel]), &inputs)
+		if err != nil || json.Unmarshal([]byte(candidate.Labels[resultLabel]), &built) != nil {
 			continue
 		}
-		same := true
+		same := candidate.Labels[crateLabel] == CrateID(b.tree, b.tools) || candidate.Labels[treeLabel] == b.tree.sum()
 		for name, sum := range inputs {
 			same = same && sums[name] == sum
 		}
@@ -167,100 +184,173 @@ func lookUp(ctx context.Context, e *engine.Engine, key string, tree Tree) (Exten
 	return Extension{}, false, nil
 }
 
-func extension(name string, built result) Extension {
-	return Extension{Image: name, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes, NoLock: slices.ContainsFunc(built.Lifted, func(name string) bool {
-		return name == "Cargo.lock" || strings.HasSuffix(name, "/Cargo.lock")
-	})}
+// sum is of all files, whatever they are for.
+func (t Tree) sum() string {
+	var text strings.Builder
+	for _, file := range t.Files {
+		fmt.Fprintf(&text, "%q %v %q %s\n", file.Name, file.Mode, file.Link, file.Sum)
+	}
+	return sum(text.String())
 }
 
-func build(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, key string, say image.Say) (_ Extension, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, recipe.Timeout, fmt.Errorf("the build took longer than its deadline of %v: raise BuildTimeout", recipe.Timeout))
+func extension(name string, built result) Extension {
+	isLock := func(name string) bool { return path.Base(name) == "Cargo.lock" }
+	return Extension{
+		Image: name, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes,
+		NoLock: slices.ContainsFunc(built.Lifted, isLock),
+	}
+}
+
+func (b builder) build(ctx context.Context, key string) (_ Extension, err error) {
+	expired := fmt.Errorf("the build took longer than its deadline of %v: raise BuildTimeout", b.recipe.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, b.recipe.Timeout, expired)
 	defer cancel()
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 		}
 	}()
-	environment, err := ensureEnvironment(ctx, e, tools, network, tree, recipe, say)
+	environment, err := b.ensureEnvironment(ctx)
 	if err != nil {
 		return Extension{}, err
 	}
-	var built result
-	work := func(c *engine.Container) (err error) {
-		built, err = runBuild(ctx, c, network, tree, recipe, "build", say)
-		return err
-	}
-	volumes := map[string]string{"/cache": cacheVolume, "/build": "pyo3test-target-" + CrateID(tree, tools)}
-	c, err := inBuilder(ctx, e, network, environment, volumes, tree, work)
+	c, built, err := b.compile(ctx, environment)
 	if err != nil {
 		return Extension{}, err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	labels, tag, err := describe(built, tree, key)
+	labels, tag, err := describe(built, b.tree, key)
 	if err != nil {
 		return Extension{}, err
 	}
-	labels[crateLabel], labels[environmentLabel] = CrateID(tree, tools), ""
+	labels[crateLabel], labels[environmentLabel] = CrateID(b.tree, b.tools), ""
 	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
 		return Extension{}, err
 	}
-	return extension(repository+tag, built), prune(ctx, e, crateLabel, labels[crateLabel])
+	return extension(repository+tag, built), prune(ctx, b.engine, crateLabel, labels[crateLabel])
 }
 
-// cacheVolume holds what cargo, uv and rustup fetch; all crates share it.
-const cacheVolume = "pyo3test-cache"
+// compile builds in a container without a network, whose cache is read-only, as the project's code runs there. What it lacks
+// is fetched first, in another.
+func (b builder) compile(ctx context.Context, environment string) (c *engine.Container, built result, err error) {
+	network := b.network.Offline()
+	if b.recipe.Network {
+		network = b.network
+	}
+	volumes := map[string]engine.Volume{
+		"/cache": {Name: b.cacheVolume(), ReadOnly: !b.recipe.Network},
+		"/build": {Name: "pyo3test-target-" + CrateID(b.tree, b.tools)},
+	}
+	c, err = b.inContainer(ctx, network, environment, volumes, func(c *engine.Container) (err error) {
+		built, err = b.runBuild(ctx, c, network, "build")
+		if !errors.Is(err, errNotFetched) {
+			return err
+		}
+		if err := b.fetch(ctx); err != nil {
+			return err
+		}
+		built, err = b.runBuild(ctx, c, network, "build")
+		return err
+	})
+	return c, built, err
+}
+
+// fetch downloads what cargo needs, in a container that has the network and runs no code of the project.
+func (b builder) fetch(ctx context.Context) error {
+	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
+	c, err := b.inContainer(ctx, b.network, b.tools.Name, volumes, func(c *engine.Container) error {
+		_, err := b.runBuild(ctx, c, b.network, "fetch")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.Remove(context.WithoutCancel(ctx))
+}
+
+// fetchKey covers what cargo and rustup decide by which crates and which toolchain a build needs, and where they get them.
+func (b builder) fetchKey() string {
+	var text strings.Builder
+	_ = json.NewEncoder(&text).Encode([]any{
+		buildPrograms, b.tree.Workspace, b.tree.Crate, image.Passed(b.recipe.Env), b.network.Offline().Key(),
+	})
+	for _, file := range b.tree.Files {
+		name := path.Base(file.Name)
+		configuration := path.Base(path.Dir(file.Name)) == ".cargo"
+		if configuration || slices.Contains([]string{"Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml"}, name) {
+			fmt.Fprintf(&text, "%q %s\n", file.Name, file.Sum)
+		}
+	}
+	return sum(text.String())[:16]
+}
+
+// cacheVolume names the volume that holds what cargo, uv and rustup have downloaded for the crate. No other crate uses it:
+// a package's own build, and a build that has the network, can write there.
+func (b builder) cacheVolume() string { return "pyo3test-cache-" + CrateID(b.tree, b.tools) }
 
 // ensureEnvironment returns an image with what the tests need: it outlives edits of the crate.
-func ensureEnvironment(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say) (string, error) {
-	tag := "environment-" + environmentKey(tools, tree, recipe)
-	if _, ok, err := e.Image(ctx, repository+tag); ok || err != nil {
+func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
+	tag := "environment-" + b.environmentKey()
+	if _, ok, err := b.engine.Image(ctx, repository+tag); ok || err != nil {
 		return repository + tag, err
 	}
-	unlock, err := cache.Lock(ctx, tag, func() { say("build", "another process installs the same packages: waiting for it") })
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, ok, err := e.Image(ctx, repository+tag); ok || err != nil {
-		return repository + tag, err
-	}
-	work := func(c *engine.Container) error {
-		_, err := runBuild(ctx, c, network, tree, recipe, "dependencies", say)
+	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
+	c, err := b.inContainer(ctx, b.network, b.tools.Name, volumes, func(c *engine.Container) error {
+		_, err := b.runBuild(ctx, c, b.network, "dependencies")
 		return err
-	}
-	c, err := inBuilder(ctx, e, network, tools.Name, map[string]string{"/cache": cacheVolume}, tree, work)
+	})
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	labels := map[string]string{environmentLabel: CrateID(tree, tools), engine.Label + ".tag": tag}
+	labels := map[string]string{environmentLabel: CrateID(b.tree, b.tools), engine.Label + ".tag": tag}
 	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
 		return "", err
 	}
-	return repository + tag, prune(ctx, e, environmentLabel, labels[environmentLabel])
+	return repository + tag, prune(ctx, b.engine, environmentLabel, labels[environmentLabel])
 }
 
-// environmentKey covers what the test environment depends on: of the sources, lock files and the projects that they lock,
-// or all where folders of them are installed.
-func environmentKey(tools image.Image, tree Tree, recipe Recipe) string {
+// environmentKey covers what the test environment depends on: the crate's place, as packages that come as sources run code
+// when they are installed, and no other crate's tests may depend on that; of the sources uv's settings, lock files and the
+// projects that they lock, or all where folders of them are installed.
+func (b builder) environmentKey() string {
 	var text strings.Builder
-	_ = json.NewEncoder(&text).Encode([]any{tools.ID, sum(buildProgram), recipe.defaultEnvironment(), tree.Crate, tree.Name, recipe.Dependencies, buildEnvironment(recipe)})
-	for _, file := range tree.Files {
-		locked := slices.Contains([]string{"uv.lock", "pylock.toml", "pyproject.toml", "uv.toml"}, path.Base(file.Name))
-		if recipe.Dependencies.Local || locked && recipe.Dependencies.Lock != nil {
+	_ = json.NewEncoder(&text).Encode([]any{
+		b.tools.ID, buildPrograms, b.recipe.defaultEnvironment(), CrateID(b.tree, b.tools), b.tree.Name, b.recipe.Dependencies, buildEnvironment(b.recipe),
+	})
+	for _, file := range b.tree.Files {
+		name := path.Base(file.Name)
+		locked := b.recipe.Dependencies.Lock != nil && slices.Contains([]string{"uv.lock", "pylock.toml", "pyproject.toml"}, name)
+		if b.recipe.Dependencies.Local || locked || name == "uv.toml" {
 			fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
 		}
 	}
 	return sum(text.String())[:16]
 }
 
-// inBuilder does work in a build container that has the sources. Where that fails the container is gone.
-func inBuilder(ctx context.Context, e *engine.Engine, network image.Network, on string, volumes map[string]string, tree Tree, work func(*engine.Container) error) (*engine.Container, error) {
-	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: on, Purpose: "build", User: image.User, Volumes: volumes})
+const (
+	// buildProcesses bounds the processes and threads of a build; cargo starts a few for each processor.
+	buildProcesses = 4096
+	// buildMemory is the part of the engine's memory that a build may use: what takes more would take the engine with it.
+	buildMemory = 0.9
+)
+
+// inContainer does work in a build container that has the sources and no rights. If that fails the container is gone.
+func (b builder) inContainer(
+	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume, work func(*engine.Container) error,
+) (*engine.Container, error) {
+	memory, err := b.engine.Memory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err = upload(ctx, c, tree); err == nil {
+	c, err := image.StartBuilder(ctx, b.engine, network, engine.Spec{
+		Image: on, Purpose: "build", User: image.User, Volumes: volumes, Confined: true,
+		PIDs: buildProcesses, Memory: int64(float64(memory) * buildMemory),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err = upload(ctx, c, b.tree); err == nil {
 		err = work(c)
 	}
 	if err != nil {
@@ -289,9 +379,9 @@ func describe(built result, tree Tree, key string) (labels map[string]string, ta
 	if err != nil {
 		return nil, "", err
 	}
-	tag = key + "-" + sum(string(inputsText))[:8]
+	tag = key + "-" + sum(string(inputsText) + tree.sum())[:8]
 	return map[string]string{
-		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), engine.Label + ".tag": tag,
+		keyLabel: key, treeLabel: tree.sum(), inputsLabel: string(inputsText), resultLabel: string(resultText), engine.Label + ".tag": tag,
 	}, tag, nil
 }
 

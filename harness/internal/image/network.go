@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -23,8 +25,9 @@ const Scratch = "/run/pyo3test"
 // Network is what a build needs to reach package registries from here: certificates, proxies, index settings and
 // credentials. It is for build containers only; tests never see it, and no image keeps it.
 type Network struct {
-	env   map[string]string
-	files map[string][]byte // path below Scratch -> content
+	env     map[string]string
+	files   map[string][]byte // path below Scratch -> content
+	offline bool
 }
 
 // passed are the prefixes of variables that builds get from the host as they are. Those that name paths of the host
@@ -71,6 +74,61 @@ func HostNetwork() (Network, error) {
 	n.env["HOME"] = Scratch + "/home"
 	n.files["home/.keep"] = nil
 	return n, nil
+}
+
+// secret matches variables, and keys of cargo's configuration, that hold credentials or name a program that knows them.
+var secret = regexp.MustCompile(`(?i)token|secret|password|credential`)
+
+// Offline returns the settings for a build that has been given all that it needs: where cargo's packages come from, as
+// their names depend on it, and no credentials, certificates or proxies. Its containers have no network.
+func (n Network) Offline() Network {
+	off := Network{env: map[string]string{"CARGO_NET_OFFLINE": "true"}, files: map[string][]byte{}, offline: true}
+	for key, value := range n.env {
+		registry := strings.HasPrefix(key, "CARGO_REGISTR") && !secret.MatchString(key)
+		if registry || key == "HOME" || key == "CARGO_HOME" {
+			off.env[key] = value
+		}
+	}
+	off.files["home/.keep"], off.files["cargo/.keep"] = nil, nil
+	var config map[string]any
+	if toml.Unmarshal(n.files["cargo/config.toml"], &config) == nil && len(config) > 0 { // we have written it ourselves
+		delete(config, "http")
+		off.files["cargo/config.toml"], _ = toml.Marshal(withoutSecrets(config))
+	}
+	return off
+}
+
+func withoutSecrets(table map[string]any) map[string]any {
+	kept := map[string]any{}
+	for key, value := range table {
+		if inner, ok := value.(map[string]any); ok {
+			kept[key] = withoutSecrets(inner)
+		} else if !secret.MatchString(key) {
+			kept[key] = value
+		}
+	}
+	return kept
+}
+
+// Key changes with the settings.
+func (n Network) Key() string {
+	parts := n.Env()
+	for _, name := range slices.Sorted(maps.Keys(n.files)) {
+		parts = append(parts, name, string(n.files[name]))
+	}
+	return hash(parts...)
+}
+
+// Passed returns those of a user's own variables that say where packages come from.
+func Passed(env map[string]string) map[string]string {
+	kept := map[string]string{}
+	for key, value := range env {
+		matches := func(prefix string) bool { return strings.HasPrefix(strings.ToUpper(key), prefix) }
+		if slices.ContainsFunc(passed, matches) && !strings.Contains(strings.ToUpper(key), "CREDENTIAL") {
+			kept[key] = value
+		}
+	}
+	return kept
 }
 
 // Env returns the settings as KEY=VALUE, sorted.

@@ -29,7 +29,9 @@ const (
 	Built = Home + "/built"     // what a build wrote into the sources
 	Out   = Home + "/out"       // what a group leaves behind as evidence
 	Agent = Home + "/agent"     // the programs that the harness brings along
-	Path  = Venv + "/bin:" + Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	// FetchPath leaves out what the project can have installed.
+	FetchPath = Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	Path      = Venv + "/bin:" + FetchPath
 )
 
 const (
@@ -138,9 +140,10 @@ func makeTools(ctx context.Context, e *engine.Engine, network Network, programs 
 	return err
 }
 
-// StartBuilder starts a container that reaches the network as the host does.
+// StartBuilder starts a container that reaches the network as the host does, or has none where the settings are those of
+// [Network.Offline].
 func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec engine.Spec) (*engine.Container, error) {
-	spec.Network = true
+	spec.Network = !network.offline
 	spec.Tmpfs = map[string]string{Scratch: "mode=1777,exec,uid=1000,gid=1000"} // runc gives it the mode of a folder that is there, but not the owner
 	c, err := e.Start(ctx, spec)
 	if err != nil {

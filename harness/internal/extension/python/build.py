@@ -1,60 +1,37 @@
-"""Works in a build container: sources in; in the phase "dependencies" what the tests need, in "build" native modules out.
+"""Works in a build container, which has the sources in an empty folder. It has three phases, each in a container of its own:
+
+"dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs no code of the
+project, "build" compiles without a network and leaves native modules.
 
 Reads one JSON object on standard input and writes JSON lines on standard output: ``{"phase": ...}`` as it enters a
-phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}`` or ``{"error": ..., "phase": ...}``.
-
-The sources were unpacked into an empty folder just before. The target folder is a volume that outlives the container.
+phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}`` if "fetch" has
+to come first, or ``{"error": ..., "phase": ...}``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SOURCES = Path("/src")
-CACHE = Path("/cache")  # a volume that all crates share: cargo's registry, uv's wheels
-TARGET = Path("/build")  # a volume of this crate's own
-BUILT = Path("/opt/pyo3test/built")
-TOOLS = Path("/opt/pyo3test/tools/bin")
-VENV = Path("/opt/venv")
-SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no layer
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
+import fetch
+import install
+from common import BUILT, INSTALL, SCRATCH, SOURCES, TARGET, TOOLS, VENV, BuildError, run, say, walk
+
 NATIVE = re.compile(r"\.(so|pyd)$")
 PYTHON_SOURCE = re.compile(r"\.py$")
-
-
-class BuildError(Exception):
-    """A phase that failed; the tool's own words have been relayed already."""
-
-
-def say(**message: Any) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
-def run(argv: list[str], cwd: Path, what: str) -> None:
-    """Run a tool and relay what it prints, line by line."""
-    say(line=what)
-    with subprocess.Popen(
-        argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            say(line=line.rstrip("\n")[:4000])
-    if process.returncode != 0:
-        raise BuildError(f"{what}: {Path(argv[0]).name} ended with status {process.returncode}")
 
 
 def digest(path: Path) -> str:
@@ -64,13 +41,6 @@ def digest(path: Path) -> str:
     if path.is_dir():
         return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode(errors="surrogateescape")).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def walk(top: Path) -> list[Path]:
-    found = []
-    for folder, folders, files in os.walk(top):
-        found += [Path(folder, name) for name in folders + files]
-    return sorted(found)
 
 
 def restore_times() -> None:
@@ -97,93 +67,6 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
-def install(config: dict[str, Any], crate: Path) -> None:
-    """Install the test environment; uv keeps its wheels in the shared cache."""
-    default, chosen = config["default"], config["dependencies"]
-    if default:
-        path = SCRATCH / "default.txt"
-        path.write_text(default)
-        run([*INSTALL, "--require-hashes", "-r", str(path)], crate, "installing the default test environment")
-    # An index's copy of the project must not be tested: maturin alone builds it.
-    own = SCRATCH / "own.txt"
-    own.write_text(config["project"])
-    chosen_install = [*INSTALL, "--excludes", str(own)] if config["project"] else INSTALL
-    if chosen["lock"]:
-        install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
-    together = list(chosen["requirements"])
-    names = [chosen["from"] or "what the project needs"] if together else []
-    for index, file in enumerate(chosen["files"]):
-        path, bounds = SCRATCH / f"requirements-{index}.txt", SCRATCH / f"constraints-{index}.txt"
-        path.write_text(file["text"])
-        bounds.write_text(file["constraints"])
-        arguments = ["-r", str(path), "-c", str(bounds)]
-        if "--hash=" in file["text"]:
-            run([*chosen_install, "--require-hashes", *arguments], crate, f"installing {file['name']}")
-        else:
-            together += arguments
-            names.append(file["name"])
-    if together:
-        run([*chosen_install, *together], crate, "installing " + ", ".join(dict.fromkeys(names)))
-    if not any((VENV / "lib").glob("python*/site-packages/pytest/__init__.py")):
-        raise BuildError(
-            f"no pytest in the test environment: {chosen['from']} leaves it out; set Requirements in the Suite"
-        )
-
-
-def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) -> None:
-    """Install what a lock file has locked, never the project: that would build it."""
-    listing = crate / "pylock.toml"
-    if lock["kind"] == "uv":
-        listing = SCRATCH / "uv-lock.txt"
-        export = [
-            str(TOOLS / "uv"),
-            "export",
-            "--quiet",
-            "--frozen",
-            "--no-emit-project",
-            "--no-default-groups",
-            "--no-header",
-        ]
-        export += ["--no-annotate", "--python", str(VENV / "bin/python"), "--output-file", str(listing)]
-        for kind in ("group", "extra"):
-            for each in lock[kind + "s"]:
-                export += [f"--{kind}", each]
-        run(export, crate, f"reading {name}")
-    run([*argv, "-r", str(listing)], crate, f"installing {name}")
-
-
-def toolchain(crate: Path) -> list[str]:
-    """Have rustup honour a rust-toolchain file where there is a rustup; else say which Rust it is instead.
-
-    What rustup installs goes to the shared cache: this container is thrown away.
-    """
-    folders = [folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]
-    files = [folder / name for folder in folders for name in ("rust-toolchain", "rust-toolchain.toml")]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return []
-    if shutil.which("rustup"):
-        home, cached = Path(os.environ.get("RUSTUP_HOME", "/usr/local/rustup")), CACHE / "rustup"
-        (cached / "toolchains").mkdir(parents=True, exist_ok=True)
-        for built_in in home.glob("toolchains/*"):
-            link = cached / "toolchains" / built_in.name
-            if not link.is_symlink():
-                link.symlink_to(built_in)
-        if (home / "settings.toml").exists():
-            shutil.copyfile(home / "settings.toml", cached / "settings.toml")
-        os.environ.update(RUSTUP_HOME=str(cached), RUSTUP_AUTO_INSTALL="1")
-        return []
-    text = file.read_text()
-    try:
-        channel = str(tomllib.loads(text)["toolchain"]["channel"])
-    except (ValueError, KeyError, TypeError):
-        channel = text.strip()
-    version = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    if channel == "stable" or version.startswith((f"rustc {channel}.", f"rustc {channel} ")):
-        return []
-    return [f"{file} asks for Rust {channel}; the base image has no rustup, so this was built with {version}"]
-
-
 def build(config: dict[str, Any], crate: Path) -> Path:
     """Build an editable wheel, as ``maturin develop`` does, but leave every installing to uv."""
     wheels = SCRATCH / "wheels"
@@ -197,23 +80,6 @@ def build(config: dict[str, Any], crate: Path) -> Path:
     run([*argv, *config["maturin_args"]], crate, "building with maturin")
     (wheel,) = wheels.glob("*.whl")
     return wheel
-
-
-def keep_lock(workspace: Path) -> Callable[[], None]:
-    """Where the project has no Cargo.lock, keep the one that the first build made, or its dependencies would float.
-
-    Returns what to do after the build.
-    """
-    lock, kept = workspace / "Cargo.lock", TARGET / "Cargo.lock"
-    if lock.exists():
-        return lambda: None
-    if kept.exists():
-        shutil.copyfile(kept, lock)
-
-    def keep() -> None:
-        shutil.copyfile(lock, kept)
-
-    return keep
 
 
 def lift(before: set[Path]) -> list[str]:
@@ -301,7 +167,7 @@ def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str],
 def resolved() -> list[str]:
     """What is installed in the test environment, as name==version."""
     listing = subprocess.run(
-        [str(TOOLS / "uv"), "pip", "freeze", "--python", str(VENV / "bin/python"), "--color", "never"],
+        [str(TOOLS / "uv"), "pip", "freeze", "--no-cache", "--python", str(VENV / "bin/python"), "--color", "never"],
         capture_output=True,
         text=True,
         check=False,
@@ -314,35 +180,67 @@ def empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def share_cargo() -> None:
-    """Let cargo keep what it fetches where all builds do, with the locks that keep two of them from unpacking one crate."""
-    for name in ("registry", "git"):
-        (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
-    for name in ("registry", "git", ".package-cache", ".package-cache-mutate"):
-        link = Path(os.environ["CARGO_HOME"], name)
-        if not link.is_symlink():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(CACHE / "cargo" / name)
+def changes(folder: Path) -> dict[Path, int]:
+    """Return when each file was last changed, by a time that no program can set back."""
+    return {path: path.lstat().st_ctime_ns for path in walk(folder) if path.is_symlink() or not path.is_dir()}
+
+
+def check_untouched(installed: dict[Path, int]) -> None:
+    """Raise if the build has changed the test environment: other builds of the crate, and its tests, start from it."""
+    after = changes(VENV)
+    for path in sorted({*installed, *after}):
+        compiled = path not in installed and path.parent.name == "__pycache__"  # by what imported it first
+        if installed.get(path) != after.get(path) and not compiled:
+            raise BuildError(f"the build has changed {path}: a build script must not write to the test environment")
+
+
+def end_strays() -> None:
+    """End what the build has left running: it could write to what it built while that is kept."""
+    mine = started(os.getpid())
+    for _ in range(100):
+        strays = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if started(pid) > mine]
+        if not strays:
+            return
+        for pid in strays:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    raise BuildError(f"the build has left processes that do not end: {strays}")
+
+
+def started(pid: int) -> int:
+    """Return the time of a process's start in clock ticks, 0 for one that has ended: proc(5), field 22 of stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Install what the tests need. Editable installs may write into the sources, which is kept like the build's own."""
     before = set(walk(SOURCES))
-    install(config, crate)
+    install.install(config, crate)
     lift(before)
+    install.verify()
     return {}
 
 
 def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Build the crate and install what was built."""
-    share_cargo()
-    restore_times()
     before = set(walk(SOURCES))
-    lock = keep_lock(SOURCES / config["workspace"])
-    notes = toolchain(crate)
+    fetch.use(config, crate)
+    restore_times()
+    notes = fetch.toolchain(crate)
+    installed = changes(VENV)
     wheel = build(config, crate)
-    run([*INSTALL, "--no-deps", "--reinstall", str(wheel)], crate, "installing what was built")
-    lock()
+    end_strays()
+    check_untouched(installed)
+    run(
+        [*INSTALL, "--no-cache", "--offline", "--no-deps", "--reinstall", str(wheel)],
+        crate,
+        "installing what was built",
+    )
     lifted = lift(before)
     distribution = wheel.name.split("-")[0]
     built = modules(lifted, distribution, editable_roots())
@@ -366,9 +264,12 @@ def main() -> None:
     config = json.load(sys.stdin)
     say(phase=config["phase"])
     try:
-        work = {"dependencies": environment, "build": extension}[config["phase"]]
+        work = {"dependencies": environment, "fetch": fetch.fetch, "build": extension}[config["phase"]]
         result = work(config, SOURCES / config["crate"])
         empty(SOURCES)
+    except fetch.NotFetched:
+        say(missing=True)
+        return
     except BuildError as error:
         say(error=str(error), phase=config["phase"])
         sys.exit(1)

@@ -1,0 +1,143 @@
+package harness_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// hostile is a build script that edits what it can reach of pytest and of fetched crates, and fails where it is not
+// confined.
+const hostile = `use std::{fs, io::Write, path::Path};
+
+fn edit(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            edit(&path);
+        } else if path.ends_with("_pytest/python.py") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let _ = fs::write(&path, text.replace("testfunction(**testargs)", "None"));
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            if let Ok(mut file) = fs::OpenOptions::new().append(true).open(&path) {
+                let _ = file.write_all(b"\ncompile_error!(\"edited by another crate\");\n");
+            }
+        }
+    }
+}
+
+fn main() {
+    edit(Path::new("/cache"));
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("CapEff:\t0000000000000000"), "{status}");
+    let networks: Vec<_> = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(networks, ["lo"], "the build has a network");
+    println!("cargo:rerun-if-env-changed=BUILT_AT");
+}
+`
+
+// TestBuildScriptReachesNoOtherCrate: what a crate's build script does to the caches that it can reach changes neither
+// the tests nor the build of another crate.
+func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_wrong():\n    assert tiny.answer() == 0\n"})
+	other := filepath.Join(filepath.Dir(crate), "hostile")
+	edit(t, other, tiny)
+	edit(t, other, map[string]string{"Cargo.lock": tinyLock(t), "build.rs": hostile})
+
+	// New each time, so that both environments are installed and both crates compiled now.
+	suite := harness.Suite{Crate: other, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
+	r := harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+
+	suite.Crate = crate
+	r = harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	require.Contains(t, r.Sub("tiny").Text(), "1 of 1 tests: 1 failed")
+}
+
+// TestFetchRunsNoCodeOfTheProject: a wrapper of rustc that the project's cargo configuration names runs in the build, and
+// not where crates are fetched; what the configuration says of where crates come from counts in both. What the build leaves
+// running is ended.
+func TestFetchRunsNoCodeOfTheProject(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"Cargo.toml":         tiny["Cargo.toml"] + "helper = \"0.1\"\n",
+		"Cargo.lock":         tinyLockWithHelper(t),
+		".cargo/config.toml": "[build]\nrustc-wrapper = \"./wrapper.sh\"\n[patch.crates-io]\nhelper = { path = \"helper\" }\n",
+		"wrapper.sh":         "#!/bin/sh\ntouch /cache/ran /build/ran 2>/dev/null\nexec \"$@\"\n",
+		"helper/Cargo.toml":  "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+		"helper/src/lib.rs":  "pub const NUMBER: i32 = 42;\n",
+		"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "        42\n", "        helper::NUMBER\n", 1),
+		"build.rs": `use std::{path::Path, process::{Command, Stdio}};
+
+fn main() {
+    assert!(Path::new("/build/ran").exists(), "the wrapper did not run in the build");
+    assert!(!Path::new("/cache/ran").exists(), "the wrapper ran where crates are fetched");
+    Command::new("setsid").args(["sleep", "3600"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    println!("cargo:rerun-if-env-changed=BUILT_AT");
+}
+`,
+	})
+	require.NoError(t, os.Chmod(filepath.Join(crate, "wrapper.sh"), 0o755))
+	suite := harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
+	r := harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+}
+
+// TestBuildNetwork: a build script has a network only if the Suite says so.
+func TestBuildNetwork(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"build.rs": `use std::net::ToSocketAddrs;
+
+fn main() {
+    if std::fs::read_dir("/sys/class/net").unwrap().count() == 1 {
+        ("example.com", 443).to_socket_addrs().unwrap();
+    }
+    println!("cargo:rerun-if-env-changed=BUILT_AT");
+}
+`})
+	suite := harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
+	r := harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	require.Contains(t, r.Text(), "a build has no network: set BuildNetwork (build-network = true in [tool.pyo3test])")
+	require.Empty(t, r.Subs())
+
+	suite.BuildNetwork = true
+	r = harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+}
+
+// TestEnvironmentIsWhatWasInstalled: neither a build script nor a package's own build can change what the tests run with.
+func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"build.rs": `fn main() {
+    let site = std::fs::read_dir("/opt/venv/lib").unwrap().next().unwrap().unwrap().path().join("site-packages");
+    std::fs::write(site.join("added.pth"), "import sys\n").unwrap();
+}
+`})
+	suite := harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
+	r := harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	require.Regexp(t, `the build has changed /opt/venv/lib/\S+/added\.pth: a build script must not write`, r.Text())
+
+	edit(t, crate, map[string]string{
+		"build.rs":             "",
+		"edits/pyproject.toml": "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n[project]\nname = \"edits\"\nversion = \"1\"\n",
+		"edits/setup.py": `import glob
+from setuptools import setup
+
+(target,) = glob.glob("/opt/venv/lib/python3*/site-packages/_pytest/python.py")
+with open(target, "a") as file:
+    file.write("# edited")
+setup(py_modules=[])
+`,
+	})
+	suite.Requirements = []string{"./edits"}
+	r = harnesstest.Record(t, suite)
+	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	require.Regexp(t, `/_pytest/python\.py is not what its package's RECORD says`, r.Text())
+}

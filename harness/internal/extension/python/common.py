@@ -1,0 +1,49 @@
+"""What the phases of a build share: the places in the container, and how tools are run and reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SOURCES = Path("/src")
+CACHE = Path("/cache")  # a volume of this crate's own: what cargo, uv and rustup download; "build" cannot write to it
+TARGET = Path("/build")  # a volume of this crate's own: cargo's target folder
+BUILT = Path("/opt/pyo3test/built")
+TOOLS = Path("/opt/pyo3test/tools/bin")
+VENV = Path("/opt/venv")
+SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no layer
+
+INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
+
+
+class BuildError(Exception):
+    """A phase that failed; what its tool printed has been relayed already."""
+
+
+def say(**message: Any) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def run(argv: list[str], cwd: Path, what: str) -> None:
+    """Run a tool and relay what it prints, line by line."""
+    say(line=what)
+    with subprocess.Popen(
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(line=line.rstrip("\n")[:4000])
+    if process.returncode != 0:
+        raise BuildError(f"{what}: {Path(argv[0]).name} ended with status {process.returncode}")
+
+
+def walk(top: Path) -> list[Path]:
+    found = []
+    for folder, folders, files in os.walk(top):
+        found += [Path(folder, name) for name in folders + files]
+    return sorted(found)

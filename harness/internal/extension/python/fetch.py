@@ -1,0 +1,171 @@
+"""The phase "fetch": cargo and rustup download what the build needs, into volumes that the build cannot write to.
+
+It has the network and the host's credentials, so it runs no code of the project: cargo and rustup are started outside
+the sources, where none of the project's settings can name a program to run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from common import CACHE, SCRATCH, SOURCES, run
+
+KEPT_LOCKS = 20
+"""Of how many states of a crate's manifests it is remembered that their crates were fetched."""
+
+CHANNEL = re.compile(r"(stable|beta|nightly|\d+\.\d+(\.\d+)?(-beta(\.\d+)?)?)(-\d{4}-\d{2}-\d{2})?(-[a-z0-9_-]+)?")
+
+FROM_WHERE = ("registries", "registry", "source", "patch", "net")
+"""Tables of cargo's configuration that say where crates come from. Others name programs, such as a wrapper of rustc."""
+
+
+class NotFetched(Exception):
+    """The phase "build" lacks what "fetch" downloads."""
+
+
+def own_cargo() -> None:
+    """Let cargo keep what it fetches in the crate's volume; settings and credentials stay in the tmpfs."""
+    for name in ("registry", "git"):
+        link = Path(os.environ["CARGO_HOME"], name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(CACHE / "cargo" / name)
+
+
+def use(config: dict[str, Any], crate: Path) -> None:
+    """Take the Cargo.lock that was fetched for. A project that builds with ``--locked`` keeps its own."""
+    fetched, lock = CACHE / "fetched" / config["fetch"], SOURCES / config["workspace"] / "Cargo.lock"
+    if not fetched.exists():
+        if not config["network"]:
+            raise NotFetched
+        fetch(config, crate)
+    own_cargo()
+    maturin = tomllib.loads((crate / "pyproject.toml").read_text()).get("tool", {}).get("maturin", {})
+    locked = "--locked" in config["maturin_args"] or maturin.get("locked")  # cargo refuses a lock file of another time
+    if not lock.exists() or not locked and lock.read_bytes() != fetched.read_bytes():
+        shutil.copyfile(fetched, lock)
+
+
+def toolchain_file(crate: Path) -> Path | None:
+    """Return the rust-toolchain file that counts for a crate."""
+    folders = [folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]
+    files = [folder / name for folder in folders for name in ("rust-toolchain", "rust-toolchain.toml")]
+    return next((file for file in files if file.is_file()), None)
+
+
+def toolchain_settings(file: Path) -> dict[str, Any]:
+    """Return what a rust-toolchain file asks for; the old form is the channel alone."""
+    text = file.read_text()
+    try:
+        return dict(tomllib.loads(text)["toolchain"])
+    except (ValueError, KeyError, TypeError):
+        return {"channel": text.strip()}
+
+
+def rustup_home(home: Path, *others: Path) -> None:
+    """Let rustup work in a folder that has the image's toolchains, and those of other folders, by links."""
+    image = Path(os.environ.get("RUSTUP_HOME", "/usr/local/rustup"))
+    (home / "toolchains").mkdir(parents=True, exist_ok=True)
+    for toolchain in [found for folder in (image, *others) for found in folder.glob("toolchains/*")]:
+        link = home / "toolchains" / toolchain.name
+        if not link.is_symlink():
+            link.symlink_to(toolchain)
+    if (image / "settings.toml").exists():
+        shutil.copyfile(image / "settings.toml", home / "settings.toml")
+    os.environ["RUSTUP_HOME"] = str(home)
+
+
+def fetch_toolchain(crate: Path) -> None:
+    """Have rustup, if there is one, install the toolchain that a rust-toolchain file asks for."""
+    file = toolchain_file(crate)
+    if file is None or not shutil.which("rustup"):
+        return
+    rustup_home(CACHE / "rustup")
+    wanted = toolchain_settings(file)
+    channel = str(wanted.get("channel", ""))
+    if not CHANNEL.fullmatch(channel):  # a path is no download, and rustup would run what is there
+        return
+    argv = ["rustup", "toolchain", "install", channel, "--no-self-update"]
+    argv += ["--profile", str(wanted.get("profile", "minimal"))]
+    more = [f"--{kind}={name}" for kind in ("component", "target") for name in wanted.get(kind + "s", [])]
+    if more or not any(Path(os.environ["RUSTUP_HOME"]).glob(f"toolchains/{channel}-*")):
+        run([*argv, *more], Path("/"), f"installing Rust {channel}, which {file} asks for")
+    os.environ["RUSTUP_TOOLCHAIN"] = channel
+
+
+def toolchain(crate: Path) -> list[str]:
+    """Have rustup honour a rust-toolchain file where there is a rustup; else say which Rust it is instead."""
+    file = toolchain_file(crate)
+    if file is None:
+        return []
+    if shutil.which("rustup"):
+        rustup_home(SCRATCH / "rustup", CACHE / "rustup")
+        return []
+    channel = str(toolchain_settings(file).get("channel", ""))
+    version = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    if channel == "stable" or version.startswith((f"rustc {channel}.", f"rustc {channel} ")):
+        return []
+    return [f"{file} asks for Rust {channel}; the base image has no rustup, so this was built with {version}"]
+
+
+def leaves(table: dict[str, Any], above: str = "") -> list[str]:
+    """Return a table as lines of TOML, without keys that name a program or forbid to download."""
+    lines = []
+    for key, value in table.items():
+        name = above + json.dumps(key, ensure_ascii=False)
+        if "credential" in key or key == "offline":
+            continue
+        lines += (
+            leaves(value, name + ".")
+            if isinstance(value, dict)
+            else [f"{name} = {json.dumps(value, ensure_ascii=False)}"]
+        )
+    return lines
+
+
+def registry_settings(crate: Path) -> list[str]:
+    """Return arguments that give cargo what the project's configuration says of registries, and nothing else of it."""
+    arguments = []
+    for folder in reversed([folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]):
+        for name in ("config.toml", "config"):
+            file = folder / ".cargo" / name
+            if file.is_file():
+                settings = tomllib.loads(file.read_text())
+                lines = leaves({key: settings[key] for key in FROM_WHERE if isinstance(settings.get(key), dict)})
+                chosen = file.with_name("pyo3test-fetch.toml")  # beside it, as paths are relative to its place
+                chosen.write_text("\n".join(lines) + "\n")
+                arguments += ["--config", str(chosen)]
+                break
+    return arguments
+
+
+def fetch(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Download what cargo builds from. Cargo and rustup run outside the sources, or their settings could name programs."""
+    own_cargo()
+    workspace = SOURCES / config["workspace"]
+    lock, kept = workspace / "Cargo.lock", CACHE / "Cargo.lock"
+    floating = not lock.exists()
+    if floating and kept.exists():
+        shutil.copyfile(kept, lock)
+    fetch_toolchain(crate)
+    # For all targets: maturin asks for the metadata of each package that is locked.
+    argv = ["cargo", "fetch", "--manifest-path", str(workspace / "Cargo.toml")]
+    run([*argv, *registry_settings(crate)], Path("/"), "fetching crates")
+    if floating:
+        shutil.copyfile(lock, kept)
+    fetched = CACHE / "fetched"
+    fetched.mkdir(exist_ok=True)
+    part = fetched / "part"
+    shutil.copyfile(lock, part)
+    part.replace(fetched / config["fetch"])
+    for old in sorted(fetched.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_LOCKS]:
+        old.unlink()
+    return {}
