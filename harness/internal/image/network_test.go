@@ -61,6 +61,40 @@ func TestHostNetwork(t *testing.T) {
 	require.Len(t, n.Proxies(), 2)
 }
 
+// TestOffline: a build without a network knows where crates come from, as their names depend on it, and no secret.
+func TestOffline(t *testing.T) {
+	n := hostWith(t, map[string]string{
+		"HTTPS_PROXY": "http://me:secret@proxy", "CARGO_REGISTRIES_MINE_TOKEN": "secret",
+		"CARGO_REGISTRIES_MINE_INDEX": "sparse+https://mine", "PIP_INDEX_URL": "https://me:secret@index",
+	}, map[string]string{
+		".cargo/config.toml": "[registries.other]\nindex = \"https://other\"\ntoken = \"secret\"\n[http]\nproxy = \"http://me:secret@proxy\"\n" +
+			"[source.crates-io]\nreplace-with = \"mine\"\n",
+		".cargo/credentials.toml": "[registries.other]\ntoken = \"secret\"\n",
+		".netrc":                  "machine a login b password secret\n",
+	})
+	off := n.Offline()
+	require.True(t, off.offline)
+	require.Equal(t, "sparse+https://mine", off.env["CARGO_REGISTRIES_MINE_INDEX"])
+	require.Equal(t, "true", off.env["CARGO_NET_OFFLINE"])
+	config := string(off.files["cargo/config.toml"])
+	require.Contains(t, config, "https://other")
+	require.Contains(t, config, "replace-with")
+	require.NotContains(t, strings.Join(off.Env(), "\n")+config, "secret")
+	for name, data := range off.files {
+		require.NotContains(t, string(data), "secret", name)
+	}
+	require.Equal(t, off.Key(), n.Offline().Key())
+	require.NotEqual(t, n.Key(), off.Key())
+}
+
+// TestPassed: a project's own variables reach the step that fetches only if they say where packages come from.
+func TestPassed(t *testing.T) {
+	require.Equal(t, map[string]string{"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p"}, Passed(map[string]string{
+		"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p", "RUSTC_WRAPPER": "/src/w", "LD_PRELOAD": "/src/l", "PATH": "/src",
+		"CARGO_REGISTRIES_MINE_CREDENTIAL_PROVIDER": "/src/c", "CARGO_BUILD_RUSTC": "/src/r",
+	}))
+}
+
 func TestBrokenCargoConfiguration(t *testing.T) {
 	t.Setenv("CARGO_HOME", t.TempDir())
 	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("CARGO_HOME"), "config.toml"), []byte("[http\n"), 0o600))
