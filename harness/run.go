@@ -258,7 +258,7 @@ func (r *run) explain(ctx context.Context, err error) string {
 	if errors.As(err, &failed) {
 		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Mend())
 	}
-	if r.engine != nil {
+	if unusable := (*cache.Error)(nil); r.engine != nil && !errors.As(err, &unusable) {
 		if mend := r.engine.Mend(ctx, text); mend != "" {
 			text = mend + "\n" + text
 		}
@@ -281,6 +281,7 @@ func (r *run) groups(ctx context.Context, t T) {
 			t.Run(g.Name, func(t T) {
 				release, err := cache.Slot(ctx, r.flags.Parallel)
 				if err != nil {
+					t.Attr(subtest.Cause, subtest.CauseSetup)
 					fatal(t, "%v", err)
 				}
 				defer release()

@@ -8,7 +8,7 @@
 //	2    wrong usage, or no crate that can be tested
 //	3    the build failed
 //	4    pytest could not collect, or found no tests
-//	5    no engine, no image, no network
+//	5    no engine, no image, no network, no cache folder
 //	130  interrupted by Ctrl-C, 143 by SIGTERM
 package main
 
@@ -24,6 +24,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"pyo3test/harness/internal/cache"
 )
 
 // Exit codes.
@@ -73,11 +75,14 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if code := status(0); errors.As(err, &code) {
 		return int(code)
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %s\n", done.CommandPath(), strings.TrimRight(err.Error(), "\n"))
-		return exitUsage
+	if err == nil {
+		return exitPassed
 	}
-	return exitPassed
+	fmt.Fprintf(stderr, "%s: %s\n", done.CommandPath(), strings.TrimRight(err.Error(), "\n"))
+	if unusable := (*cache.Error)(nil); errors.As(err, &unusable) {
+		return exitSetup
+	}
+	return exitUsage
 }
 
 func commands() *cobra.Command {
@@ -101,7 +106,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 
 const codes = `
 Exit codes: 0 passed, 1 a test failed, hung or crashed, 2 wrong usage or no crate, 3 the build failed, 4 pytest could not
-collect or found nothing, 5 no engine, image or network, 130 interrupted, 143 terminated.
+collect or found nothing, 5 no engine, image, network or cache folder, 130 interrupted, 143 terminated.
 `
 
 // explainFlag adds to an error about flags which was perhaps meant.

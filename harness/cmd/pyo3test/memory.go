@@ -31,7 +31,7 @@ func remember(crate string) (memory, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return m, nil
 	case err != nil:
-		return m, fmt.Errorf("read what became of the tests last time: %w", err)
+		return m, cache.Failed(fmt.Errorf("read what became of the tests last time: %w", err))
 	}
 	if err := json.Unmarshal(data, &m.outcomes); err != nil {
 		return m, fmt.Errorf("read what became of the tests last time: %s: %w: remove it", m.file, err)
@@ -55,7 +55,9 @@ func (m memory) notPassed() (map[string]bool, error) {
 
 // add takes what became of some tests, beside what is known of the others. A file that could not be collected is
 // forgotten as soon as one of its tests is heard of.
-func (m memory) add(outcomes map[string]verdict.Outcome) error {
+func (m memory) add(outcomes map[string]verdict.Outcome) error { return cache.Failed(m.write(outcomes)) }
+
+func (m memory) write(outcomes map[string]verdict.Outcome) error {
 	if len(outcomes) == 0 {
 		return nil
 	}

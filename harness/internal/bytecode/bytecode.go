@@ -134,7 +134,9 @@ func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error)
 }
 
 // Save keeps what was added, without what other content was compiled to.
-func (s *Store) Save() (err error) {
+func (s *Store) Save() error { return cache.Failed(s.save()) }
+
+func (s *Store) save() (err error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if !s.changed {

@@ -3,83 +3,73 @@
 package cache
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"time"
-
-	"github.com/gofrs/flock"
+	"syscall"
 )
+
+// Error is a failure of the cache folder: of this host, and not of the engine's disk or of a command line.
+type Error struct {
+	Folder string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	const elsewhere = "or set XDG_CACHE_HOME to a folder on another disk"
+	switch {
+	case errors.Is(e.Err, syscall.ENOSPC) && inodesUsed(e.Folder):
+		return fmt.Sprintf("the disk of the cache folder %s has no free inodes: remove files there, %s: %v", e.Folder, elsewhere, e.Err)
+	case errors.Is(e.Err, syscall.ENOSPC):
+		return fmt.Sprintf("the disk of the cache folder %s is full: free space there, %s: %v", e.Folder, elsewhere, e.Err)
+	case errors.Is(e.Err, syscall.EDQUOT):
+		return fmt.Sprintf("the quota on the disk of the cache folder %s is used up: free space there, %s: %v", e.Folder, elsewhere, e.Err)
+	}
+	return fmt.Sprintf("use the cache folder %s: %v: make it a folder that this user can write to, or set XDG_CACHE_HOME to one", e.Folder, e.Err)
+}
+
+// Unwrap returns what failed.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Failed makes an [Error] of one that is about something in the cache folder; nil stays nil.
+func Failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	folder, unknown := path()
+	if unknown != nil {
+		return unknown
+	}
+	return &Error{folder, err}
+}
 
 // Folder is the harness's folder in the user's cache folder. It exists when the function returns.
 func Folder() (string, error) {
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find the user's cache folder: %w: set XDG_CACHE_HOME or HOME", err)
-	}
-	return made(filepath.Join(base, "pyo3test"))
-}
-
-func made(folder string) (string, error) {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return "", fmt.Errorf("make the cache folder: %w", err)
-	}
-	return folder, nil
-}
-
-func lockFolder() (string, error) {
-	folder, err := Folder()
+	folder, err := path()
 	if err != nil {
 		return "", err
 	}
-	return made(filepath.Join(folder, "locks"))
+	return folder, Failed(os.MkdirAll(folder, 0o755))
 }
 
-// poll is how often a lock that another process holds is tried again.
-const poll = 50 * time.Millisecond
-
-// Lock holds a lock of this host by name, so that of several processes that need one image a single one builds it. The
-// kernel lets go of it when the process ends in whatever way. waiting is called once where another process holds it.
-func Lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
-	folder, err := lockFolder()
+func path() (string, error) {
+	base, err := os.UserCacheDir()
 	if err != nil {
-		return nil, err
+		return "", &Error{"of this user", err}
 	}
-	lock := flock.New(filepath.Join(folder, name))
-	ok, err := lock.TryLock()
-	if err == nil && !ok {
-		waiting()
-		ok, err = lock.TryLockContext(ctx, poll)
-	}
-	if err != nil || !ok {
-		return nil, fmt.Errorf("wait for the lock %s: %w", lock.Path(), err)
-	}
-	return func() { _ = lock.Unlock() }, nil
+	return filepath.Join(base, "pyo3test"), nil
 }
 
-// Slot takes one of n slots that all processes of this user on this host share, and waits where all are taken.
-func Slot(ctx context.Context, n int) (release func(), err error) {
-	folder, err := lockFolder()
-	if err != nil {
-		return nil, err
-	}
+// existing is the folder, or the nearest above it that is there.
+func existing(folder string) string {
 	for {
-		for i := range n {
-			lock := flock.New(filepath.Join(folder, "slot-"+strconv.Itoa(i)))
-			ok, err := lock.TryLock()
-			if err != nil {
-				return nil, fmt.Errorf("take a slot: %w", err)
-			}
-			if ok {
-				return func() { _ = lock.Unlock() }, nil
-			}
+		_, err := os.Stat(folder)
+		if above := filepath.Dir(folder); errors.Is(err, fs.ErrNotExist) && above != folder {
+			folder = above
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for one of %d slots: %w", n, context.Cause(ctx))
-		case <-time.After(poll):
-		}
+		return folder
 	}
 }

@@ -5,9 +5,15 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -71,4 +77,91 @@ func TestSlot(t *testing.T) {
 	third, err := Slot(t.Context(), 2)
 	require.NoError(t, err)
 	third()
+}
+
+// TestLockFiles: many that want the same lock hold it one at a time, though each removes its file; and no file stays, not
+// even one of a process that was killed.
+func TestLockFiles(t *testing.T) {
+	cached := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", cached)
+	t.Setenv("HOME", cached)
+	folder, err := lockFolder()
+	require.NoError(t, err)
+	old := time.Now().Add(-2 * staleAfter)
+	for name, changed := range map[string]time.Time{"killed": old, "held": old, "new": time.Now()} {
+		path := filepath.Join(folder, name)
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		require.NoError(t, os.Chtimes(path, changed, changed))
+	}
+	release, err := tryLock(filepath.Join(folder, "held"))
+	require.NoError(t, err)
+	require.NotNil(t, release)
+
+	var all sync.WaitGroup
+	var holders atomic.Int32
+	for range 8 {
+		all.Go(func() {
+			for range 1000 {
+				unlock, err := tryLock(filepath.Join(folder, "test"))
+				if !assert.NoError(t, err) {
+					return
+				}
+				if unlock != nil {
+					assert.EqualValues(t, 1, holders.Add(1))
+					runtime.Gosched()
+					holders.Add(-1)
+					unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	unlock, err := Lock(t.Context(), "test", nil)
+	require.NoError(t, err)
+	unlock()
+	names := func() (names []string) {
+		entries, err := os.ReadDir(folder)
+		require.NoError(t, err)
+		for _, entry := range entries {
+			names = append(names, entry.Name())
+		}
+		return names
+	}
+	require.Equal(t, []string{"held", "new"}, names())
+	release()
+	require.Equal(t, []string{"new"}, names())
+}
+
+// TestLockAfterRemoval: who has opened a file before its lock was released does not hold the lock of the next one.
+func TestLockAfterRemoval(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	late := flock.New(path)
+	ok, err := late.TryLock()
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, os.Remove(path)) // as the holder before it did
+	named, err := isNamed(late)
+	require.NoError(t, err)
+	require.False(t, named)
+	unlock, err := tryLock(path)
+	require.NoError(t, err)
+	require.NotNil(t, unlock)
+	defer unlock()
+	named, err = isNamed(late)
+	require.NoError(t, err)
+	require.False(t, named)
+}
+
+// TestUnusable: the error of a cache folder that cannot be used names it, and says what to do.
+func TestUnusable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	t.Setenv("XDG_CACHE_HOME", file)
+	t.Setenv("HOME", file)
+	_, err := Lock(t.Context(), "test", nil)
+	var failed *Error
+	require.ErrorAs(t, err, &failed)
+	require.ErrorContains(t, err, "use the cache folder "+failed.Folder+": ")
+	require.ErrorContains(t, err, "set XDG_CACHE_HOME")
+	require.NoError(t, Failed(nil))
 }
