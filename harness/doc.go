@@ -102,7 +102,8 @@
 // # What stays
 //
 // Of a red run: pytest's own output, its JUnit file, and one JUnit file of all groups, in the folder that the last line
-// names: that of -artifacts, a folder of PYO3TEST_ARTIFACTS, or the user's cache folder, where the newest twenty stay.
+// names: that of -artifacts, a folder of PYO3TEST_ARTIFACTS, or the user's cache folder, where the newest twenty stay,
+// 1 GiB at most. Of one file 64 MiB are kept, of one run 256 MiB: what is cut says so at its end.
 // Of what a test prints, the log has 64 KiB of each phase, head and tail, and the folder a file with all of it.
 // PYO3TEST_JUNIT names a file for the JUnit report of every run, or a folder for one file a run; where it is relative, it
 // is so to the package's folder.

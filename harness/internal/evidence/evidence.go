@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/words"
 )
 
 // Variables that say where evidence goes.
@@ -29,11 +29,6 @@ const (
 	JUnitVariable = "PYO3TEST_JUNIT"
 )
 
-const (
-	keptRuns  = 20       // how many failed runs the cache folder keeps
-	keptBytes = 64 << 20 // how much is kept of one file of a run
-)
-
 // Run is the evidence of one run.
 type Run struct {
 	name   string
@@ -42,12 +37,18 @@ type Run struct {
 	mutex  sync.Mutex
 	suites []verdict.Suite
 	errs   []error
+
+	limits  limits
+	names   names
+	size    int64 // bytes of the files that are kept
+	files   int
+	leftOut int // files that the limits left no room for
 }
 
 // New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs, else
 // the user's cache folder, where only failures stay.
 func New(t subtest.T, flags subtest.Flags) *Run {
-	r := &Run{name: fileName(t.Name())}
+	r := &Run{name: runName(t.Name()), limits: defaults, names: newNames()}
 	switch {
 	case flags.Artifacts:
 		r.folder, r.lent = t.ArtifactDir(), true
@@ -72,25 +73,30 @@ func packageName() string {
 	if err != nil {
 		return "test"
 	}
-	return fileName(filepath.Base(folder))
+	return runName(filepath.Base(folder))
 }
 
-func fileName(name string) string {
-	name = regexp.MustCompile(`[^\w.-]+`).ReplaceAllString(name, "_")
-	return name[:min(len(name), 100)]
-}
+// Keep writes one file of a group, or of the run where that is "", within the limits of files and of runs. The name may be
+// any text.
+func (e *Run) Keep(group, name string, data io.Reader) { e.keepOne(group, name, data, true) }
 
-// Keep writes one file of a group, its first 64 MiB at most.
-func (e *Run) Keep(group, name string, data io.Reader) {
+func (e *Run) keepOne(group, name string, data io.Reader, own bool) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if e.folder == "" {
+	if e.folder == "" || errors.Join(e.errs...) != nil { // which the next file would only say again
 		return
 	}
-	file := filepath.Join(e.folder, group, filepath.FromSlash(path.Clean("/"+name)))
-	if err := writeFile(file, data); err != nil {
-		e.errs = append(e.errs, err)
+	if err := e.keep(group, name, data, own); err != nil {
+		e.errs = append(e.errs, e.explained(err))
 	}
+}
+
+// explained says more of a failure in the cache folder.
+func (e *Run) explained(err error) error {
+	if e.lent {
+		return err
+	}
+	return cache.Failed(err)
 }
 
 func writeFile(name string, data io.Reader) error {
@@ -101,14 +107,14 @@ func writeFile(name string, data io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, io.LimitReader(data, keptBytes))
+	_, err = io.Copy(f, data)
 	return errors.Join(err, f.Close())
 }
 
 // Wanted tells whether there is a place for what a group leaves: that of failures, or one where all is kept.
 func (e *Run) Wanted(failed bool) bool { return e.folder != "" && (failed || e.lent) }
 
-// KeepTar writes the files of a tar stream.
+// KeepTar writes the files of a tar stream of a folder.
 func (e *Run) KeepTar(group string, stream io.Reader) error {
 	for archive := tar.NewReader(stream); ; {
 		header, err := archive.Next()
@@ -118,14 +124,17 @@ func (e *Run) KeepTar(group string, stream io.Reader) error {
 		case err != nil:
 			return fmt.Errorf("read what the group left: %w", err)
 		case header.Typeflag == tar.TypeReg:
-			name := path.Base(header.Name)
+			_, name, _ := strings.Cut(header.Name, "/")
 			if name == "junit.xml" {
 				name = "pytest-junit.xml" // the run's own is beside it
 			}
-			e.Keep(group, name, archive)
+			e.keepOne(group, name, archive, slices.Contains(logs, name))
 		}
 	}
 }
+
+// logs are what every group leaves; the rest is what its tests have written.
+var logs = []string{"import.log", "pytest.log", "pytest-junit.xml"}
 
 // Add takes the verdicts of a group for the JUnit file.
 func (e *Run) Add(suite verdict.Suite) {
@@ -152,13 +161,17 @@ func (e *Run) Finish(failed bool) string {
 		if !failed {
 			e.errs = append(e.errs, os.RemoveAll(e.folder))
 		}
-		e.errs = append(e.errs, pruneRuns(filepath.Dir(e.folder)))
+		e.errs = append(e.errs, e.explained(e.limits.prune(filepath.Dir(e.folder))))
 	}
 	if err := errors.Join(e.errs...); err != nil {
 		return fmt.Sprintf("evidence could not be written: %v", err)
 	}
 	if failed && e.folder != "" {
-		return "JUnit, pytest's output and reports: " + e.folder
+		text := "JUnit, pytest's output and reports: " + e.folder
+		if e.leftOut > 0 {
+			text += fmt.Sprintf(" (%s left out: one run keeps %d MiB and %d files)", words.Count(e.leftOut, "file"), e.limits.run>>20, e.limits.files)
+		}
+		return text
 	}
 	return ""
 }
@@ -169,20 +182,4 @@ func (e *Run) writeJUnit(name string) {
 	err := writeFile(name, reader)
 	reader.CloseWithError(errors.Join(errors.New("not written"), err)) // or the encoder would wait for ever
 	e.errs = append(e.errs, err)
-}
-
-// pruneRuns removes all but the newest runs; their names begin with their time.
-func pruneRuns(folder string) error {
-	entries, err := os.ReadDir(folder)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, old := range entries[:max(0, len(entries)-keptRuns)] {
-		errs = append(errs, os.RemoveAll(filepath.Join(folder, old.Name())))
-	}
-	return errors.Join(errs...)
 }

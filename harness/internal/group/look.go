@@ -1,8 +1,6 @@
 package group
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path"
@@ -88,25 +86,12 @@ func (g *group) endDump(e agent.Event) {
 
 // hangText is what a reader sees of a hang, with the proof where there is one; all that is known goes to a file of the name.
 func (g *group) hangText(name, proof string, report hang.Report) string {
-	g.Evidence.Keep(g.Name, "hang-"+fileName(name)+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
 	return report.Short(g.read) + "\n" + proof + report.Stacks()
 }
 
-// maxFileName leaves room for what stands around a name; most file systems take 255 bytes.
-const maxFileName = 200
-
 func (g *group) dumpOf(e agent.Event) hang.Dump {
 	return e.Seen(path.Join(extension.Sources, g.Tree.Workspace))
-}
-
-// fileName makes one name of a subtest's, whose slashes would be folders.
-func fileName(name string) string {
-	flat := strings.ReplaceAll(name, "/", "-")
-	if len(flat) <= maxFileName {
-		return flat
-	}
-	sum := sha256.Sum256([]byte(name))
-	return flat[:maxFileName-17] + "-" + hex.EncodeToString(sum[:8])
 }
 
 // read is the content of a file of the sources.

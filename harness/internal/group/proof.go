@@ -61,7 +61,7 @@ func (g *group) prove(ctx context.Context) {
 		text = "(proof) " + p.test.NodeID + ", run once more " + text
 		p.test.Seen = strings.TrimLeft(p.test.Seen+"\n\n"+text, "\n")
 		g.writeText(g.t.Output(), text)
-		g.Evidence.Keep(g.Name, "proof-"+fileName(p.test.name)+".txt", strings.NewReader(g.Tree.HostText(text)))
+		g.Evidence.Keep(g.Name, "proof-"+p.test.name+".txt", strings.NewReader(g.Tree.HostText(text)))
 	}
 }
 

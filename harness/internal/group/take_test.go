@@ -436,13 +436,6 @@ func TestDeadlockOutsideTests(t *testing.T) {
 	}
 }
 
-func TestFileName(t *testing.T) {
-	require.Equal(t, "tests-test_a.py-test_b[1]", fileName("tests/test_a.py/test_b[1]"))
-	long := strings.Repeat("x", 300)
-	require.Len(t, fileName(long+"a"), maxFileName)
-	require.NotEqual(t, fileName(long+"a"), fileName(long+"b"))
-}
-
 // TestDeadlockOfAHungTest: a proof that comes when the budget is over changes nothing.
 func TestDeadlockOfAHungTest(t *testing.T) {
 	session := &killed{script: newScript(nil)}

@@ -1,0 +1,85 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxName bounds a file's name, in bytes; most file systems take 255.
+const maxName = 200
+
+// device matches the names that Windows keeps for devices, whatever their extension.
+var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)`)
+
+// cleanName makes a file name that every file system takes, and every terminal shows as it is, of any text. Slashes
+// become hyphens.
+func cleanName(text string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r == '/':
+			return '-'
+		case r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(`<>:"\|?*`, r):
+			return '_'
+		}
+		return r
+	}, text)
+	if trimmed := strings.TrimRight(name, ". "); trimmed != name {
+		name = trimmed + strings.Repeat("_", len(name)-len(trimmed))
+	}
+	if name == "" || device.MatchString(name) {
+		name = "_" + name
+	}
+	return shorten(name, "")
+}
+
+// shorten puts a word before the extension, and cuts what is then too long from the middle.
+func shorten(name, word string) string {
+	extension := path.Ext(name)
+	if len(extension) > 10 {
+		extension = ""
+	}
+	stem := strings.TrimSuffix(name, extension)
+	if room := maxName - len(word) - len(extension); len(stem) > room {
+		stem = strings.TrimRight(strings.ToValidUTF8(stem[:room], ""), ". ")
+	}
+	return stem + word + extension
+}
+
+// names are those that are taken in a run's folder, and for which text. Upper and lower case are the same: on some systems
+// they are.
+type names map[string]string
+
+// newNames has those of the run's own files.
+func newNames() names { return names{"junit.xml": "", "installed.txt": ""} }
+
+// unique returns the name of a file for a text, below a folder: the same for the same text, and no other text's.
+func (n names) unique(folder, text string) string {
+	name := cleanName(text)
+	for word := text; ; word += "\x00" {
+		taken, ok := n[strings.ToLower(folder+name)]
+		if !ok || taken == text {
+			n[strings.ToLower(folder+name)] = text
+			return name
+		}
+		sum := sha256.Sum256([]byte(word))
+		name = shorten(cleanName(text), "-"+hex.EncodeToString(sum[:4]))
+	}
+}
+
+// plain matches the names of runs that need no cleaning: letters and digits of ASCII only, for the scripts that use them.
+var plain = regexp.MustCompile(`^[\w.-]{1,100}$`)
+
+// runName makes a file name of a test's or a package's name: another one for another name.
+func runName(name string) string {
+	if plain.MatchString(name) && strings.Trim(name, ".") != "" && !device.MatchString(name) {
+		return name
+	}
+	clean := regexp.MustCompile(`[^\w-]+`).ReplaceAllString(name, "_")
+	sum := sha256.Sum256([]byte(name))
+	return clean[:min(len(clean), 90)] + "-" + hex.EncodeToString(sum[:4])
+}
