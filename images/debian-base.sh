@@ -17,6 +17,37 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	exit 3
 fi
 
+# All that is made is in a folder of our own. Every process below this one holds its lock, as descriptor 8: where it can be
+# taken, all of them are gone, and what they left is removed, however they ended. Descriptor 9 is for the moment in which
+# a new folder has no lock yet.
+temporary=$(cd "${TMPDIR:-/tmp}" && pwd -P)
+mask=$(umask)
+umask 077 # a lock that others can open is one that they can hold
+exec 9>/run/pyo3test-debian-base.lock
+if ! flock -w 60 9; then
+	say "another process holds /run/pyo3test-debian-base.lock for a minute: end it, then run again"
+	exit 1
+fi
+mounted=$(printf '%b' "$(cut -d ' ' -f 5 /proc/self/mountinfo)")
+for left in "$temporary"/pyo3test-debian-base.*; do
+	[ -d "$left" ] && [ ! -L "$left" ] && [ -O "$left" ] || continue
+	exec 8>>"$left/lock"
+	flock -n 8 || continue
+	if [[ $'\n'$mounted == *$'\n'"$left"/* ]]; then
+		say "something is mounted in $left, which a run that was killed has left: unmount it, then remove the folder"
+		continue
+	fi
+	say "removing $left, which a run that was killed has left"
+	rm -rf --one-file-system -- "$left"
+done
+folder=$(mktemp -d "$temporary/pyo3test-debian-base.XXXXXXXXXX")
+trap 'rm -rf --one-file-system -- "$folder"' EXIT
+exec 8>"$folder/lock"
+flock 8
+exec 9>&-
+umask "$mask"
+chmod 755 "$folder" # apt reads as a user of its own
+
 # apt ARGUMENT...: apt-get without questions and without words, unless it fails.
 apt() {
 	local output
@@ -76,12 +107,15 @@ slim=(
 )
 
 # mmdebstrap cleans up after itself when its whole process group is told to end, and only then. So it gets a group of
-# its own, which is told when this script is, or when this script or who started it is gone without a word.
+# its own, which is told when this script is, or when this script or who started it is gone without a word. What it mounts
+# is in a mount namespace, which ends with its processes. Where there can be none, mmdebstrap cannot mount either.
+private=(unshare --mount)
+"${private[@]}" true 2>/dev/null || private=()
 say "making a base of Debian $DEBIAN_SUITE with Python 3.11 and Rust (about a minute)"
 set -m
 {
 	trap : HUP INT TERM # waits for the end of the clean-up
-	mmdebstrap --variant=minbase --mode=root --include="${DEBIAN_PACKAGES// /,},${BASE_PACKAGES// /,}" "${slim[@]}" "${hooks[@]}" \
+	TMPDIR=$folder ${private[@]+"${private[@]}"} mmdebstrap --variant=minbase --mode=root --include="${DEBIAN_PACKAGES// /,},${BASE_PACKAGES// /,}" "${slim[@]}" "${hooks[@]}" \
 		"$DEBIAN_SUITE" - ${sources[@]+"${sources[@]}"} 2>&1 >&3 3>&- |
 		(trap '' HUP INT TERM && exec sed --unbuffered -E '/^done$|^I: (done|success|running --|using|chroot arch|automatic|finding|removing)/d; s/^I: //' >&2 3>&-)
 } 3>&1 </dev/null &

@@ -55,7 +55,9 @@ func (m memory) notPassed() (map[string]bool, error) {
 
 // add takes what became of some tests, beside what is known of the others. A file that could not be collected is
 // forgotten as soon as one of its tests is heard of.
-func (m memory) add(outcomes map[string]verdict.Outcome) error { return cache.Failed(m.write(outcomes)) }
+func (m memory) add(outcomes map[string]verdict.Outcome) error {
+	return cache.Failed(m.write(outcomes))
+}
 
 func (m memory) write(outcomes map[string]verdict.Outcome) error {
 	if len(outcomes) == 0 {
