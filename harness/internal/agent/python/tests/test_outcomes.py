@@ -282,25 +282,3 @@ def test_options_that_look_at_setups(suite: Suite, option: str, isolation: str) 
     run = suite.write(test_a="def test_1(): pass\n").run(option, isolation=isolation)
     phases = ["setup", "call", "teardown"] if option == "--setup-show" else ["setup", "teardown"]
     assert run.reports("test_1") == [(phase, "passed") for phase in phases]
-
-
-@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
-@pytest.mark.parametrize("collects", [True, False])
-def test_garbage_of_a_test(suite: Suite, isolation: str, collects: bool) -> None:
-    """With the option a cycle is freed within the test's process; a forked one without it leaves before that."""
-    suite.write(
-        test_a="""
-        import os
-        class Cycle:
-            def __init__(self): self.me = self
-            def __del__(self): open("freed", "a").write(f"{self.pid}\\n")
-        def test_1():
-            cycle = Cycle()
-            cycle.pid = os.getpid()
-        def test_2(): assert os.path.exists("freed")
-        """
-    )
-    run = suite.run(*["--collect-garbage"] * collects, isolation=isolation)
-    assert run.verdicts() == {"test_a.py::test_1": "passed", "test_a.py::test_2": "passed" if collects else "failed"}
-    if collects:
-        assert (suite.folder / "freed").read_text() == f"{run.of('start')[0]['pid']}\n"

@@ -10,7 +10,7 @@ import pytest
 from _pytest.junitxml import xml_key
 from _pytest.runner import call_and_report
 
-from . import capture, coverage_support, linux, whole, wire
+from . import capture, coverage_support, garbage, linux, whole, wire
 from .lines import clip
 
 LEAVE = os._exit
@@ -34,18 +34,22 @@ class Child:
         # A test that closes this descriptor and opens a file gets our number: look before writing there.
         self.identity = _identity(self.told)
         self.pending = b""
+        self.last: pytest.TestReport | None = None
+        """The report of the last teardown, kept until the end: the garbage may still turn it red."""
 
     def run(self, item: pytest.Item) -> NoReturn:
         """Run the test with all plugins' hooks around it, and leave."""
         status = 0
         try:
             self._protocol(item)
+            self._put_last()
             self._send(("done",))
             coverage_support.save_in_child()
             capture.flush_all()
         except BaseException:  # a hook of a plugin, or the test pulled the rug from under us
             status = 70
             try:
+                self._put_last()
                 self._send(("broken", clip(traceback.format_exc(), TEXT_LIMIT)))
             except BaseException:
                 pass
@@ -80,8 +84,34 @@ class Child:
                 item._request = False  # type: ignore[attr-defined]
                 item.funcargs = None  # type: ignore[attr-defined]
 
+    def collect_garbage(self, item: pytest.Item) -> None:
+        """Free what the test left in cycles, and turn it red if that raises errors.
+
+        This comes after the test's protocol, when the item has dropped the values of its fixtures.
+        """
+        call = pytest.CallInfo.from_call(lambda: garbage.collect(item), "teardown")
+        if call.excinfo is None:
+            return
+        report = pytest.TestReport.from_item_and_call(item, call)
+        if self.last is not None and self.last.failed:
+            self.last.sections.append(("Errors of its garbage", report.longreprtext))
+        else:
+            self.last = report
+
     def tell_report(self, report: pytest.TestReport) -> None:
         """Keep a report until the next phase begins, or the end."""
+        self._put_last()
+        if type(report) is pytest.TestReport and report.when == "teardown":
+            self.last = report
+        else:
+            self._put_report(report)
+
+    def _put_last(self) -> None:
+        report, self.last = self.last, None
+        if report is not None:
+            self._put_report(report)
+
+    def _put_report(self, report: pytest.TestReport) -> None:
         keep = self.config.stash[whole.KEY]
         report.sections = [
             (str(name), keep.clip(report.nodeid, name, str(content))) for name, content in report.sections
@@ -94,11 +124,10 @@ class Child:
             report.longrepr = clip(report.longreprtext, TEXT_LIMIT)
             data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
         self._put(("report", wire.plain(data)))
-        if report.when == "teardown":
-            self._flush()
 
     def tell_phase(self, when: str) -> None:
         """A phase begins; what is waiting leaves with this news."""
+        self._put_last()
         self._send(("phase", when))
 
     def tell_warning(self, warning: Any, when: str, nodeid: str, location: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -60,6 +61,13 @@ class ForkRunner:
             return None
         self.child.runtest(item)
         return True
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, None]:
+        """In a child: collect garbage when the test has ended, where pytest still records its warnings."""
+        yield
+        if self.child is not None:
+            self.child.collect_garbage(item)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """In a child: reports that others make, such as subtests and reruns."""

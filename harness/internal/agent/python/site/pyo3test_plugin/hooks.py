@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from . import linux, memory, whole
+from . import garbage, linux, memory, whole
 from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
 from .fresh import Fresh
 from .ledger import Ledger
 from .lone import Lone
-from .session import Garbage, Phases, SessionLoop
+from .session import Phases, SessionLoop
 from .settings import Settings
 
 SETTINGS = Settings.take()
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         dest="collect_garbage",
         default=False,
-        help="free what a test has left in cycles at its end, native objects too: what that does is the test's own",
+        help="free what a test in pytest's own process has left in cycles at its end, as forked tests always do",
     )
 
 
@@ -86,8 +86,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     """What a conftest with a fixture for each test would do, for projects that do not want one."""
+    config.pluginmanager.register(garbage.COLLECTOR, "pyo3test_collector")
     if config.getoption("collect_garbage"):
-        config.pluginmanager.register(Garbage(), "pyo3test_garbage")
+        config.pluginmanager.register(garbage.Garbage(), "pyo3test_garbage")
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +57,7 @@ class Lone:
         begin = os.read(self.gate, 1)
         os.close(self.gate)
         if begin:
+            gc.freeze()  # what is there already is not the test's
             self.runner.child = child.become(session.config, self.told, self.out, self.err)
             self.runner.child.run(item)
         child.LEAVE(71)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -135,13 +134,3 @@ class Phases:
             self.runner.child.tell_phase(when)
         elif ledger.current is not None:
             ledger.events.send("phase", index=ledger.current, pid=os.getpid(), when=when)
-
-
-class Garbage:
-    """Collects it after each test, whose fixtures are torn down by then."""
-
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self) -> Generator[None, Any, None]:
-        """Still in the test's own last phase."""
-        yield
-        gc.collect()

@@ -7,6 +7,7 @@ pid, and later how it ended.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -74,6 +75,8 @@ def _import_pytest() -> None:
         except Exception:  # one for another system
             pass
     importlib.import_module(f"{__package__}.hooks")
+    gc.collect()
+    gc.freeze()  # a collection in a child would touch, so copy, every page
 
 
 def _tell_end(sock: socket.socket, selector: selectors.BaseSelector, children: dict[int, int], pidfd: int) -> None:

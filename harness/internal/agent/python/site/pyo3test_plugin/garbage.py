@@ -1,0 +1,52 @@
+"""Cyclic garbage of tests: its errors must be reported, though a forked child never reaches the session's end."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+
+import pytest
+
+HEARD = ("unraisableexception", "threadexception")
+"""pytest's plugins that report errors that no code could catch."""
+
+
+class Collector:
+    """Collects garbage when `collect` asks for it, by the same hook in which pytest's plugins report."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def pytest_runtest_teardown(self) -> None:
+        """Before theirs, which are the last to be called; or inside theirs, which are wrappers before pytest 8.4."""
+        if self.asked:
+            gc.collect()
+
+
+COLLECTOR = Collector()
+
+
+def collect(item: pytest.Item) -> None:
+    """Collect, and raise what pytest makes of the errors of finalizers: an exception if warnings are errors.
+
+    Plain pytest does this when the session ends. Its hook of a test's teardown has already been called by then, so it
+    is called once more, for no plugins but those that report such errors.
+    """
+    manager = item.config.pluginmanager
+    heard = {COLLECTOR, *map(manager.get_plugin, HEARD)}
+    hook = manager.subset_hook_caller("pytest_runtest_teardown", manager.get_plugins() - heard)
+    COLLECTOR.asked = True
+    try:
+        hook(item=item, nextitem=None)
+    finally:
+        COLLECTOR.asked = False
+
+
+class Garbage:
+    """For `--collect-garbage`: collects after each test that runs in this process. Forked ones do so in any case."""
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Still in the test's last phase, when its fixtures have been torn down."""
+        yield
+        collect(item)
