@@ -90,6 +90,10 @@ func TestReconcile(t *testing.T) {
 	pass, fail := ended(whole(report("call", "passed"))...), ended(whole(failed)...)
 	twice := ended(report("setup", "passed"), failed, tornDown)
 	skip := ended(Report{When: "setup", Outcome: "skipped"}, report("teardown", "passed"))
+	attempt := func(outcome string) []Report { return whole(report("call", outcome)) }
+	rerun := ended(append(attempt("rerun"), attempt("passed")...)...)
+	flaky := ended(append([]Report{report("setup", "passed"), report("teardown", "passed")}, attempt("passed")...)...)
+	again := ended(append(attempt("rerun"), report("setup", "passed"), failed, tornDown)...)
 	at := func(state State) Case { return Case{"a", "t", state} }
 	for name, c := range map[string]struct {
 		ran  Ran
@@ -100,6 +104,10 @@ func TestReconcile(t *testing.T) {
 		"a failure":               {Ran{Tests: []Test{fail}, ExitStatus: 1}, []Case{at(Red)}, nil},
 		"two cases of one test":   {Ran{Tests: []Test{twice}, ExitStatus: 1}, []Case{at(Red), at(Red)}, nil},
 		"an old strict xpass":     {Ran{Tests: []Test{ended(whole(strict)...)}, ExitStatus: 1}, []Case{at(Skip)}, nil},
+		"a rerun":                 {Ran{Tests: []Test{rerun}}, []Case{at(Neither), at(Neither)}, nil},
+		"a rerun without reports": {Ran{Tests: []Test{flaky}}, []Case{at(Neither), at(Neither)}, nil},
+		"a rerun that fails":      {Ran{Tests: []Test{again}, ExitStatus: 1}, []Case{at(Neither), at(Red), at(Red)}, nil},
+		"a rerun that is missing": {Ran{Tests: []Test{rerun}}, []Case{at(Neither)}, []string{"a.py::t: seen passed 2 times, and pytest's JUnit file has it once"}},
 		"two of one name":         {Ran{Tests: []Test{pass, skip}}, []Case{at(Skip), at(Neither)}, nil},
 		"no test selected":        {Ran{ExitStatus: 5}, nil, nil},
 		"a test that did not run": {Ran{Tests: []Test{fail, {NodeID: "a.py::u"}}, ExitStatus: 1}, []Case{at(Red)}, nil},

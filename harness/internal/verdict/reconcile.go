@@ -112,29 +112,37 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// states are the testcases that pytest writes for a test, by the rules of its junitxml plugin: one, and a second one
-// where the teardown fails after the call did.
-func (t Test) states() []State {
-	state, failedCall := Neither, false
-	var states []State
+// states are the testcases that pytest writes for a test, by the rules of its junitxml plugin. Each teardown ends a
+// testcase, so a plugin that runs a test again has one written for each attempt. A teardown that fails after the call did
+// has a testcase of its own.
+func (t Test) states() (states []State) {
+	state, open, failedCalls := Neither, false, 0
+	end := func() { states, state, open = append(states, state), Neither, false }
 	for _, r := range t.Reports {
+		if r.Outcome == "failed" && r.When == "teardown" && failedCalls > 0 {
+			end()
+		}
+		open = true
 		switch {
-		case r.Outcome == "failed" && r.When == "teardown" && failedCall:
-			states = append(states, Red)
-			failedCall = false
 		case r.Outcome == "failed" && r.WasXFail != nil: // written as a skip
 			state = state.with("skipped")
 		case r.Outcome == "failed":
 			state = Red
-			failedCall = failedCall || r.When == "call"
 		case r.Outcome == "skipped":
 			state = state.with("skipped")
 		}
+		switch {
+		case r.When == "call" && r.Outcome == "failed":
+			failedCalls++
+		case r.When == "teardown":
+			failedCalls = max(failedCalls-1, 0)
+			end()
+		}
 	}
-	if len(t.Reports) == 0 {
-		return nil
+	if open {
+		end()
 	}
-	return append(states, state)
+	return states
 }
 
 // contradictsStatus says where pytest's exit status does not agree with what was seen, or nothing.

@@ -150,7 +150,7 @@ func (t Test) Verdict() Verdict {
 func (t Test) ownReports(v *Verdict) (own []Report) {
 	for _, r := range t.Reports {
 		if r.Outcome != "passed" && r.Outcome != "failed" && r.Outcome != "skipped" {
-			own = nil // a rerun: what was before it does not count
+			own, v.Subtests = nil, nil // a rerun: what was before it does not count
 			continue
 		}
 		if r.Subtest == nil {

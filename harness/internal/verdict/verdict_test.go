@@ -58,6 +58,7 @@ func TestVerdict(t *testing.T) {
 		"xfailed without a reason": {ended(whole(Report{When: "call", Outcome: "skipped", WasXFail: ptr("")})...), XFailed, "call", ""},
 		"xpassed":                  {ended(whole(Report{When: "call", Outcome: "passed", WasXFail: ptr("known")})...), XPassed, "call", "known"},
 		"rerun, then passed":       {ended(append(whole(Report{When: "call", Outcome: "rerun", Longrepr: "trace"}), passed...)...), Passed, "", ""},
+		"rerun with a subtest":     {ended(append(append([]Report{subtest("failed")}, whole(report("call", "rerun"))...), passed...)...), Passed, "", ""},
 		"subtest failed alone":     {ended(report("setup", "passed"), subtest("failed"), report("call", "passed"), report("teardown", "passed")), Failed, "call", "subtest [x] failed"},
 		"subtest skipped":          {ended(report("setup", "passed"), subtest("skipped"), report("call", "passed"), report("teardown", "passed")), Passed, "", ""},
 		"never begun":              {Test{NodeID: "a.py::t"}, NotRun, "", ""},
