@@ -20,6 +20,9 @@ import (
 // that are in many projects.
 var oldPytest = []string{"pytest==9.1.1", "pytest-forked==1.7.5", "pytest-timeout==2.4.0", "pytest-benchmark==5.2.3", "pytest-run-parallel==0.8.2"}
 
+// plugged are plugins that change how tests run, for the tests of test_popular.py. They are in an environment of their own.
+var plugged = []string{"pytest-rerunfailures==16.7", "flaky==3.8.1", "pyfakefs==6.3.2", "pytest-dependency==0.6.1"}
+
 // TestPython runs the tests of the agent's Python side, in the tools image and as the user that tests have there.
 func TestPython(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -56,12 +59,13 @@ func TestPython(t *testing.T) {
 	}))
 	script := `set -eu
 		uv=` + image.Tools + `/uv
-		for name in locked old oldest; do "$uv" venv --quiet "/tmp/$name"; done
-		"$uv" pip install --quiet --python /tmp/locked/bin/python --require-hashes -r /tmp/pytest.txt
+		for name in locked plugged old oldest; do "$uv" venv --quiet "/tmp/$name"; done
+		for name in locked plugged; do "$uv" pip install --quiet --python "/tmp/$name/bin/python" --require-hashes -r /tmp/pytest.txt; done
+		"$uv" pip install --quiet --python /tmp/plugged/bin/python ` + strings.Join(plugged, " ") + `
 		"$uv" pip install --quiet --python /tmp/old/bin/python ` + strings.Join(oldPytest, " ") + `
 		"$uv" pip install --quiet --python /tmp/oldest/bin/python pytest==7.4.4
 		cd /tmp/python/tests
-		PATH=` + image.Tools + `:$PATH PYO3TEST_PYTHONS=/tmp/old/bin/python:/tmp/oldest/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
+		PATH=` + image.Tools + `:$PATH PYO3TEST_PLUGGED=/tmp/plugged/bin/python PYO3TEST_PYTHONS=/tmp/old/bin/python:/tmp/oldest/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
 	var output strings.Builder
 	err = image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: network.Env()}, nil, &output)
 	require.NoError(t, err, output.String())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from .events import Events
+from .kept import os
 
 
 class Built:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import pytest
+
+from .kept import os
 
 try:  # here, because in a child even a second import costs dozens of pages' copies
     from _pytest import faulthandler

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from typing import Any, NoReturn
 
@@ -11,6 +10,7 @@ from _pytest.junitxml import xml_key
 from _pytest.runner import call_and_report
 
 from . import capture, coverage_support, garbage, linux, whole, wire
+from .kept import os
 from .lines import clip
 
 LEAVE = os._exit

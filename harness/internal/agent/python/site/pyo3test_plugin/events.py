@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import select
 from typing import Any
 
+from .kept import json, os, select
 from .lines import encode
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import time
 from collections import deque
 from collections.abc import Generator
 from typing import Any
@@ -15,6 +12,7 @@ import pytest
 from . import child, coverage_support, crash, linux, memory, whole
 from .events import Events
 from .forks import PATIENCE, Forks, Starter
+from .kept import os, select, time
 from .ledger import Ledger
 from .running import Running
 
@@ -104,6 +102,7 @@ class ForkRunner:
                 ended = self._wait()
         finally:
             self._abandon()
+            self.starter.finish()
         self.stop_if_told(session)
 
     def _may_start(self, session: pytest.Session) -> bool:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import errno
-import gc
-import os
-import select
 import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -16,6 +11,7 @@ from typing import Any, Protocol
 import pytest
 
 from . import capture, child, linux
+from .kept import gc, os, select, signal, threading, time
 from .running import Running
 
 PATIENCE = 10.0
@@ -50,6 +46,9 @@ class Starter(Protocol):
     def reap(self, pid: int, wait: bool = False) -> int | None:
         """A child's exit status, None while it lives."""
 
+    def finish(self) -> None:
+        """Undo what a start changed in this process; all children have ended, or this is one."""
+
     def watch(self, poll: select.poll) -> None:
         """Have news of ends noticed that no child's own descriptor tells."""
 
@@ -67,6 +66,8 @@ class Forks:
         self.become = become
         self.undisturbed = False
         self.warnings_heard = False
+        self.on_end: Any = None
+        """The project's own handler of SIGCHLD, while ours is in its place."""
 
     def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
         """What all children would otherwise do each for themselves."""
@@ -81,12 +82,14 @@ class Forks:
 
     def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
         """Fork."""
+        self._keep_ends()
         threads = linux.thread_count()
         capture.flush_all()
         capture.flush_terminal(self.config)
         pid = patiently(lambda: _fork(threads), patience)
         if pid == 0:
             try:
+                self.finish()
                 self.become(item, fds)
             finally:
                 child.LEAVE(71)
@@ -96,6 +99,22 @@ class Forks:
         """Ask the system."""
         ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
         return status if ended else None
+
+    def _keep_ends(self) -> None:
+        """Have the system keep how a child ended until we ask: it does not where SIGCHLD is ignored.
+
+        And a handler might ask for all children of this process. The tests see the project's own setting.
+        """
+        handler = signal.getsignal(signal.SIGCHLD)
+        if handler not in (signal.SIG_DFL, None):  # None: it was not set by Python, nor could be set again
+            self.on_end = handler
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def finish(self) -> None:
+        """Give the project its handler of SIGCHLD back."""
+        if self.on_end is not None:
+            signal.signal(signal.SIGCHLD, self.on_end)
+            self.on_end = None
 
     def watch(self, poll: select.poll) -> None:
         """Each has its own descriptor."""

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import os
-import select
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +13,7 @@ from typing import Any
 import pytest
 
 from .forks import patiently
+from .kept import json, os, select, signal
 from .lone import function_of
 from .running import Running
 from .template import LIMIT
@@ -50,6 +47,9 @@ class Fresh:
         self.socket = ours
         ours.settimeout(START)
         ours.send(json.dumps(world).encode())
+
+    def finish(self) -> None:
+        """Nothing was changed."""
 
     def watch(self, poll: select.poll) -> None:
         """The template tells of ends."""

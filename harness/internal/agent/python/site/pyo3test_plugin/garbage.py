@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator
 
 import pytest
+
+from .kept import gc
 
 HEARD = ("unraisableexception", "threadexception")
 """pytest's plugins that report errors that no code could catch."""

@@ -9,7 +9,6 @@ import atexit
 import dataclasses
 import faulthandler
 import importlib.metadata
-import os
 import re
 import sys
 from collections.abc import Generator
@@ -23,6 +22,7 @@ from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
 from .fresh import Fresh
+from .kept import os
 from .ledger import Ledger
 from .lone import Lone
 from .session import Phases, SessionLoop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Generator
 from typing import Any
@@ -13,6 +12,7 @@ from _pytest.junitxml import bin_xml_escape, mangle_test_address
 
 from . import whole
 from .events import Events
+from .kept import os
 from .wire import plain
 
 COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import os
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from . import capture, child, wire
+from .kept import gc, os
 from .lines import clip
 
 FRESH = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")

@@ -5,6 +5,8 @@ Both versions of control groups can be read without any right. Without one of th
 
 from __future__ import annotations
 
+from .kept import io
+
 V1 = "/sys/fs/cgroup/memory"
 V2 = "/sys/fs/cgroup"
 UNLIMITED = 1 << 60
@@ -62,7 +64,7 @@ class Watch:
 def choose_tests_first() -> None:
     """Let the kernel take pytest or what it starts, the largest first, rather than the agent that watches them."""
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        with io.open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("500")
     except OSError:  # no such file, or no right: then it chooses by size alone
         pass
@@ -78,7 +80,7 @@ def _number(*paths: str) -> int:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with io.open(path, encoding="ascii") as file:
             return file.read()
     except (OSError, ValueError):
         return ""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from typing import Any
 
 import pytest
 
 from . import wire
+from .kept import os, signal
 
 
 @dataclasses.dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from typing import Any
 
@@ -12,6 +11,7 @@ from . import linux
 from .built import Built
 from .events import Events
 from .forkrunner import ForkRunner
+from .kept import os
 from .ledger import Ledger
 
 

@@ -29,6 +29,7 @@ FDS = 4
 def serve(fd: int) -> NoReturn:
     """Fork what is asked for until pytest is gone."""
     sock = socket.socket(fileno=linux.move_high(fd))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a conftest that has it ignored has us inherit that
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest decides what becomes of a Ctrl-C
     linux.allow_tracing()
     world = json.loads(sock.recv(LIMIT))

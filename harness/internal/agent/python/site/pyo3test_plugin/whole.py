@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
-import os
 import re
 from collections.abc import Iterable
 
 import pytest
 
+from .kept import binascii, io, os
 from .lines import clip
 
 SECTION_LIMIT = 64 << 10
@@ -58,7 +57,7 @@ class Whole:
                 return True
             if sum(sizes.values()) + size > FOLDER_LIMIT:
                 return False
-            with open(path, "wb") as file:
+            with io.open(path, "wb") as file:
                 for piece in pieces:
                     file.write(piece)
         except OSError:

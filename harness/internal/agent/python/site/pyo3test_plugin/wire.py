@@ -6,11 +6,9 @@ which keeps the tuples that pytest's reports are made of and is quick.
 
 from __future__ import annotations
 
-import binascii
-import marshal
-import os
-import struct
 from typing import Any
+
+from .kept import binascii, marshal, os, struct
 
 HEADER = struct.Struct("<4sII")
 MARK = b"pyo3"
