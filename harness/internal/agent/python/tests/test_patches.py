@@ -9,8 +9,8 @@ import pytest
 from conftest import AGENT, Suite
 
 OS = """
-    getpid write read close stat fork waitpid open listdir killpg pread pipe setpgid memfd_create pidfd_open scandir _exit
-    fspath urandom
+    getpid write read close stat fork waitpid open listdir killpg pread pipe setpgid memfd_create pidfd_open scandir
+    _exit fspath urandom
     """
 PATCHED = {
     "os": tuple(OS.split()),

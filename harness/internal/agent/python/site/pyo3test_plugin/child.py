@@ -23,8 +23,8 @@ TEXT_LIMIT = 512 * 1024
 class Child:
     """One test in its own process. Its messages go to a file, which the parent reads when this process has ended.
 
-    They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("interrupt", kind,
-    message, returncode), ("broken", traceback), ("done",).
+    They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("stop",
+    shouldfail, shouldstop), ("interrupt", kind, message, returncode), ("broken", traceback), ("done",).
     """
 
     def __init__(self, config: pytest.Config, told: int) -> None:
@@ -65,6 +65,9 @@ class Child:
             self._put(("interrupt", "KeyboardInterrupt", wire.plain(str(stop)), None))
         except pytest.exit.Exception as stop:
             self._put(("interrupt", "pytest.exit", wire.plain(str(stop.msg)), wire.plain(stop.returncode)))
+        session = item.session
+        if session.shouldfail or session.shouldstop:  # neither is set when a test starts
+            self._put(("stop", wire.plain(session.shouldfail), wire.plain(session.shouldstop)))
         if len(properties) > known:  # record_testsuite_property
             self._put(("properties", wire.plain(properties[known:])))
 

@@ -245,12 +245,16 @@ class ForkRunner:
             self._conclude(running, reports)
         finally:
             self._tell_start(following)
+        if running.stop is not None:
+            session.shouldfail = session.shouldfail or running.stop[0]
+            session.shouldstop = session.shouldstop or running.stop[1]
         if not unnoticed and self.starter.sees_pytest:
             self._recall()
 
     def _is_unnoticed(self, running: Running, reports: list[pytest.TestReport]) -> bool:
         """Whether a test has ended so that no other can see from the state of pytest that it ever ran."""
         told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
+        told = told and running.stop is None
         whole = told and any(each.when == "teardown" for each in reports)
         return (
             whole

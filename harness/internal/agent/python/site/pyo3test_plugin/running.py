@@ -36,6 +36,8 @@ class Running:
     done: bool = False
     broken: str = ""
     interrupt: tuple[Any, ...] | None = None
+    stop: tuple[Any, Any] | None = None
+    """The session's shouldfail and shouldstop, if the test or a hook in the child has set one."""
     reason: str | None = None
     message: str = ""
     exit: int | None = None
@@ -62,6 +64,8 @@ class Running:
             self.warnings.append(message)
         elif kind == "properties":
             self.properties += [(str(name), str(value)) for name, value in message[1]]
+        elif kind == "stop" and len(message) == 3:
+            self.stop = (message[1], message[2])
         elif kind == "interrupt" and len(message) == 4:
             self.interrupt = message
         elif kind == "broken":
