@@ -58,6 +58,7 @@
 //	xpassed                         pass with a note; a strict one fails
 //	its process died                fail: the signal or the status, and the last output
 //	no end within its budget        fail: "hung", with its cause and the stacks of all its threads; only its process is killed
+//	pytest itself stands still      fail: "error" of the test that it was to report, with the stacks of pytest's own process
 //	deadlocked                      fail: "hung", with the proof too, seconds after it happened
 //	the interpreter does not end    fail of one more subtest, "(exit)"; every test keeps its verdict
 //	killed by the kernel for memory fail, with the limit and the peak
@@ -85,6 +86,10 @@
 // red run leaves has all of it: files and sockets, child processes, memory, and the threads that a fork did not copy. What
 // the process did in its last second tells a test that still works from one that is stuck. While a container is paused, or
 // the test process stopped, deadlines stand still.
+//
+// What pytest itself does between two tests is no test's time: each hook that plugins and conftests have there has
+// [Suite.FinishTimeout]. Where pytest's own process stands still it is killed, and started again for the tests that are left,
+// twice at most. A container whose agent is kept from acting is killed at a deadline that nothing inside it can move.
 //
 // After the last test of a group, culprits are run once more, each alone in a fresh interpreter, up to three of a kind: one
 // that crashed under gdb, for its native stacks, and one that what a fork does not copy made hang without the fork, to show

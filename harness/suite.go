@@ -34,7 +34,7 @@ const (
 	DefaultBuildTimeout   = 30 * time.Minute
 	DefaultStartTimeout   = time.Minute
 	DefaultCollectTimeout = 2 * time.Minute
-	DefaultFinishTimeout  = time.Minute
+	DefaultFinishTimeout  = 2 * time.Minute
 	DefaultExitTimeout    = 2 * time.Second
 	DefaultMemory         = 2 << 30
 	DefaultProcesses      = 4096
@@ -67,8 +67,8 @@ type Suite struct {
 	StartTimeout time.Duration
 	// CollectTimeout bounds pytest's start and collection; the default is DefaultCollectTimeout.
 	CollectTimeout time.Duration
-	// FinishTimeout bounds the end of the session after the last test, reports of coverage included; the default is
-	// DefaultFinishTimeout.
+	// FinishTimeout bounds the end of the session after the last test, reports of coverage included, and before that what
+	// pytest itself does between two tests: each hook that plugins have there. The default is DefaultFinishTimeout.
 	FinishTimeout time.Duration
 	// ExitTimeout bounds the end of the interpreter after the session, ten times itself where the interpreter still works
 	// on it; the default is DefaultExitTimeout.

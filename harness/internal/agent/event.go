@@ -22,6 +22,7 @@ const (
 	Pace      Kind = "pace"
 	Deadlock  Kind = "deadlock"
 	Killed    Kind = "killed"
+	Gone      Kind = "gone" // a test's process has ended, and pytest has not told it yet
 	Bytecode  Kind = "bytecode"
 	JUnit     Kind = "junit"
 	Exit      Kind = "exit"
@@ -50,7 +51,7 @@ const (
 )
 
 var kinds = []Kind{
-	Ready, Importing, Import, Started, Dump, Pace, Deadlock, Killed, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
+	Ready, Importing, Import, Started, Dump, Pace, Deadlock, Killed, Gone, Bytecode, JUnit, Exit, Beat, Garbage, Error, Done,
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 

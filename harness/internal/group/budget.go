@@ -27,7 +27,11 @@ func (g *group) checkBudgets(now time.Time) {
 	}
 	for _, test := range g.running {
 		switch ran := now.Sub(test.started); {
+		case test.isOver(): // its time is pytest's own
 		case test.expired:
+			if !test.killed.IsZero() && now.Sub(test.killed) > killTimeout {
+				g.stop(fmt.Sprintf("%s hung, and was not dead %v after it was to be killed", test.NodeID, killTimeout))
+			}
 		case ran > test.budget:
 			g.expire(test)
 		case ran > test.budget-early(test.budget):
@@ -36,10 +40,10 @@ func (g *group) checkBudgets(now time.Time) {
 			g.saySlow(test)
 		}
 	}
-	if len(g.running) == 0 && g.pytest != 0 && !g.phaseEnd.IsZero() && now.After(g.phaseEnd.Add(-early(g.budget(g.phase)))) {
+	if g.isIdle() && g.pytest != 0 && !g.phaseEnd.IsZero() && now.After(g.phaseEnd.Add(-early(g.budget(g.phase)))) {
 		g.askPace(g.pytest)
 	}
-	if len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
+	if g.isIdle() && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
 		g.expirePhase(nil)
 	}
 }
@@ -64,7 +68,7 @@ func (g *group) saySlow(test *test) {
 // endDeadlock ends what can never end by itself, long before its budget is over.
 func (g *group) endDeadlock(proof agent.Event) {
 	for _, test := range g.running {
-		if test.pid == proof.PID {
+		if test.pid == proof.PID && !test.isOver() {
 			if !test.expired {
 				test.deadlock = &deadlock{proof}
 				g.expire(test)
@@ -72,7 +76,7 @@ func (g *group) endDeadlock(proof agent.Event) {
 			return
 		}
 	}
-	if proof.PID == g.pytest && len(g.running) == 0 && g.stopping == "" && !g.phaseEnd.IsZero() {
+	if proof.PID == g.pytest && g.isIdle() && g.stopping == "" && !g.phaseEnd.IsZero() {
 		g.expirePhase(&deadlock{proof})
 	}
 }
@@ -99,7 +103,7 @@ func (d *deadlock) text() string {
 func (g *group) expire(test *test) {
 	test.expired = true
 	g.askDumps(test.pid, g.circumstances(test), func(report hang.Report) {
-		if g.running[test.Index] == nil {
+		if g.running[test.Index] != test || test.isOver() {
 			return // it ended while its stacks were taken
 		}
 		report.Notes = g.notes(test)
@@ -110,6 +114,7 @@ func (g *group) expire(test *test) {
 			g.again = g.canGoOn()
 			g.grace = time.Now().Add(killTimeout)
 		}
+		test.killed = time.Now()
 		g.must(g.session.Kill(test.pid, verdict.KilledHung, test.hungWords()))
 	})
 }
@@ -124,8 +129,12 @@ func (t *test) hungWords() string {
 
 // expirePhase ends a pytest that hangs outside any test.
 func (g *group) expirePhase(d *deadlock) {
-	if g.phase == exiting {
+	switch g.phase {
+	case exiting:
 		g.expireExit(d)
+		return
+	case inTests:
+		g.expireStandstill(d)
 		return
 	}
 	at := g.phase.String()

@@ -115,6 +115,9 @@ func (g *group) endRunning(test *test) {
 	words := ""
 	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
 	switch {
+	case test.still:
+		test.Finish = standstillFinish(test)
+		return
 	case test.expired && test.Seen != "":
 		killed := verdict.KilledHung
 		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase

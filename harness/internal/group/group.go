@@ -111,25 +111,29 @@ type group struct {
 	before        []*test                // what the first round has collected
 	warnings      int
 
-	chosen     bool         // the collection is complete and the choice made
-	imported   int          // how many of the built modules could be imported
-	left       bool         // the interpreter ran to its own end
-	junit      []byte       // pytest's own file
-	exitStatus *int         // pytest's own word at the end of its session
-	exited     *agent.Event // the end of its process
-	exitFault  string       // what is wrong with that end after a session that was in order, "" where nothing is
-	cpu        float64      // seconds that the process under way had used at the last beat
-	working    bool         // it used some between the last two beats
-	asked      int64        // how many of these were answered
-	stopping   string       // why the harness ended pytest, "" where it did not
-	lastSeen   string       // where pytest stood then
-	stopAt     time.Time    // when a group that winds down is ended, whether its stacks are there or not
-	grace      time.Time    // when a pytest that was told to end is given up
-	dump       *dumpRequest // the one under way
-	waiting    []*dumpRequest
-	problems   []string // what is no single test's fault; each makes the group red
-	redSeen    bool     // a test failed
-	kept       int      // bytes of the texts of tests that have ended
+	chosen      bool         // the collection is complete and the choice made
+	imported    int          // how many of the built modules could be imported
+	left        bool         // the interpreter ran to its own end
+	junit       []byte       // pytest's own file
+	exitStatus  *int         // pytest's own word at the end of its session
+	exited      *agent.Event // the end of its process
+	exitFault   string       // what is wrong with that end after a session that was in order, "" where nothing is
+	cpu         float64      // seconds that the process under way had used at the last beat
+	working     bool         // it used some between the last two beats
+	asked       int64        // how many of these were answered
+	stopping    string       // why the harness ended pytest, "" where it did not
+	lastSeen    string       // where pytest stood then
+	stopAt      time.Time    // when a group that winds down is ended, whether its stacks are there or not
+	grace       time.Time    // when a pytest that was told to end is given up
+	quiet       quiet        // how long the agent says nothing
+	lastEnd     time.Time    // when all is given up, whatever was said meanwhile; zero before there is an agent
+	standing    bool         // pytest is killed now because its own process stands still among the tests
+	standstills int          // how often pytest's own process was killed among the tests
+	dump        *dumpRequest // the one under way
+	waiting     []*dumpRequest
+	problems    []string // what is no single test's fault; each makes the group red
+	redSeen     bool     // a test failed
+	kept        int      // bytes of the texts of tests that have ended
 }
 
 // test is one collected test.
@@ -142,10 +146,16 @@ type test struct {
 	started  time.Time
 	slow     bool      // half of its budget is over, and that was said
 	expired  bool      // its budget is over, or a deadlock proved, and its end under way
-	deadlock *deadlock // the proof that it can never end
-	fixtures string    // all that it has asked for
-	cause    hang.Key  // why it hung, "" where it did not
-	after    *test     // the one that had ended last when this one began
+	killed   time.Time // when the agent was told to kill it
+	gone     bool      // its process has ended, and pytest has not told its end yet
+	// reporting is since when pytest's own process has been reporting it, zero where it does not; own is how long it did before.
+	reporting time.Time
+	own       time.Duration
+	still     bool      // pytest's own process stood still as it was to report it
+	deadlock  *deadlock // the proof that it can never end
+	fixtures  string    // all that it has asked for
+	cause     hang.Key  // why it hung, "" where it did not
+	after     *test     // the one that had ended last when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open
@@ -239,6 +249,7 @@ func (g *group) start(ctx context.Context) (err error) {
 // begin lets an agent start pytest.
 func (g *group) begin(session *agent.Session, compiled []string) error {
 	g.session = session
+	g.lastEnd = time.Now().Add(g.Budgets.Start + g.Budgets.Collect + lastMargin)
 	return session.Start(g.startCommand(compiled))
 }
 
@@ -263,18 +274,20 @@ const maxRounds = 10
 // canGoOn tells whether a new pytest could run what one that is killed, or has died, leaves.
 func (g *group) canGoOn() bool {
 	return g.chosen && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
-		return !t.closed && g.running[t.Index] != t
+		return !t.closed && (g.running[t.Index] != t || g.isBystander(t))
 	})
 }
 
 // restart starts pytest once more in the same container: without the files at whose import it hung, and for the tests that
 // have no verdict yet.
 func (g *group) restart(ctx context.Context) error {
+	g.spareBystanders()
 	g.closeRunning()
 	if g.chosen && g.before == nil {
 		g.before = g.tests
 	}
 	g.round, g.chosen = g.round+1, false
+	g.standing = false
 	g.again, g.stopping, g.exited, g.exitStatus, g.junit, g.left = false, "", nil, nil, nil, false
 	g.tests, g.collectErrors, g.collectSkips, g.collecting, g.imported, g.grace = nil, nil, nil, "", 0, time.Time{}
 	g.enterPhase(starting)
@@ -383,6 +396,7 @@ func (g *group) runSelected() error {
 		}
 	}
 	g.unfinished = len(order)
+	g.lastEnd = time.Now().Add(g.longest())
 	g.enterPhase(inTests)
 	if g.unfinished == 0 {
 		g.enterPhase(finishing)

@@ -79,7 +79,7 @@ func (g *group) endDump(e agent.Event) {
 		g.nextDump()
 		dump := g.dumpOf(e)
 		request.then(hang.Report{
-			Dump: dump, Cause: dump.Diagnose(request.seen), Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
+			Dump: dump, Cause: dump.Diagnose(request.seen).Stopped(request.pid, e.Facts), Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
 		})
 	}
 }

@@ -28,6 +28,9 @@ const (
 // openSubtest opens a test's subtest. Where testing does not call the function although the test was selected, the two
 // disagree about -run, and the test would be lost: that is red.
 func (g *group) openSubtest(test *test) {
+	if test.open != nil {
+		return // it runs again
+	}
 	test.open = subtest.Begin(g.t, test.name)
 	if test.open == nil && !(g.redSeen && g.Flags.FailFast) {
 		g.problem("%s was selected and testing did not run it: the harness and go test disagree about -run or -skip", test.name)

@@ -3,7 +3,6 @@ package group
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,13 +28,8 @@ func (p phase) String() string {
 }
 
 const (
-	// betweenTests bounds how long pytest may take from one test to the next.
-	betweenTests = time.Minute
 	// silence bounds how long the agent may say nothing; it beats each second.
 	silence = time.Minute
-	// standstill is how long it says nothing when its container is paused, or its machine out of breath: from then on
-	// deadlines stand still.
-	standstill = 3 * time.Second
 	// workingShare is the processor time between two beats, a second apart, of a process that works and does not wait.
 	workingShare = 0.1
 )
@@ -46,17 +40,21 @@ func (g *group) enterPhase(p phase) {
 	}
 	g.phase, g.entered = p, time.Now()
 	g.phaseEnd = time.Now().Add(g.budget(p))
+	g.quiet.mercy = silence
 	delete(g.paces, g.pytest)
 }
 
 func (g *group) budget(p phase) time.Duration {
 	return [...]time.Duration{
-		starting: g.Budgets.Start, collecting: g.Budgets.Collect, inTests: betweenTests, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
+		starting: g.Budgets.Start, collecting: g.Budgets.Collect, inTests: g.Budgets.Finish, finishing: g.Budgets.Finish, exiting: g.Budgets.Exit,
 	}[p]
 }
 
-// stand lets all that waits for the clock wait so much longer.
+// stand lets all that waits for the clock wait so much longer. An end under way has its own time, and no more.
 func (g *group) stand(still time.Duration) {
+	if g.stopping != "" {
+		return
+	}
 	for _, end := range []*time.Time{&g.phaseEnd, &g.stopAt, &g.grace} {
 		if !end.IsZero() {
 			*end = end.Add(still)
@@ -67,6 +65,9 @@ func (g *group) stand(still time.Duration) {
 	}
 	for _, test := range g.running {
 		test.started = test.started.Add(still)
+		if !test.killed.IsZero() {
+			test.killed = test.killed.Add(still)
+		}
 	}
 }
 
@@ -75,7 +76,9 @@ func (g *group) watch(ctx context.Context) error {
 	defer g.session.Close()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	heard, last := time.Now(), time.Now()
+	last := time.Now()
+	g.quiet = quiet{heard: last, mercy: silence}
+	paused := make(chan bool, 1)
 	done := ctx.Done()
 	g.asked = asked.Load()
 	for {
@@ -84,31 +87,25 @@ func (g *group) watch(ctx context.Context) error {
 			if !ok {
 				return g.session.Err()
 			}
-			heard = time.Now()
+			g.quiet.hear(time.Now())
 			if err := g.take(event); err != nil {
 				return err
 			}
 		case <-done:
 			done = nil
 			g.windDown(context.Cause(ctx).Error())
-		case now := <-tick.C:
-			stood := now.Sub(last)
-			last = now
-			if stood > standstill { // this process was stopped, or its machine slept
-				heard = heard.Add(stood)
-			}
-			if g.stopping == "" && (stood > standstill || now.Sub(heard) > standstill) { // an end has its own, and no time
-				g.stand(stood)
-			}
-			if g.stopping == "" && now.Sub(heard) > silence && g.container.Paused(context.WithoutCancel(ctx)) {
+		case is := <-paused:
+			if g.quiet.answer(time.Now(), is) {
 				fmt.Fprintln(g.t.Output(), "the container is paused: its deadlines stand still")
-				heard = now
 			}
-			if now.Sub(heard) > silence {
-				return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs", silence)
+		case now := <-tick.C:
+			g.followQuiet(now, now.Sub(last))
+			last = now
+			if g.quiet.mustAsk(now) {
+				go func() { paused <- g.container.Paused(context.WithoutCancel(ctx)) }()
 			}
-			if !g.grace.IsZero() && now.After(g.grace) {
-				return errors.New("pytest was told to end and its end was not reported")
+			if err := g.giveUp(now); err != nil {
+				return err
 			}
 			if count := asked.Load(); count != g.asked {
 				g.asked = count
@@ -194,6 +191,8 @@ func (g *group) take(e agent.Event) error {
 		}
 	case agent.Killed:
 		g.takeLeft(e)
+	case agent.Gone:
+		g.takeGone(e.PID)
 	case agent.Deadlock:
 		g.endDeadlock(e)
 	case agent.Pace:
@@ -228,6 +227,10 @@ func (g *group) untimely(kind agent.Kind) string {
 		}
 		if len(g.running) > 0 {
 			return "while a test runs"
+		}
+	case agent.Importing, agent.Started:
+		if g.phase != starting {
+			return "after the start"
 		}
 	case agent.SessionStart, agent.Foreign, agent.Leave:
 	case agent.JUnit, agent.Exit:
@@ -292,12 +295,15 @@ func (g *group) takeTest(e agent.Event) error {
 		g.running[e.Index] = test
 		g.openSubtest(test)
 	case agent.Phase:
-		test.Phase = e.When
+		g.takePhase(test, e.When)
 	case agent.Report:
 		test.AddReport(e.Report)
 	case agent.Finish:
 		finish := e.Finish // a pointer into e would keep all of it
 		test.Finish = &finish
+		if test.still { // too late: pytest is about to be killed
+			test.Finish = standstillFinish(test)
+		}
 		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
 		delete(g.running, e.Index)
 		delete(g.paces, test.pid)

@@ -32,6 +32,7 @@ const (
 	ExitAtexit           Key = "exit-atexit"
 	ExitThread           Key = "exit-thread"
 	AttachFinalizing     Key = "attach-finalizing"
+	StoppedBySignal      Key = "stopped-by-signal"
 	Unknown              Key = "unknown"
 )
 

@@ -94,6 +94,8 @@ type Finish struct {
 const (
 	KilledHung   = "hung"
 	KilledMemory = "memory"
+	// KilledStandstill is that of a test that had ended, and whose end pytest's own process, which stood still, never told.
+	KilledStandstill = "standstill"
 )
 
 // Verdict is what became of a test, for a reader.
@@ -248,6 +250,9 @@ func (v *Verdict) judgeEnd(t Test) {
 		v.Outcome = Hung
 	case f.Killed != nil && *f.Killed == KilledMemory:
 		v.Outcome = Killed
+	case f.Killed != nil && *f.Killed == KilledStandstill:
+		v.Outcome, v.Phase, v.Text = Error, "", t.Seen
+		return
 	case f.Killed != nil:
 		v.Outcome, v.Text = NotRun, "it was ended with its session ("+*f.Killed+")"
 	case f.Signal != nil, f.Exit == nil, *f.Exit != 0:

@@ -79,11 +79,13 @@ class Agent:
                     self.say("dump", **dump.result)
             if self.job is not None:
                 for proof in self.job.deadlocks.step(time.monotonic()):
+                    self.tell_gone()
                     self.say("deadlock", **dataclasses.asdict(proof))
             if self.job is not None and not self.finished and self.job.ended():
                 self.job_ended()
             if time.monotonic() >= beat:
                 beat = time.monotonic() + BEAT
+                self.tell_gone()
                 self.say("beat", cpu=procs.cpu_seconds(self.job.pid) if self.job is not None else 0.0)
                 procs.reap(self.awaited())
         self.end()
@@ -107,6 +109,12 @@ class Agent:
                 self.stopping = True
                 self.finished = True
                 return
+
+    def tell_gone(self) -> None:
+        """Tell which tests' processes have ended although pytest has not told their end: it is waited for, not them."""
+        if isinstance(self.job, stages.Pytest):
+            for pid in self.job.gone():
+                self.say("gone", pid=pid)
 
     def awaited(self) -> set[int]:
         """Our own children, whose exit status somebody wants."""
@@ -209,6 +217,7 @@ class Agent:
     def on_dump(self, command: dict[str, Any]) -> None:
         """Begin to collect the stacks of a process of ours."""
         pid, name = int(command["pid"]), str(command.get("id", ""))
+        self.tell_gone()
         if not procs.is_below(pid, os.getpid(), procs.everything()):
             self.say("dump", id=name, pid=pid, stacks=None, text="", error="the process is gone, or none of the tests'")
             return
@@ -223,7 +232,9 @@ class Agent:
         for dump in [each for each in self.dumps if each.pid == pid]:
             dump.abort("killed meanwhile")  # a traced process dies only when its tracer lets go
         killed: list[dict[str, object]] = []
-        if procs.is_below(pid, os.getpid(), procs.everything()):
+        self.tell_gone()
+        table = procs.everything()
+        if procs.is_below(pid, os.getpid(), table) and not table[pid].dead:  # how a dead one ended is known already
             if isinstance(self.job, stages.Pytest) and pid != self.job.pid:
                 self.job.tell({"kill": pid, "reason": reason, "message": str(command.get("message", ""))})
             elif self.job is not None:

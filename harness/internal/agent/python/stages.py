@@ -298,6 +298,8 @@ class Pytest(Job):
         self.finished = False
         self.running: set[int] = set()
         """The pids of the tests that run, each the number of its process group."""
+        self.told_gone: set[int] = set()
+        """Those of them that have ended, which was told."""
         self.names: list[str] = []
         """The node ids, by index."""
         self.tests: dict[str, bool] = {}
@@ -358,6 +360,7 @@ class Pytest(Job):
         pid = event.get("pid")
         if pid:
             self.running.add(pid)
+            self.told_gone.discard(pid)
             self.observe(pid)
 
     def know(self, event: dict[str, Any]) -> None:
@@ -374,11 +377,22 @@ class Pytest(Job):
         """It has ended."""
         pid = event.get("pid", -1)
         self.running.discard(pid)
+        self.told_gone.discard(pid)
         self.tests[self.name(event)] = True
         if pid == self.pid:
             self.observe(pid)
         else:
             self.deadlocks.end(pid)
+
+    def gone(self) -> list[int]:
+        """The tests' processes that have ended since the last look, and whose end pytest has not told."""
+        found = []
+        for pid in self.running - self.told_gone - {self.pid}:
+            process = procs.look(pid)
+            if process is None or process.dead:
+                found.append(pid)
+        self.told_gone.update(found)
+        return found
 
     def leftovers(self, pid_of_test: int, name: str) -> list[procs.Process]:
         """What the forked test of a pid and node id, whose end is told, has left running.

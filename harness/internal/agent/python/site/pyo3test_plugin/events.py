@@ -42,6 +42,12 @@ class Events:
         """Keep what is told until `release`: each write wakes the agent, which costs as much as a report."""
         self._held = []
 
+    def flush(self) -> None:
+        """Write what is held, and hold on."""
+        if self._held:
+            held, self._held = self._held, []
+            self._write(b"".join(held))
+
     def release(self) -> None:
         """Write what was held."""
         held, self._held = self._held, None

@@ -11,11 +11,13 @@ import pytest
 
 from . import child, coverage_support, crash, linux, memory, whole
 from .events import Events
-from .forks import PATIENCE, Forks, Starter
+from .forks import PATIENCE, REPORTED, WARNED, Forks, Starter, others_hear
 from .kept import os, select, time
 from .ledger import Ledger
 from .running import Running
 
+REPORT = "report"
+"""The phase of a test whose process is done, and of which pytest and its plugins are told in pytest's own process."""
 AHEAD = 2
 """Children for each worker that are forked before their turn, at most. After each fork the parent copies hundreds of
 pages anew, after several in a row but once; and with fewer workers than processors, the fork and a child's first steps
@@ -42,6 +44,8 @@ class ForkRunner:
         self.depth = 1
         """How many to fork ahead next time."""
         self.prepared = False
+        self.heard = False
+        """Whether others have hooks that are called as a test is reported, and that may never return."""
         self.collected: list[pytest.Item] = []
         """All, in the order of collection."""
         self.foreign: set[str] = set()
@@ -122,6 +126,7 @@ class ForkRunner:
         if self.prepared:
             return
         self.prepared = True
+        self.heard = others_hear(self.config, (*REPORTED, *WARNED))
         coverage_support.before_forks()
         factory = getattr(self.config, "_tmp_path_factory", None)
         if factory is not None:
@@ -359,6 +364,10 @@ class ForkRunner:
     ) -> None:
         """Call the hooks that pytest calls around a test, so that terminal, JUnit and caches are as usual."""
         hook = item.ihook
+        if self.heard:
+            pid = running.pid if running is not None else os.getpid()
+            self.events.send("phase", index=index, pid=pid, when=REPORT)
+            self.events.flush()
         self.ledger.current = index
         try:
             hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)

@@ -71,8 +71,8 @@ class Forks:
 
     def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
         """What all children would otherwise do each for themselves."""
-        self.undisturbed = not _others_hear(self.config, REPORTED)
-        self.warnings_heard = _others_hear(self.config, WARNED)
+        self.undisturbed = not others_hear(self.config, REPORTED)
+        self.warnings_heard = others_hear(self.config, WARNED)
         gc.collect()
         gc.freeze()  # a collection in a child would touch, so copy, every page
 
@@ -144,7 +144,7 @@ def _fork(threads: int) -> int:
         return os.fork()
 
 
-def _others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
+def others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
     """Whether somebody besides pytest and us has one of the hooks."""
     for name in hooks:
         for implementation in getattr(config.hook, name).get_hookimpls():

@@ -29,6 +29,8 @@ class Ledger:
         self.events = events
         self.current: int | None = None
         """The index of the item whose reports come now."""
+        self.phase = "setup"
+        """Where it is, if it runs in this process."""
         self.muted = False
         """In a forked child, which has its own way to the parent."""
 
@@ -38,6 +40,12 @@ class Ledger:
         """A folder's conftest or a module is about to be imported."""
         if isinstance(collector, nodes.FSCollector) and not isinstance(collector, pytest.Session):
             self.events.send("collecting", nodeid=collector.nodeid)
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self) -> Generator[None, Any, None]:
+        """All files are collected: what takes time from now on is the fault of none."""
+        self.events.send("collecting", nodeid="")
+        yield
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Tell what could not be collected."""

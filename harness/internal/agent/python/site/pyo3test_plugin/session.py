@@ -10,7 +10,8 @@ import pytest
 from . import linux
 from .built import Built
 from .events import Events
-from .forkrunner import ForkRunner
+from .forkrunner import REPORT, ForkRunner
+from .forks import REPORTED, others_hear
 from .kept import os
 from .ledger import Ledger
 
@@ -87,13 +88,15 @@ class SessionLoop:
         """pytest's own loop, with events around each test; what is marked as forked is forked still."""
         following: list[pytest.Item | None] = [item for _, item in chosen[1:]]
         following.append(None)
+        if others_hear(self.config, REPORTED):
+            self.config.pluginmanager.register(Reporting(self.runner), "pyo3test_reporting")
         for (index, item), nextitem in zip(chosen, following):
             if item.get_closest_marker("forked"):
                 self.runner.run(session, [(index, item)])
                 session._setupstate.teardown_exact(nextitem)
                 continue
             start = self.runner.clock()
-            self.ledger.current = index
+            self.ledger.current, self.ledger.phase = index, "setup"
             pid = os.getpid()
             self.events.send_all(
                 ("start", {"index": index, "pid": pid, "threads": linux.thread_count()}),
@@ -133,4 +136,37 @@ class Phases:
         if self.runner.child is not None:
             self.runner.child.tell_phase(when)
         elif ledger.current is not None:
+            ledger.phase = when
             ledger.events.send("phase", index=ledger.current, pid=os.getpid(), when=when)
+
+
+class Reporting:
+    """Tells when pytest's own process is in others' hooks that report a test: that time is none of the test's."""
+
+    def __init__(self, runner: ForkRunner) -> None:
+        self.runner = runner
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_logstart(self) -> Generator[None, Any, None]:
+        """Before the first phase."""
+        yield from self._around()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self) -> Generator[None, Any, None]:
+        """After each phase."""
+        yield from self._around()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_logfinish(self) -> Generator[None, Any, None]:
+        """After the last."""
+        yield from self._around()
+
+    def _around(self) -> Generator[None, Any, None]:
+        ledger = self.runner.ledger
+        if self.runner.child is not None or ledger.current is None:
+            yield
+            return
+        about: dict[str, Any] = {"index": ledger.current, "pid": os.getpid()}
+        ledger.events.send("phase", **about, when=REPORT)
+        yield
+        ledger.events.send("phase", **about, when=ledger.phase)

@@ -1,0 +1,140 @@
+package group
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/verdict"
+)
+
+// maxStandstills bounds how often pytest is killed among the tests of a group because its own process stands still. After
+// the last of them it is not started again: what stood still at each start would do so at the next.
+const maxStandstills = 3
+
+// reporting is the phase of a test in which pytest's own process tells its plugins of it.
+const reporting = "report"
+
+// isOver reports whether the test itself has nothing to do any more, for now at least: what takes time is pytest's own process.
+func (t *test) isOver() bool { return t.gone || !t.reporting.IsZero() }
+
+// isIdle reports whether no test is at work, so that pytest itself is waited for.
+func (g *group) isIdle() bool {
+	for _, test := range g.running {
+		if !test.isOver() {
+			return false
+		}
+	}
+	return true
+}
+
+// takeGone notes that the process of a test has ended: from now on pytest has its own time to tell it.
+func (g *group) takeGone(pid int) {
+	for _, test := range g.running {
+		if test.pid == pid && pid != g.pytest && !test.gone {
+			test.gone = true
+			g.awaitPytest(g.Budgets.Finish)
+		}
+	}
+}
+
+// takePhase notes where a test is. The time in which pytest's own process reports it is none of the test's, and bounded: for
+// each hook, and for all.
+func (g *group) takePhase(test *test, when string) {
+	if !test.reporting.IsZero() {
+		took := time.Since(test.reporting)
+		test.own += took
+		test.started = test.started.Add(took)
+		test.reporting = time.Time{}
+	}
+	if when != reporting {
+		test.Phase = when
+		return
+	}
+	test.reporting = time.Now()
+	g.awaitPytest(min(g.Budgets.Finish, hooks*g.Budgets.Finish-test.own))
+}
+
+// awaitPytest gives pytest's own process so much time from now on, which counts where no test is at work.
+func (g *group) awaitPytest(budget time.Duration) {
+	g.phaseEnd = time.Now().Add(budget)
+	delete(g.paces, g.pytest)
+}
+
+// expireStandstill ends a pytest whose own process stands still among the tests. None is at work; the one that it is
+// reporting, or each whose end it does not tell where it reports none, is red.
+func (g *group) expireStandstill(d *deadlock) {
+	after := fmt.Sprintf(" after %v", g.Budgets.Finish)
+	if d != nil {
+		after = ": deadlock proved: " + d.words()
+	}
+	untold := g.untold()
+	at := "between two tests"
+	if len(untold) > 0 {
+		at = "after the end of " + untold[0].NodeID
+	}
+	end := g.phaseEnd
+	g.standing = true
+	g.stopping = "pytest's own process stood still " + at + " and was killed" + after
+	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
+	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+		if d == nil && g.phaseEnd != end && g.exited == nil { // it moved while its stacks were taken
+			g.standing, g.stopping, g.grace = false, "", time.Time{}
+			return
+		}
+		name := fmt.Sprintf("standstill-%d", g.standstills)
+		g.standstills++
+		text := g.hangText(name, d.text(), report)
+		red := false
+		for _, test := range untold {
+			if g.running[test.Index] == test { // it is still not told
+				red, test.still = true, true
+				test.Seen = strings.TrimRight(g.stopping+"\n"+text, "\n")
+			}
+		}
+		if !red {
+			g.problem("%s\n%s", g.stopping, text)
+		}
+		g.again = g.standstills < maxStandstills && g.canGoOn()
+		g.must(g.session.Stop())
+	})
+}
+
+// untold are the tests at whose report pytest's own process stands still.
+func (g *group) untold() (found []*test) {
+	for _, t := range g.selected {
+		switch {
+		case g.running[t.Index] != t:
+		case !t.reporting.IsZero():
+			return []*test{t}
+		default:
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+// isBystander reports whether a test lost its result, or its process, only because the harness killed pytest as it stood
+// still.
+func (g *group) isBystander(test *test) bool {
+	return g.standing && g.running[test.Index] == test && !test.still
+}
+
+// spareBystanders lets them run again.
+func (g *group) spareBystanders() {
+	for _, t := range g.selected {
+		if g.isBystander(t) {
+			delete(g.running, t.Index)
+			t.Started, t.Phase, t.Reports, t.Seen = false, "", nil, ""
+			t.gone, t.expired, t.slow, t.deadlock, t.killed = false, false, false, nil, time.Time{}
+			t.reporting, t.own = time.Time{}, 0
+		}
+	}
+}
+
+// standstillFinish is the end of a test whose own was never told.
+func standstillFinish(test *test) *verdict.Finish {
+	killed := verdict.KilledStandstill
+	return &verdict.Finish{Duration: time.Since(test.started).Seconds(), Killed: &killed}
+}

@@ -1,0 +1,26 @@
+package hang
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// stoppedLine is a thread or a descendant, in what the system tells of a process, that a signal has stopped.
+var stoppedLine = regexp.MustCompile(`(?m)^(thread|descendant) (\d+) .*: state T, (.*)$`)
+
+// Stopped is the cause where the process, or one that it has started, is stopped by a signal; else it is c. facts is what the
+// system tells of the process.
+func (c Cause) Stopped(pid int, facts string) Cause {
+	for _, line := range stoppedLine.FindAllStringSubmatch(facts, -1) {
+		sentence := fmt.Sprintf("process %s, which it has started, is stopped by a signal such as SIGSTOP: %s", line[2], line[3])
+		if line[1] == "thread" {
+			if line[2] != strconv.Itoa(pid) {
+				continue
+			}
+			sentence = fmt.Sprintf("process %d is stopped by a signal such as SIGSTOP", pid)
+		}
+		return Cause{Key: StoppedBySignal, Sentence: sentence, Cure: cureStopped, File: c.File, Line: c.Line}
+	}
+	return c
+}
