@@ -87,7 +87,7 @@ class Agent:
                 beat = time.monotonic() + BEAT
                 self.tell_gone()
                 self.say("beat", cpu=procs.cpu_seconds(self.job.pid) if self.job is not None else 0.0)
-                procs.reap(self.awaited())
+                self.reap()
         self.end()
         return 0
 
@@ -115,6 +115,12 @@ class Agent:
         if isinstance(self.job, stages.Pytest):
             for pid in self.job.gone():
                 self.say("gone", pid=pid)
+
+    def reap(self) -> None:
+        """Let zombies go. A test's process is handed to us when what it was forked from has ended: pytest is told."""
+        for pid, status in procs.reap(self.awaited()):
+            if isinstance(self.job, stages.Pytest) and self.job.command["isolation"] != "inprocess":
+                self.job.tell({"ended": pid, "status": status})
 
     def awaited(self) -> set[int]:
         """Our own children, whose exit status somebody wants."""
@@ -241,7 +247,7 @@ class Agent:
                 self.job.killed_because = str(command.get("message", "")) or reason
             killed = procs.kill_trees([pid])
         self.say("killed", pid=pid, reason=reason, processes=killed)
-        procs.reap(self.awaited())
+        self.reap()
 
     def on_stop(self, command: dict[str, Any]) -> None:
         """End everything."""
@@ -317,13 +323,13 @@ class Agent:
         deadline = time.monotonic() + (0 if self.job.ended() else LEAVE)
         while left and time.monotonic() < deadline:
             time.sleep(0.005)
-            procs.reap(self.awaited())
+            self.reap()
             left = self.job.leftovers(pid, name)
         if left:
             killed = procs.kill_trees([process.pid for process in left])
             fields = {name: event[name] for name in ("index", "pid") if name in event}
             self.say("killed", reason="leftover", processes=killed[:NAMED], count=len(killed), **fields)
-            procs.reap(self.awaited())
+            self.reap()
 
 
 def main() -> int:

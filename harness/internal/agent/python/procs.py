@@ -151,14 +151,17 @@ def _alive(process: Process) -> bool:
     return now is not None and now.started == process.started and not now.dead
 
 
-def reap(keep: set[int]) -> None:
-    """Let the zombies go that were handed to us, save those whose end someone waits for."""
-    for process in below(os.getpid(), everything()):
-        if process.parent == os.getpid() and process.dead and process.pid not in keep:
+def reap(keep: set[int]) -> list[tuple[int, int]]:
+    """Let the zombies go that were handed to us, save those whose end someone waits for. Gives how each ended."""
+    ended = []
+    for pid in own_children():
+        process = look(pid) if pid not in keep else None
+        if process is not None and process.dead:
             try:
-                os.waitpid(process.pid, os.WNOHANG)
+                ended.append(os.waitpid(pid, os.WNOHANG))
             except OSError:
                 pass
+    return [(pid, status) for pid, status in ended if pid]
 
 
 def own_children() -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 
 import pytest
-from conftest import Suite, Talk
+from conftest import AGENT, Suite, Talk
 
 FRESH: dict[str, Any] = {"isolation": "subprocess"}
 
@@ -118,21 +120,46 @@ def test_a_hang_costs_one_test(suite: Suite) -> None:
     assert run.of("finish")[0]["killed"] == "hung"
 
 
-def test_without_the_template_tests_are_red(suite: Suite) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_template_is_started_again(suite: Suite, workers: int) -> None:
+    """A test that ends it costs no other its verdict, and has the one that it deserves."""
+    suite.write(
+        test_a="""
+        import os, pytest, signal, time
+        def test_0(): time.sleep(1)
+        def test_1(): os.kill(os.getppid(), signal.SIGKILL)
+        def test_2(): os.kill(os.getppid(), signal.SIGKILL); assert 0
+        def test_3(): os.kill(os.getppid(), signal.SIGKILL); os._exit(3)
+        @pytest.mark.parametrize("n", range(6))
+        def test_n(n): pass
+        """
+    )
+    run = suite.run(**FRESH, workers=workers)
+    assert list(run.verdicts().values()) == ["passed"] * 2 + ["failed"] * 2 + ["passed"] * 6
+    assert run.finish("test_3")["exit"] == 3 and run.one("exit")["exit"] == 1
+    assert len({event["pid"] for event in run.of("start")}) == 10
+
+
+def test_without_an_agent_the_end_of_an_orphan_is_not_known(suite: Suite) -> None:
+    """So its test is red, and no other."""
     suite.write(
         test_a="""
         import os, signal
         def test_1(): pass
         def test_2(): os.kill(os.getppid(), signal.SIGKILL)
         def test_3(): pass
-        def test_4(): pass
         """
     )
-    run = suite.run(**FRESH)
-    verdicts = run.verdicts()
-    assert verdicts["test_a.py::test_1"] == "passed" and verdicts["test_a.py::test_4"] == "failed"
-    assert len(verdicts) == 4
-    assert "that tests with a fresh interpreter are forked from has ended" in run.log
+    done = subprocess.run(
+        [suite.python, "-m", "pytest", "-p", "pyo3test_plugin.hooks", "--forked-subprocess", "--junitxml=x.xml"],
+        cwd=suite.folder,
+        env={**os.environ, "PYTHONPATH": str(AGENT.parent / "site")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "that fresh interpreters are forked from ended" in done.stdout, done.stdout
+    assert "3 passed, 1 error" in done.stdout, "which of them is its end, and the test was over"
 
 
 @pytest.mark.parametrize("how", ["addopts", "argument"])

@@ -11,7 +11,7 @@ import pytest
 
 from . import child, coverage_support, crash, linux, memory, whole
 from .events import Events
-from .forks import PATIENCE, REPORTED, WARNED, Forks, Starter, others_hear
+from .forks import PATIENCE, REPORTED, WARNED, Forks, Lost, Starter, others_hear
 from .kept import os, select, time
 from .ledger import Ledger
 from .running import Running
@@ -139,8 +139,8 @@ class ForkRunner:
 
     def _start(self) -> Running | None:
         """Let the next test begin."""
-        if self.ahead and self._reap(self.ahead[0]):
-            self._recall()  # killed before its test began, which is none the worse for it
+        if self.ahead and (self.starter.is_orphan(self.ahead[0].pid) or self._reap(self.ahead[0])):
+            self._recall()  # ended before its test began, which is none the worse for it
         if self.ahead:
             running = self.ahead.popleft()
         else:
@@ -268,8 +268,10 @@ class ForkRunner:
         )
 
     def _listen(self) -> None:
-        """Hear from the agent which children it is about to kill."""
+        """Hear from the agent which children it is about to kill, and how some have ended."""
         for words in self.events.heard():
+            if "ended" in words:
+                self.starter.hear(words["ended"], words["status"])
             running = self.running.get(words.get("kill", -1))
             if running is not None:
                 running.reason = str(words.get("reason") or "killed")
@@ -295,6 +297,9 @@ class ForkRunner:
         """Collect the exit status; False while the child lives."""
         try:
             status = self.starter.reap(running.pid)
+        except Lost as lost:
+            running.broken = str(lost)
+            return True
         except ChildProcessError:
             return True  # someone else reaped it: how it ended is not known
         if status is None:
@@ -327,7 +332,7 @@ class ForkRunner:
         try:
             if running.interrupt is None:
                 told = complete and any(report.when == "teardown" for report in reports)
-                if not told or running.signal is not None or running.exit:
+                if not told or running.exit != 0:
                     complete = told
                     keep, phase = self.config.stash[whole.KEY], "the end" if told else running.phase
                     out = keep.read(running.item.nodeid, f"stdout {phase}", running.out)

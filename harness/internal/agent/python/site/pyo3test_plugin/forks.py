@@ -23,6 +23,10 @@ WARNED = ("pytest_warning_recorded",)
 """With those above, the hooks that are called in the parent, so between forks."""
 
 
+class Lost(ChildProcessError):
+    """Nobody can know any more how a child ended."""
+
+
 class Starter(Protocol):
     """Where children come from."""
 
@@ -48,6 +52,12 @@ class Starter(Protocol):
 
     def finish(self) -> None:
         """Undo what a start changed in this process; all children have ended, or this is one."""
+
+    def is_orphan(self, pid: int) -> bool:
+        """Whether what a child was forked from is gone: one that has not begun its test is of no use then."""
+
+    def hear(self, pid: int, status: int) -> None:
+        """The agent tells how a process ended that was handed to it."""
 
     def watch(self, poll: select.poll) -> None:
         """Have news of ends noticed that no child's own descriptor tells."""
@@ -115,6 +125,13 @@ class Forks:
         if self.on_end is not None:
             signal.signal(signal.SIGCHLD, self.on_end)
             self.on_end = None
+
+    def is_orphan(self, pid: int) -> bool:
+        """Never: this is the process."""
+        return False
+
+    def hear(self, pid: int, status: int) -> None:
+        """None of its own is."""
 
     def watch(self, poll: select.poll) -> None:
         """Each has its own descriptor."""

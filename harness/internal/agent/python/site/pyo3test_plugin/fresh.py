@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .forks import patiently
+from .forks import Lost, patiently
 from .kept import json, os, select, signal
 from .lone import function_of
 from .running import Running
@@ -22,6 +22,9 @@ SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = f"import sys; sys.path.insert(0, {SITE!r}); import {__package__}.template as t; t.serve(int(sys.argv[1]))"
 START = 60.0
 """Seconds that the template may take to start, which it does in a quarter of one."""
+LOST = "the process that fresh interpreters are forked from ended or does not answer: did the test kill it?"
+ATTEMPTS = 2
+"""How often a template is asked for one child: a test may have ended the one that is there."""
 
 
 class Fresh:
@@ -30,34 +33,54 @@ class Fresh:
     sees_pytest = False
     warnings_heard = False
 
-    def __init__(self, config: pytest.Config, world: dict[str, Any], environment: dict[str, str]) -> None:
+    def __init__(
+        self, config: pytest.Config, world: dict[str, Any], environment: dict[str, str], adopted: bool
+    ) -> None:
         self.config = config
-        self.statuses: dict[int, int] = {}
+        self.world = world
+        self.environment = environment
+        self.adopted = adopted
+        """Whether there is an agent, which becomes the parent of orphans and tells how they end."""
         self.requests: dict[pytest.Item, dict[str, Any]] = {}
-        self.broken = ""
+        self.poll: select.poll | None = None
+        self.alive: set[int] = set()
+        """The children of the template that is there."""
+        self.statuses: dict[int, int] = {}
+        self.orphans: set[int] = set()
+        """The children of a template that is gone."""
+        self.socket: socket.socket | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Start a template."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
             self.process = subprocess.Popen(
                 [sys.executable, *flags, "-c", PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                env=environment,
+                env=self.environment,
                 pass_fds=[theirs.fileno()],
             )
         self.socket = ours
         ours.settimeout(START)
-        ours.send(json.dumps(world).encode())
+        ours.send(json.dumps(self.world).encode())
+        if self.poll is not None:
+            self.poll.register(ours, select.POLLIN)
 
     def finish(self) -> None:
         """Nothing was changed."""
 
     def watch(self, poll: select.poll) -> None:
         """The template tells of ends."""
-        poll.register(self.socket, select.POLLIN)
+        self.poll = poll
+        if self.socket is not None:
+            poll.register(self.socket, select.POLLIN)
 
     def pause(self, running: Iterable[Running]) -> int | None:
-        """None at all where an end was told with the answer to something else."""
-        return 0 if any(each.pid in self.statuses for each in running) else None
+        """None at all where an end was told with the answer to something else, or cannot be told any more."""
+        told = self.statuses.keys() if self.adopted else self.statuses.keys() | self.orphans
+        return 0 if any(each.pid in told for each in running) else None
 
     def may_go_ahead(self) -> bool:
         """Always: its children see nothing of this process."""
@@ -91,62 +114,104 @@ class Fresh:
 
     def _ask(self, item: pytest.Item, fds: list[int]) -> int:
         """The pid of a child for a test, which has the descriptors from now on."""
-        if self.broken:
-            raise OSError(errno.EPIPE, self.broken)
+        request = json.dumps(self.requests[item]).encode()
+        for _ in range(ATTEMPTS):
+            if self.socket is None:
+                self.begin()
+            pid = self._child(request, fds)
+            if pid is not None:
+                self.statuses.pop(pid, None)  # another's, long ago
+                self.orphans.discard(pid)
+                self.alive.add(pid)
+                return pid
+        raise OSError(errno.EPIPE, LOST)
+
+    def _child(self, request: bytes, fds: list[int]) -> int | None:
+        """The same of the template that is there; None if it is lost."""
+        assert self.socket is not None
         try:
-            socket.send_fds(self.socket, [json.dumps(self.requests[item]).encode()], fds)
-            while True:
-                answer = self._hear()
-                if answer is None:
-                    raise OSError(errno.EPIPE, self.broken)
+            socket.send_fds(self.socket, [request], fds)
+            while (answer := self._hear()) is not None:
                 if "pid" in answer:
-                    self.statuses.pop(answer["pid"], None)  # another's, long ago
                     return int(answer["pid"])
                 if "error" in answer:
                     raise OSError(int(answer["errno"]), str(answer["error"]))
-        except TimeoutError as late:
-            self._lost("does not answer")
-            raise OSError(errno.ETIMEDOUT, self.broken) from late
-        except BrokenPipeError as gone:
-            self._lost("has ended")
-            raise OSError(errno.EPIPE, self.broken) from gone
+        except (TimeoutError, ConnectionError):
+            self._lose()
+        return None
+
+    def is_orphan(self, pid: int) -> bool:
+        """Look whether the template lives: it may have ended a moment ago."""
+        if self.socket is not None and self.process.poll() is not None:
+            self._lose()
+        return pid in self.orphans
+
+    def hear(self, pid: int, status: int) -> None:
+        """An orphan has ended, maybe before it was known for one."""
+        if pid in self.alive or pid in self.orphans:
+            self.alive.discard(pid)
+            self.orphans.discard(pid)
+            self.statuses[pid] = status
 
     def reap(self, pid: int, wait: bool = False) -> int | None:
-        """A child's exit status, None while it lives. Without the template nobody knows it, and the child is killed."""
-        while pid not in self.statuses and not self.broken:
+        """A child's exit status, None while it lives. Where nobody can tell that of an orphan, it is killed."""
+        while pid in self.alive and self.socket is not None:
             self.socket.settimeout(START if wait else 0)
             try:
-                if self._hear() is None:
-                    break
+                self._hear()
             except BlockingIOError:
                 return None
+            except TimeoutError:
+                self._lose()
             finally:
-                if self.socket.fileno() >= 0:
+                if self.socket is not None:
                     self.socket.settimeout(START)
         if pid in self.statuses:
             return self.statuses[pid]
+        if self.adopted and not wait:
+            return None
+        self.orphans.discard(pid)
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
-        raise ChildProcessError(errno.ECHILD, self.broken)
+        raise Lost(LOST)
 
     def _hear(self) -> dict[str, Any] | None:
+        """The template's next words; None if it has ended."""
+        assert self.socket is not None
         try:
             data = self.socket.recv(LIMIT)
         except ConnectionError:
             data = b""
         if not data:
-            self._lost("has ended")
+            self._lose()
             return None
+        return self._take(data)
+
+    def _take(self, data: bytes) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(data)
         if "ended" in answer:
+            self.alive.discard(answer["ended"])
             self.statuses[answer["ended"]] = answer["status"]
         return answer
 
-    def _lost(self, how: str) -> None:
-        self.broken = f"the process that tests with a fresh interpreter are forked from {how}"
+    def _lose(self) -> None:
+        """The template has ended, or does not answer. The next child comes from another."""
+        assert self.socket is not None
+        self.socket.settimeout(0)
+        with contextlib.suppress(OSError):  # its last words
+            while data := self.socket.recv(LIMIT):
+                self._take(data)
+        self.orphans |= self.alive
+        self.alive.clear()
+        self.close()
 
     def close(self) -> None:
         """End the template."""
+        if self.socket is None:
+            return
+        if self.poll is not None:
+            self.poll.unregister(self.socket)
         self.socket.close()
+        self.socket = None
         self.process.kill()
         self.process.wait()

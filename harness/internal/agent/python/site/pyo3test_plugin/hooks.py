@@ -195,7 +195,7 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
     ledger = Ledger(config, events)
     fresh = None
     if isolation == "subprocess":
-        fresh = Fresh(config, {**WORLD, "settings": dataclasses.asdict(settings)}, ENVIRONMENT)
+        fresh = Fresh(config, {**WORLD, "settings": dataclasses.asdict(settings)}, ENVIRONMENT, bool(settings.out))
         config.add_cleanup(fresh.close)
     runner = ForkRunner(config, events, ledger, workers, fresh)
     loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
