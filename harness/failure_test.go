@@ -2,16 +2,23 @@ package harness_test
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/group"
 )
 
 // recordRed runs a suite that has to be red, and returns what the test of the group, or of the run where no group began,
@@ -205,4 +212,48 @@ func TestEvidence(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(data), want)
 	}
+}
+
+// TestContainerThatEnds: no test is blamed for what somebody did to its container.
+func TestContainerThatEnds(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
+	stopped := make(chan error, 1)
+	go func() { stopped <- stopContainer(t.Context(), t.Name()+"/tiny", "sleep 1000") }()
+	_, text := recordRed(t, harness.Suite{Crate: crate})
+	require.NoError(t, <-stopped)
+	require.Contains(t, text, "the tests' container was stopped from outside, as docker stop, kill and rm -f do: by signal 15, with exit code 143")
+	require.NotContains(t, text, "did a test kill it?")
+
+	crate = writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib
+
+def test_kills():
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        if (process / "comm").read_text().strip() == "timeout":
+            os.kill(int(process.name), 9)
+`})
+	_, text = recordRed(t, harness.Suite{Crate: crate})
+	require.Contains(t, text, "and nothing outside stopped it: did a test kill its first processes?")
+}
+
+// stopContainer stops a group's container as docker stop does, once it runs a command.
+func stopContainer(ctx context.Context, name, command string) error {
+	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	label := filters.NewArgs(filters.Arg("label", engine.Label+"."+group.LabelName+"="+name))
+	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		found, err := cli.ContainerList(ctx, container.ListOptions{Filters: label})
+		if err != nil {
+			return err
+		}
+		for _, c := range found {
+			top, err := cli.ContainerTop(ctx, c.ID, nil)
+			if err == nil && strings.Contains(fmt.Sprint(top.Processes), command) {
+				return cli.ContainerStop(ctx, c.ID, container.StopOptions{})
+			}
+		}
+	}
+	return ctx.Err()
 }

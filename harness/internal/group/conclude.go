@@ -61,8 +61,8 @@ func (g *group) keepOutput(ctx context.Context) {
 		case engine.Gone(stateErr) && len(g.problems) > 0: // they say so
 		case running || stateErr != nil:
 			g.problem("%v", errors.Join(err, stateErr))
-		default:
-			g.problem("the container ended before the group did: was it removed, or its engine stopped?")
+		case g.fate == "": // else it was said
+			g.problem("%s", cmp.Or(g.container.Fate(ctx), "the tests' container is gone: was it removed, or its engine stopped?"))
 		}
 		return
 	}

@@ -131,6 +131,7 @@ type group struct {
 	standstills int          // how often pytest's own process was killed among the tests
 	dump        *dumpRequest // the one under way
 	waiting     []*dumpRequest
+	fate        string   // how the container ended before it was to, "" where it did not
 	problems    []string // what is no single test's fault; each makes the group red
 	redSeen     bool     // a test failed
 	kept        int      // bytes of the texts of tests that have ended

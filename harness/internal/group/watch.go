@@ -3,6 +3,7 @@ package group
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -85,7 +86,7 @@ func (g *group) watch(ctx context.Context) error {
 		select {
 		case event, ok := <-g.session.Events():
 			if !ok {
-				return g.session.Err()
+				return g.brokenOff(ctx)
 			}
 			g.quiet.hear(time.Now())
 			if err := g.take(event); err != nil {
@@ -118,6 +119,18 @@ func (g *group) watch(ctx context.Context) error {
 			g.checkBudgets(now)
 		}
 	}
+}
+
+// brokenOff is how the stream of events ended: nil after the agent's own last word, and else what became of its container,
+// where that is why.
+func (g *group) brokenOff(ctx context.Context) error {
+	err := g.session.Err()
+	if err != nil {
+		if g.fate = g.container.Fate(context.WithoutCancel(ctx)); g.fate != "" {
+			return errors.New(g.fate)
+		}
+	}
+	return err
 }
 
 // take acts on one event. One that comes where none of its kind can come is an error: something else than the plugin
