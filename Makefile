@@ -23,8 +23,8 @@ test: ## run all tests of this project
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness
 
-soak: ## end runs at random moments in every way there is, 50 times each, and look what they leave; takes half an hour
-	@$(with_engine) go test -tags soak -v -count=1 -timeout 120m -run '^TestSoak$$' ./harness
+soak: ## end runs, and the making of images, at random moments in every way there is, and check what they leave; takes an hour
+	@$(with_engine) go test -tags soak -v -count=1 -timeout 180m -run '^TestSoak' ./harness
 
 lint: ## look at all Go, Python and shell files
 	@.ci/lint

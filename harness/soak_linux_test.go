@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/stretchr/testify/assert"
@@ -105,6 +107,87 @@ func TestSoak(t *testing.T) {
 		table = append(table, fmt.Sprintf("%-26s %4d runs  %d with something left  longest time to end %v", kind.name, *soakRuns, left, longest.Round(10*time.Millisecond)))
 	}
 	t.Log("\n" + strings.Join(table, "\n"))
+}
+
+// TestSoakMaking ends runs at random moments while the base image, the tools, the test environment and the extension are
+// made, and runs again: what the dead run has left is gone then, in the temporary folder too, and the tests pass.
+func TestSoakMaking(t *testing.T) {
+	p := startPrivateEngine(t)
+	crate := writeCrate(t, nil)
+	temporary := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("TMPDIR", temporary)
+	whole := func() {
+		output, ok := p.run(t, crate, "", nil)
+		require.True(t, ok, output)
+		require.Empty(t, listing(t, temporary))
+		require.Empty(t, p.containers(t))
+		require.Empty(t, mounts(t, temporary))
+		require.Empty(t, p.untagged(t))
+	}
+	began := time.Now()
+	whole()
+	span := time.Since(began)
+	for range max(1, *soakRuns/10) {
+		for name, end := range map[string]func(*exec.Cmd){
+			"kill -9": func(c *exec.Cmd) { _ = c.Process.Kill() },
+			"SIGTERM": func(c *exec.Cmd) { _ = c.Process.Signal(syscall.SIGTERM) },
+			"engine":  func(*exec.Cmd) { p.kill(t); p.start(t) },
+		} {
+			p.empty(t)
+			at := time.Duration(rand.Int64N(int64(span)))
+			t.Logf("%s after %v of %v", name, at.Round(time.Second), span.Round(time.Second))
+			c := exec.CommandContext(t.Context(), p.binary, "-test.v")
+			c.Dir = "testdata/anycrate"
+			c.Env = append(os.Environ(), "DOCKER_HOST="+p.host(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir())
+			require.NoError(t, c.Start())
+			time.Sleep(at)
+			end(c)
+			if err := c.Wait(); !errors.As(err, new(*exec.ExitError)) {
+				require.NoError(t, err)
+			}
+			whole()
+		}
+	}
+}
+
+// empty removes all images and volumes of the engine.
+func (p *privateEngine) empty(t *testing.T) {
+	images, err := p.cli.ImageList(t.Context(), image.ListOptions{})
+	require.NoError(t, err)
+	for _, each := range images {
+		_, err := p.cli.ImageRemove(t.Context(), each.ID, image.RemoveOptions{Force: true, PruneChildren: true})
+		if !cerrdefs.IsNotFound(err) { // it went with another
+			require.NoError(t, err)
+		}
+	}
+	volumes, err := p.cli.VolumeList(t.Context(), volume.ListOptions{})
+	require.NoError(t, err)
+	for _, each := range volumes.Volumes {
+		require.NoError(t, p.cli.VolumeRemove(t.Context(), each.Name, true))
+	}
+}
+
+// untagged are the images that no name leads to: what a making that was cut off has left.
+func (p *privateEngine) untagged(t *testing.T) (found []string) {
+	images, err := p.cli.ImageList(t.Context(), image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
+	require.NoError(t, err)
+	for _, each := range images {
+		found = append(found, each.ID)
+	}
+	return found
+}
+
+// mounts are the mount points below a folder.
+func mounts(t *testing.T, folder string) (found []string) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); strings.HasPrefix(fields[4], folder+"/") {
+			found = append(found, fields[4])
+		}
+	}
+	return found
 }
 
 // soak runs the tests, ends them after a while, and says what is left when the next run has begun; and how long the process
