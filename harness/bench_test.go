@@ -145,7 +145,7 @@ func (h host) benchParts(t *testing.T) {
 		{"hash the sources", func() {
 			project, err := extension.ReadProject(crate)
 			require.NoError(t, err)
-			_, err = project.Collect("", nil, os.Open)
+			_, err = project.Collect(extension.Selection{}, os.Open)
 			require.NoError(t, err)
 		}},
 		{"find the engine", func() {
@@ -330,7 +330,7 @@ func (h host) benchEdits(t *testing.T) {
 	ours()
 	project, err := extension.ReadProject(crate)
 	require.NoError(t, err)
-	tree, err := project.Collect("", nil, os.Open)
+	tree, err := project.Collect(extension.Selection{}, os.Open)
 	require.NoError(t, err)
 	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
 	require.NoError(t, err)
@@ -439,7 +439,7 @@ func (h host) benchFresh(t *testing.T) {
 			defer func() { require.NoError(t, c.Remove(t.Context())) }()
 			project, err := extension.ReadProject(crate)
 			require.NoError(t, err)
-			tree, err := project.Collect("", nil, os.Open)
+			tree, err := project.Collect(extension.Selection{}, os.Open)
 			require.NoError(t, err)
 			require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
 			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+" && cd /src && "+

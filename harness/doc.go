@@ -8,12 +8,25 @@
 //
 // # What is built
 //
-// The crate, its path dependencies and its workspace travel to the container; the user's tree is never written to. The
-// build is maturin's, as `maturin develop` would do it: release profile, with names and lines for stacks, unless the
-// Suite says otherwise. An edit of Python costs no build, an edit of Rust an incremental one, no edit none. A module that
-// was built on the host does not travel. Before pytest starts, the built module is imported; where that fails the group
-// fails, so no suite can skip itself green for want of its module. Nor can it pass with another: what the tests import has to
-// be the file that was built, and not a folder of its name that comes first on sys.path.
+// The crate, its path dependencies and its workspace travel to the container; the user's tree is never written to.
+// The build is maturin's, as `maturin develop` would do it: release profile, with names and lines for stacks, unless
+// the Suite says otherwise. An edit of Python costs no build, an edit of Rust an incremental one, no edit none.
+// Before pytest starts, the built module is imported; where that fails the group fails, so no suite can skip itself
+// green for want of its module. Nor can it pass with another: what the tests import has to be the file that was
+// built, and not a folder of its name that comes first on sys.path.
+//
+// Everything in those folders travels except version control's own files, the caches of Python's tools, native
+// modules (.so, .pyd, .dylib), data of coverage runs, and output folders: virtual environments, node_modules,
+// .egg-info, and what holds a CACHEDIR.TAG or a .rustc_info.json. Native modules and output folders travel too as far
+// as git tracks them, pytest finds tests in them, or the project, [Suite.Tests] or [Suite.Include] names them. A
+// native module that could be imported instead of the built one never travels, and one line of the run names what was
+// left out.
+//
+// A link travels as a link. One that leads out of those folders is followed only if git tracks its target in the
+// crate's repository, if the target is in [Suite.Root], or if Include names the link or its target; the others lead
+// nowhere in the container, and the run names them. Nothing is read from /proc, /sys or /dev. Bazel's runfiles are
+// links out of the tree: set Root to a folder that holds both them and the sources, or Include to the sources'
+// folder.
 //
 // A crate without a Cargo.lock keeps that of its first build, in the engine. A rust-toolchain file is honoured where the
 // base image has rustup, as the pinned one has; elsewhere the run says so. What the tests need is installed from where

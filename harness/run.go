@@ -158,8 +158,13 @@ func (r *run) configure() (err error) {
 	if r.suite, err = r.suite.complete(); err != nil {
 		return err
 	}
-	r.sources, err = r.readSources()
-	return err
+	if r.sources, err = r.readSources(); err != nil {
+		return err
+	}
+	for _, note := range r.sources.tree.Notes {
+		r.out.line("tree", note)
+	}
+	return nil
 }
 
 // readSources reads what the user's folders hold now.
@@ -171,7 +176,9 @@ func (r *run) readSources() (s sources, err error) {
 	if s.dependencies, err = s.project.Dependencies(wanted, r.tracker.open); err != nil {
 		return s, err
 	}
-	s.tree, err = s.project.Collect(r.suite.Root, slices.Concat(r.suite.Include, s.dependencies.Travel), r.tracker.open)
+	s.tree, err = s.project.Collect(extension.Selection{
+		Root: r.suite.Root, Include: r.suite.Include, Travel: s.dependencies.Travel, Tests: r.suite.testArguments(),
+	}, r.tracker.open)
 	return s, err
 }
 

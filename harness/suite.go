@@ -117,9 +117,10 @@ type Suite struct {
 	Network bool
 
 	// Root is the folder that becomes the root of the sources in the container; the default is the nearest that holds the
-	// crate, its path dependencies and its workspace.
+	// crate, its path dependencies and its workspace. Links to what it holds are followed.
 	Root string
-	// Include are further files and folders that the build or the tests need, relative to Crate.
+	// Include are further files and folders that the build or the tests need, relative to Crate. What would be left out
+	// travels where Include names it, and a link out of the sources is followed where Include names it or its target.
 	Include []string
 }
 
@@ -230,6 +231,15 @@ func groupArgs(groups []Group) (args [][]string) {
 		args = append(args, group.PytestArgs)
 	}
 	return args
+}
+
+// testArguments are what pytest is told to run, and its further arguments.
+func (s Suite) testArguments() []string {
+	all := slices.Concat(s.Tests, s.PytestArgs)
+	for _, group := range s.Groups {
+		all = slices.Concat(all, group.Tests, group.PytestArgs)
+	}
+	return all
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -148,6 +148,9 @@ func (c *closure) addIfThere(path string, open Open) error {
 
 // readIfThere reads a file; ok is false where there is none, or none that can be read.
 func readIfThere(path string, open Open) (data []byte, ok bool, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, false, nil // a folder of that name is no configuration, and to open a pipe would wait for its writer
+	}
 	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, false, nil
@@ -156,9 +159,6 @@ func readIfThere(path string, open Open) (data []byte, ok bool, err error) {
 		return nil, false, fmt.Errorf("read the sources: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, false, nil //nolint:nilerr // a folder of that name is no configuration
-	}
 	if data, err = io.ReadAll(f); err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", path, err)
 	}

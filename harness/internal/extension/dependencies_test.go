@@ -143,7 +143,7 @@ func TestConfigurationAboveTravels(t *testing.T) {
 			write(t, top, c.files)
 			project, err := ReadProject(filepath.Join(top, "a/crate"))
 			require.NoError(t, err)
-			tree, err := project.Collect(top, nil, os.Open)
+			tree, err := project.Collect(Selection{Root: top}, os.Open)
 			require.NoError(t, err)
 			var names []string
 			for _, file := range tree.Files {

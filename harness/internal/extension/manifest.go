@@ -47,6 +47,9 @@ func (d dependencies) tables() []map[string]any {
 }
 
 func readTOML(path string, into any) error {
+	if err := regular(path); err != nil {
+		return err
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -59,6 +62,15 @@ func readTOML(path string, into any) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
+}
+
+// regular returns an error where a path is no file: to open a pipe would wait for its writer.
+func regular(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("read %s: not a regular file", path)
+	}
+	return err
 }
 
 // closure is what of the host's tree a build needs.
@@ -86,6 +98,7 @@ func resolve(p Project, top string, open Open) (closure, error) {
 }
 
 func (c *closure) addPackage(folder string, seen map[string]bool) error {
+	folder = resolved(folder)
 	if seen[folder] {
 		return nil
 	}
@@ -217,16 +230,36 @@ func (c *closure) addReferences(folder string, values ...any) {
 	}
 }
 
+// add adds a file or a folder; what is neither is left out.
+func (c *closure) add(path string) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		c.addFolder(path)
+		return
+	}
+	c.addFile(path)
+}
+
+// addFolder adds a folder that is named by the project. Where that is a link, the folder is what it leads to.
 func (c *closure) addFolder(folder string) {
+	folder = resolved(folder)
 	if !slices.Contains(c.folders, folder) {
 		c.folders = append(c.folders, folder)
 	}
 }
 
 func (c *closure) addFile(path string) {
+	path = filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path)) // a link itself stays one
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 		c.files = append(c.files, path)
 	}
+}
+
+// resolved is a path without links, where there is such a path.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return filepath.Clean(path)
 }
 
 // roots returns the folders without those inside another, and the folder above them all.

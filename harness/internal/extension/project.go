@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 )
 
 // Project is a crate's pyproject.toml, as far as the harness reads it.
@@ -73,4 +76,21 @@ func (p Project) cargoManifest() string {
 		return filepath.Join(p.Folder, at)
 	}
 	return filepath.Join(p.Folder, "Cargo.toml")
+}
+
+// moduleNames are those that an import may know the built module by: its own, and its package's.
+func (p Project) moduleNames() []string {
+	var m cargoManifest
+	_ = readTOML(p.cargoManifest(), &m) // the build says what is wrong with it
+	names := []string{m.Library.Name, p.Metadata.Name}
+	if m.Package != nil {
+		names = append(names, m.Package.Name)
+	}
+	if name, ok := p.Tool.Maturin["module-name"].(string); ok {
+		names = append(names, strings.Split(name, ".")...)
+	}
+	for i, name := range names {
+		names[i] = regexp.MustCompile(`[-.]+`).ReplaceAllString(name, "_")
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -23,11 +22,13 @@ const Sources = "/src"
 // Tree is what travels to the container: the crate, its path dependencies, its workspace and what the user adds. It
 // is never written to.
 type Tree struct {
-	Root      string // the host's folder that becomes Sources
-	Name      string // the project's, "" where pyproject.toml has none
-	Crate     string // the crate below Root, with slashes; "." is Root itself
-	Workspace string // the folder that cargo works in, below Root, with slashes
-	Files     []File // sorted by name
+	Root      string   // the host's folder that becomes Sources
+	Name      string   // the project's, "" where pyproject.toml has none
+	Crate     string   // the crate below Root, with slashes; "." is Root itself
+	Data      string   // the folder that maturin copies to the wheel, below Root, with slashes; "" is none
+	Workspace string   // the folder that cargo works in, below Root, with slashes
+	Files     []File   // sorted by name
+	Notes     []string // what was left out, for people
 }
 
 // File is one file or symbolic link of a tree.
@@ -43,15 +44,17 @@ type File struct {
 // Open opens a file of the host for reading. The harness opens by a name that lets Go's test cache see it.
 type Open func(path string) (*os.File, error)
 
-// left are names of folders that never travel: they are another tool's output or a version control system's own.
-var left = []string{".git", ".hg", ".svn", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", "node_modules"}
+// Selection is what a Suite adds to what a crate's own manifests name.
+type Selection struct {
+	Root    string   // has to hold all that travels, unless it is ""
+	Include []string // further files and folders, relative to the crate
+	Travel  []string // files and folders that installing the dependencies takes
+	Tests   []string // arguments of pytest; those that are paths travel
+}
 
-// native matches modules built on the host. They are for another Python or another system; the container builds its own.
-var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
-
-// Collect reads the tree that building and testing the crate needs. Root, where it is not "", has to hold all of it;
-// include names further files and folders.
-func (p Project) Collect(root string, include []string, open Open) (Tree, error) {
+// Collect reads the tree that building and testing the crate needs.
+func (p Project) Collect(s Selection, open Open) (Tree, error) {
+	root := s.Root
 	if root != "" {
 		absolute, err := filepath.Abs(root)
 		if err != nil {
@@ -65,18 +68,25 @@ func (p Project) Collect(root string, include []string, open Open) (Tree, error)
 	if err != nil {
 		return Tree{}, err
 	}
-	for _, name := range include {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(p.Folder, name)
+	options, err := p.pytestOptions(open)
+	if err != nil {
+		return Tree{}, err
+	}
+	tests := newTestFiles(p.Folder, options, s.Tests)
+	for _, path := range tests.named {
+		needed.add(path)
+	}
+	var included, vouched []string
+	for _, name := range slices.Concat(s.Include, s.Travel) {
+		place, real, err := p.include(name)
+		if err != nil {
+			return Tree{}, err
 		}
-		info, err := os.Stat(name)
-		switch {
-		case err != nil:
-			return Tree{}, FieldError("Include", "no file or folder %s", name)
-		case info.IsDir():
-			needed.addFolder(filepath.Clean(name))
-		default:
-			needed.addFile(filepath.Clean(name))
+		included, vouched = append(included, place), append(vouched, real)
+		if isFolder(real) {
+			needed.folders = append(needed.folders, place)
+		} else {
+			needed.files = append(needed.files, place)
 		}
 	}
 	folders, common := needed.roots()
@@ -84,23 +94,50 @@ func (p Project) Collect(root string, include []string, open Open) (Tree, error)
 		if !within(root, common) {
 			return Tree{}, FieldError("Root", "%s does not hold %s, which the crate needs", root, common)
 		}
+		vouched = append(vouched, root)
 		common = root
 	}
-	t := Tree{Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder), Workspace: relative(common, needed.workspace)}
-	w := walker{root: common, folders: folders, single: needed.files, open: open, seen: map[string]bool{}}
-	for _, folder := range folders {
-		if err := w.folder(folder, nil); err != nil {
-			return Tree{}, err
-		}
+	w := walker{
+		root: common, folders: folders, single: needed.files, named: needed.folders, included: included, vouched: vouched,
+		built: p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
+		seen: map[string]bool{}, visited: map[string]bool{},
 	}
-	for _, file := range needed.files {
-		if err := w.file(file, file); err != nil {
-			return Tree{}, err
-		}
+	if err := w.all(); err != nil {
+		return Tree{}, err
 	}
-	t.Files = w.files
+	t := Tree{
+		Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder), Workspace: relative(common, needed.workspace),
+		Files: w.files, Notes: w.notes(p.Folder),
+	}
 	sort.Slice(t.Files, func(i, j int) bool { return t.Files[i].Name < t.Files[j].Name })
 	return t, nil
+}
+
+// include returns the place of a file or folder that the user names, and what is there: a link's target.
+func (p Project) include(name string) (place, real string, err error) {
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(p.Folder, name)
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(name))
+	if err == nil {
+		place = filepath.Join(folder, filepath.Base(name))
+		real, err = filepath.EvalSymlinks(place)
+	}
+	if err != nil {
+		return "", "", FieldError("Include", "no file or folder %s", name)
+	}
+	info, err := os.Stat(real)
+	switch {
+	case err != nil:
+		return "", "", FieldError("Include", "%w", err)
+	case kernels(real):
+		return "", "", FieldError("Include", "%s is in a file system of the kernel, which never travels", name)
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return "", "", FieldError("Include", "%s is neither a file nor a folder", name)
+	case !info.IsDir() && isBuilt(p.moduleNames(), filepath.Base(name)):
+		return "", "", FieldError("Include", "%s would be imported instead of the module that the build makes", name)
+	}
+	return place, real, nil
 }
 
 // FieldError says what is wrong with a field of the user's Suite.
@@ -114,126 +151,6 @@ func relative(root, path string) string {
 		panic(err) // both are absolute and one is above the other
 	}
 	return filepath.ToSlash(name)
-}
-
-type walker struct {
-	root    string
-	folders []string // taken whole
-	single  []string // files beside them
-	open    Open
-	seen    map[string]bool
-	files   []File
-}
-
-// folder adds what is in a folder; above are the real folders on the way to it, for links that lead in circles.
-func (w *walker) folder(folder string, above []string) error {
-	real, err := filepath.EvalSymlinks(folder)
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	if slices.Contains(above, real) {
-		return nil
-	}
-	listing, err := w.open(folder) // by open, so that the test cache sees files come and go
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	entries, err := listing.ReadDir(-1)
-	if err = errors.Join(err, listing.Close()); err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	if len(above) > 0 && isOutput(entries) {
-		return nil
-	}
-	for _, entry := range entries {
-		if err := w.entry(filepath.Join(folder, entry.Name()), entry, append(slices.Clone(above), real)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *walker) entry(name string, entry fs.DirEntry, above []string) error {
-	switch {
-	case entry.IsDir():
-		if slices.Contains(left, entry.Name()) || strings.HasSuffix(entry.Name(), ".egg-info") {
-			return nil
-		}
-		return w.folder(name, above)
-	case native.MatchString(entry.Name()), entry.Name() == ".coverage", strings.HasPrefix(entry.Name(), ".coverage."), entry.Name() == ".DS_Store":
-		return nil
-	case entry.Type()&fs.ModeSymlink != 0:
-		return w.link(name, above)
-	case entry.Type().IsRegular():
-		return w.file(name, name)
-	}
-	return nil // sockets, pipes and devices are no sources
-}
-
-// link keeps a link that stays within the tree, and takes what it leads to where it does not.
-func (w *walker) link(name string, above []string) error {
-	target, err := os.Readlink(name)
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	if !filepath.IsAbs(target) && w.travels(filepath.Join(filepath.Dir(name), target)) {
-		w.add(File{Name: relative(w.root, name), Mode: fs.ModeSymlink | 0o777, Link: filepath.ToSlash(target), Sum: sum("link " + target)})
-		return nil
-	}
-	real, err := filepath.EvalSymlinks(name)
-	if err != nil {
-		return nil //nolint:nilerr // a link that leads nowhere is the user's own, and builds by hand too
-	}
-	info, err := os.Stat(real)
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	if info.IsDir() {
-		return w.folder(name, above)
-	}
-	return w.file(name, real)
-}
-
-// travels tells whether a path is among what is taken; the folder above them all is not.
-func (w *walker) travels(path string) bool {
-	return slices.Contains(w.single, path) || slices.ContainsFunc(w.folders, func(folder string) bool { return within(folder, path) })
-}
-
-func (w *walker) file(name, host string) error {
-	f, err := w.open(host)
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	h := sha256.New()
-	size, err := io.Copy(h, f)
-	if err != nil {
-		return fmt.Errorf("read the sources: %w", err)
-	}
-	w.add(File{Name: relative(w.root, name), Mode: info.Mode().Perm(), Size: size, Sum: hex.EncodeToString(h.Sum(nil)), host: host})
-	return nil
-}
-
-func (w *walker) add(file File) {
-	if !w.seen[file.Name] {
-		w.seen[file.Name] = true
-		w.files = append(w.files, file)
-	}
-}
-
-// isOutput tells a build's or an environment's folder by what its tool put there, whatever its name is.
-func isOutput(entries []fs.DirEntry) bool {
-	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		switch e.Name() {
-		case "pyvenv.cfg", ".rustc_info.json", "CACHEDIR.TAG":
-			return true
-		}
-		return false
-	})
 }
 
 func sum(text string) string {
