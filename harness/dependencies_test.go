@@ -27,6 +27,18 @@ func (h host) inTools(t *testing.T, script, input string) string {
 	return output.String()
 }
 
+// localBackend builds a package attrs 99.0 and needs nothing of an index.
+const localBackend = `import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    name, info = "attrs-99.0-py3-none-any.whl", "attrs-99.0.dist-info/"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: attrs\nVersion: 99.0\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+`
+
 // TestDependenciesAreInstalled: from each place where projects write down what their tests need, and only from the
 // first; never an index's copy of the project itself.
 func TestDependenciesAreInstalled(t *testing.T) {
@@ -54,6 +66,14 @@ def test_installed():
 		{"uv.lock", `uv.lock, group "test"`, `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "uv.lock": lock}, harness.Suite{}},
 		{"pylock.toml", "pylock.toml", `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "pylock.toml": pylock}, harness.Suite{}},
 		{"group", `group "test" of pyproject.toml`, `("8.4.2", "25.4.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer}, harness.Suite{}},
+		{
+			"a source of uv", `group "test" of pyproject.toml`, `("8.4.2", "99.0", None, "0.1.0")`,
+			map[string]string{
+				"pyproject.toml": strings.ReplaceAll(newer, "attrs==25.4.0", "attrs") + "[tool.uv.sources]\nattrs = { path = \"packages/attrs\" }\n", "packages/attrs/backend.py": localBackend,
+				"packages/attrs/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n[project]\nname = \"attrs\"\nversion = \"99.0\"\n",
+			},
+			harness.Suite{},
+		},
 		{
 			"requirements file", "requirements-test.txt", `("8.4.1", "25.2.0", None, "0.1.0")`,
 			map[string]string{"requirements-test.txt": "-r more/base.txt\ntiny\npytest<9\n", "more/base.txt": "-c bounds.txt\nattrs\n", "more/bounds.txt": "attrs==25.2.0\npytest==8.4.1\n"},

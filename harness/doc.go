@@ -28,10 +28,12 @@
 // links out of the tree: set Root to a folder that holds both them and the sources, or Include to the sources'
 // folder.
 //
-// A crate without a Cargo.lock keeps that of its first build, in the engine. A rust-toolchain file is honoured where the
-// base image has rustup, as the pinned one has; elsewhere the run says so. What the tests need is installed from where
-// projects write it down; [Suite.Requirements] says where that is looked for, and the run says what was taken. maturin
-// alone builds the project: an index's copy of it is never installed.
+// A crate without a Cargo.lock keeps that of its first build, in the engine. A rust-toolchain file is honoured where
+// the base image has rustup, as the pinned one has; elsewhere the run says so. What the tests need is installed from
+// where projects write it down; [Suite.Requirements] says where that is looked for, and the run says what was taken.
+// [tool.uv.sources] counts for what pyproject.toml and the Suite ask for: a source that cannot be honoured is an
+// error, and not a reason to take an index's package of that name. maturin alone builds the project: an index's copy
+// of it is never installed.
 //
 // PYO3_PYTHON and PYO3_NO_PYTHON_VERSION_CHECK=1 are set for the build and for the tests. PyO3 reads the first, when it is
 // built: it names the interpreter to build for. Nothing in PyO3 reads the second; it is set because projects look for it.

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/BurntSushi/toml"
 )
 
 // Wanted is what a Suite itself says that its tests need.
@@ -26,6 +24,7 @@ type Dependencies struct {
 	Lock         *Lock             `json:"lock"`
 	Requirements []string          `json:"requirements"`
 	Files        []RequirementFile `json:"files"`
+	Sourced      *Sourced          `json:"sourced"`
 	Pytest       bool              `json:"-"` // they bring a pytest of their own
 	Local        bool              `json:"-"` // folders of the tree are installed
 	Travel       []string          `json:"-"` // the host's files and folders that installing takes
@@ -40,9 +39,10 @@ type Lock struct {
 
 // RequirementFile is a requirements file by content, with what it includes; Name is for messages.
 type RequirementFile struct {
-	Name        string `json:"name"`
-	Text        string `json:"text"`
-	Constraints string `json:"constraints"` // lines that bound a version and ask for nothing
+	Name        string   `json:"name"`
+	Text        string   `json:"text"`
+	Constraints string   `json:"constraints"` // lines that bound a version and ask for nothing
+	FindLinks   []string `json:"find_links"`  // folders of packages, relative to the crate
 }
 
 // testNames are what projects call the extra, or the group, that holds what their tests need; the first that is there
@@ -64,6 +64,9 @@ func (p Project) Dependencies(wanted Wanted, open Open) (Dependencies, error) {
 		return Dependencies{}, err
 	}
 	if err := c.add(p.Metadata.Dependencies); err != nil {
+		return Dependencies{}, err
+	}
+	if err := c.addFindLinks(); err != nil {
 		return Dependencies{}, err
 	}
 	return c.Dependencies, nil
@@ -154,80 +157,29 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 	return nil
 }
 
-// uvLock is what the harness reads of a uv.lock.
-type uvLock struct {
-	Package []struct {
-		Name   string
-		Source struct{ Editable, Virtual, Directory string }
-	}
-}
-
-// fromUVLock takes the nearest uv.lock that locks this project.
-func (c *chooser) fromUVLock(group, extra string) (bool, error) {
-	for folder := c.Folder; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
-		path := filepath.Join(folder, "uv.lock")
-		data, ok, err := readIfThere(path, c.open)
-		if err != nil {
-			return false, err
-		}
-		if !ok {
+// addLocal lets files and folders travel that are packages to install, with those that their own sources name.
+func (c *chooser) addLocal(paths ...string) {
+	for _, path := range paths {
+		c.Local = true
+		if slices.Contains(c.Travel, path) {
 			continue
 		}
-		var lock uvLock
-		if err := toml.Unmarshal(data, &lock); err != nil {
-			return false, fmt.Errorf("read %s: %w", path, err)
+		c.Travel = append(c.Travel, path)
+		theirs, _, err := sources(path, c.open)
+		if err != nil {
+			continue // uv says it when it builds the package
 		}
-		ours := false
-		var local []string
-		for _, each := range lock.Package {
-			c.Pytest = c.Pytest || each.Name == "pytest"
-			at := each.Source.Editable + each.Source.Virtual + each.Source.Directory
-			switch {
-			case at == "":
-			case filepath.Join(folder, at) == c.Folder:
-				ours = true
-			default:
-				local = append(local, filepath.Join(folder, at))
+		if root, _ := uvWorkspace(path, c.open); root != "" && root != path {
+			c.Travel = append(c.Travel, filepath.Join(root, "pyproject.toml")) // uv looks up the members there
+		}
+		for _, name := range slices.Sorted(maps.Keys(theirs)) {
+			tables, _ := theirs[name].read(c.open)
+			for _, table := range tables {
+				if at, ok := table["path"].(string); ok {
+					c.addLocal(at)
+				}
 			}
 		}
-		if !ours {
-			c.Pytest = false
-			continue
-		}
-		c.From, c.Lock = path, &Lock{Kind: "uv", Extras: []string{}, Groups: []string{}}
-		if relative, err := filepath.Rel(c.Folder, path); err == nil {
-			c.From = filepath.ToSlash(relative)
-		}
-		switch {
-		case group != "":
-			c.From += fmt.Sprintf(", group %q", group)
-			c.Lock.Groups = []string{group}
-		case extra != "":
-			c.From += fmt.Sprintf(", extra %q", extra)
-			c.Lock.Extras = []string{extra}
-		}
-		c.Travel = append(c.Travel, path, filepath.Join(folder, "pyproject.toml"))
-		c.addLocal(local...)
-		return true, nil
-	}
-	return false, nil
-}
-
-func (c *chooser) fromPylock() (bool, error) {
-	data, ok, err := readIfThere(filepath.Join(c.Folder, "pylock.toml"), c.open)
-	if !ok || err != nil {
-		return false, err
-	}
-	c.From, c.Lock = "pylock.toml", &Lock{Kind: "pylock", Extras: []string{}, Groups: []string{}}
-	c.Pytest = regexp.MustCompile(`(?m)^name\s*=\s*["']pytest["']`).Match(data)
-	return true, nil
-}
-
-// addLocal lets folders travel that hold packages to install.
-func (c *chooser) addLocal(folders ...string) {
-	for _, folder := range folders {
-		c.Local = true
-		c.Travel = append(c.Travel, folder)
 	}
 }
 
@@ -261,7 +213,16 @@ func (c *chooser) addGroup(name string, above []string) error {
 func (c *chooser) add(requirements []string) error {
 	for _, requirement := range requirements {
 		extras, own := c.own(requirement)
+		sourced := false
+		if !own {
+			var err error
+			if sourced, err = c.fromSource(requirement); err != nil {
+				return err
+			}
+		}
 		switch {
+		case sourced:
+			c.note(requirement)
 		case own:
 			if err := c.addExtras(extras); err != nil {
 				return err
@@ -358,6 +319,7 @@ func (c *chooser) addFile(name string) error {
 
 var (
 	included = regexp.MustCompile(`^(?:-r|--requirement|-c|--constraint)(?:\s+|=|\b)\s*(\S.*)$`)
+	linked   = regexp.MustCompile(`^(?:-f|--find-links)(?:\s+|=|\b)\s*(\S.*)$`)
 	comment  = regexp.MustCompile(`(^|\s+)#.*$`)
 )
 
@@ -385,6 +347,12 @@ func (c *chooser) flatten(path string, constraint bool, into *RequirementFile, a
 			}
 			bounds := constraint || strings.HasPrefix(line, "-c") || strings.HasPrefix(line, "--constraint")
 			if err := c.flatten(other, bounds, into, append(slices.Clone(above), path)); err != nil {
+				return err
+			}
+			continue
+		}
+		if links := linked.FindStringSubmatch(line); links != nil && !strings.Contains(links[1], ":") {
+			if err := c.findLinks(path, links[1], into); err != nil {
 				return err
 			}
 			continue

@@ -33,6 +33,7 @@ type pyproject struct {
 	Groups map[string][]any `toml:"dependency-groups"`
 	Tool   struct {
 		Maturin  map[string]any
+		UV       uvSettings
 		PyO3Test map[string]any `toml:"pyo3test"`
 	}
 }

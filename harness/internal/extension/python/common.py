@@ -47,3 +47,12 @@ def walk(top: Path) -> list[Path]:
     for folder, folders, files in os.walk(top):
         found += [Path(folder, name) for name in folders + files]
     return sorted(found)
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,6 @@ the sources, where none of the project's settings can name a program to run.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from common import CACHE, SCRATCH, SOURCES, run
+from common import CACHE, SCRATCH, SOURCES, run, toml
 
 KEPT_LOCKS = 20
 """Of how many states of a crate's manifests it is remembered that their crates were fetched."""
@@ -116,19 +115,12 @@ def toolchain(crate: Path) -> list[str]:
     return [f"{file} asks for Rust {channel}; the base image has no rustup, so this was built with {version}"]
 
 
-def leaves(table: dict[str, Any], above: str = "") -> list[str]:
-    """Return a table as lines of TOML, without keys that name a program or forbid to download."""
-    lines = []
-    for key, value in table.items():
-        name = above + json.dumps(key, ensure_ascii=False)
-        if "credential" in key or key == "offline":
-            continue
-        lines += (
-            leaves(value, name + ".")
-            if isinstance(value, dict)
-            else [f"{name} = {json.dumps(value, ensure_ascii=False)}"]
-        )
-    return lines
+def without_programs(settings: Any) -> Any:
+    """Return settings without those that name a program, or forbid to download."""
+    if not isinstance(settings, dict):
+        return settings
+    kept = {key: without_programs(value) for key, value in settings.items()}
+    return {key: value for key, value in kept.items() if "credential" not in key and key != "offline"}
 
 
 def registry_settings(crate: Path) -> list[str]:
@@ -139,9 +131,9 @@ def registry_settings(crate: Path) -> list[str]:
             file = folder / ".cargo" / name
             if file.is_file():
                 settings = tomllib.loads(file.read_text())
-                lines = leaves({key: settings[key] for key in FROM_WHERE if isinstance(settings.get(key), dict)})
+                lines = [f"{key} = {toml(without_programs(settings[key]))}\n" for key in FROM_WHERE if key in settings]
                 chosen = file.with_name("pyo3test-fetch.toml")  # beside it, as paths are relative to its place
-                chosen.write_text("\n".join(lines) + "\n")
+                chosen.write_text("".join(lines))
                 arguments += ["--config", str(chosen)]
                 break
     return arguments

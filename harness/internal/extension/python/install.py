@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from common import INSTALL, SCRATCH, TOOLS, VENV, BuildError, run
+from common import INSTALL, SCRATCH, TOOLS, VENV, BuildError, run, toml
 
 
 def install(config: dict[str, Any], crate: Path) -> None:
-    """Install the test environment; uv keeps its wheels in the shared cache."""
+    """Install the test environment; uv keeps its wheels in the crate's volume."""
     default, chosen = config["default"], config["dependencies"]
     if default:
         path = SCRATCH / "default.txt"
@@ -27,12 +27,16 @@ def install(config: dict[str, Any], crate: Path) -> None:
     if chosen["lock"]:
         install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
     together = list(chosen["requirements"])
+    if chosen["sourced"]:
+        together += ["-r", str(sourced_project(chosen["sourced"], crate))]
     names = [chosen["from"] or "what the project needs"] if together else []
     for index, file in enumerate(chosen["files"]):
         path, bounds = SCRATCH / f"requirements-{index}.txt", SCRATCH / f"constraints-{index}.txt"
         path.write_text(file["text"])
         bounds.write_text(file["constraints"])
         arguments = ["-r", str(path), "-c", str(bounds)]
+        for folder in file["find_links"] or []:
+            arguments += ["--find-links", os.path.normpath(crate / folder)]
         if "--hash=" in file["text"]:
             run([*chosen_install, "--require-hashes", *arguments], crate, f"installing {file['name']}")
         else:
@@ -44,6 +48,23 @@ def install(config: dict[str, Any], crate: Path) -> None:
         raise BuildError(
             f"no pytest in the test environment: {chosen['from']} leaves it out; set Requirements in the Suite"
         )
+
+
+def sourced_project(sourced: dict[str, Any], crate: Path) -> Path:
+    """Write a project that has the requirements with a source: uv applies [tool.uv.sources] to projects alone."""
+
+    def placed(table: dict[str, Any], key: str) -> dict[str, Any]:
+        local = key in table and "://" not in table[key]
+        return {**table, key: os.path.normpath(crate / table[key])} if local else table
+
+    sources = {name: [placed(table, "path") for table in tables] for name, tables in sourced["sources"].items()}
+    indexes = [placed(index, "url") for index in sourced["indexes"]]
+    project = {"name": "pyo3test-sourced", "version": "0", "dependencies": sourced["requirements"]}
+    folder = SCRATCH / "sourced"
+    folder.mkdir()
+    path = folder / "pyproject.toml"
+    path.write_text(f"project = {toml(project)}\ntool = {toml({'uv': {'sources': sources, 'index': indexes}})}\n")
+    return path
 
 
 def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) -> None:
