@@ -206,3 +206,24 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 	kinds[kind]()
 	return kind
 }
+
+// TestPythonThatIsBuiltIn: Python files that the compiler reads by a name with a space, or that maturin copies, are not
+// those of the last build.
+func TestPythonThatIsBuiltIn(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"src/lib.rs":     strings.Replace(tiny["src/lib.rs"], "        42\n", "        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
+		"my data/a b.py": "1\n", "tiny.data/purelib/tiny_data.py": "VALUE = 1\n",
+		"tests/test_tiny.py": "import os, tiny, tiny_data\n\ndef test_values():\n    assert f\"{tiny.answer()} {tiny_data.VALUE}\" == os.environ[\"WANT\"]\n",
+	})
+	for _, step := range []struct{ want, file, text string }{
+		{want: "1 1"},
+		{"2 1", "my data/a b.py", "2\n"},
+		{"2 2", "tiny.data/purelib/tiny_data.py", "VALUE = 2\n"},
+	} {
+		if step.file != "" {
+			edit(t, crate, map[string]string{step.file: step.text})
+		}
+		r := harnesstest.Record(t, harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "g", Env: map[string]string{"WANT": step.want}}}})
+		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	}
+}

@@ -46,6 +46,17 @@ func TestDependencies(t *testing.T) {
 			files: map[string]string{"py/pyproject.toml": project + groups, "py/pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"pytest\"\n"},
 			want:  Dependencies{From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}}, Requirements: []string{"numpy>=2"}, Pytest: true},
 		},
+		"pylock with local packages": {
+			files: map[string]string{
+				"py/pyproject.toml": project, "helper/x.py": "", "py/x.whl": "",
+				"py/pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"helper\"\n[packages.directory]\npath = \"../helper\"\n" +
+					"[[packages]]\nname = \"my-ext\"\ndirectory = { path = \".\" }\n[[packages]]\nname = \"x\"\nwheels = [{ path = \"x.whl\" }]\n",
+			},
+			want: Dependencies{
+				From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}}, Requirements: []string{"numpy>=2"},
+				Local: true, Travel: []string{"helper", "py/x.whl"},
+			},
+		},
 		"a requirements file with others in it": {
 			files: map[string]string{
 				"py/pyproject.toml":          project + "[project.optional-dependencies]\nfast = [\"attrs\"]\n",

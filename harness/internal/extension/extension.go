@@ -119,7 +119,7 @@ func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 		tools.ID, buildPrograms, recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe),
 	})
 	for _, file := range tree.Files {
-		if isPython(file.Name) && !recipe.Dependencies.Local {
+		if isPython(file.Name) && !recipe.Dependencies.Local && !tree.isData(file.Name) {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
 				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
 			}
@@ -132,6 +132,11 @@ func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 
 // isPython leaves stubs out: maturin copies them.
 func isPython(name string) bool { return strings.HasSuffix(name, ".py") }
+
+// isData reports whether maturin copies a file to the wheel.
+func (t Tree) isData(name string) bool {
+	return t.Data != "" && strings.HasPrefix(name, strings.TrimPrefix(t.Data+"/", "./"))
+}
 
 // everyPython stands for the names of all Python files among a build's inputs.
 const everyPython = "*"

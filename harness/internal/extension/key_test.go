@@ -27,6 +27,13 @@ func TestBuildKey(t *testing.T) {
 	local := Recipe{Profile: "release", Dependencies: Dependencies{Local: true}}
 	require.NotEqual(t, buildKey(tools, tree(rust, test), local), buildKey(tools, tree(rust, File{Name: "tests/test_a.py", Sum: "2"}), local), "a folder is installed")
 
+	data := func(sum string) Tree {
+		tree := tree(rust, File{Name: "tiny.data/purelib/a.py", Sum: sum})
+		tree.Data = "tiny.data"
+		return tree
+	}
+	require.NotEqual(t, buildKey(tools, data("1"), recipe), buildKey(tools, data("2"), recipe), "maturin copies its data")
+
 	for name, other := range map[string]string{
 		"content":     buildKey(tools, tree(File{Name: "src/lib.rs", Sum: "2"}, test), recipe),
 		"name":        buildKey(tools, tree(File{Name: "src/main.rs", Sum: "1"}, test), recipe),

@@ -12,7 +12,7 @@ import (
 type uvLock struct {
 	Package []struct {
 		Name   string
-		Source struct{ Editable, Virtual, Directory string }
+		Source struct{ Editable, Virtual, Directory, Path string }
 	}
 }
 
@@ -35,7 +35,7 @@ func (c *chooser) fromUVLock(group, extra string) (bool, error) {
 		var local []string
 		for _, each := range lock.Package {
 			c.Pytest = c.Pytest || each.Name == "pytest"
-			at := each.Source.Editable + each.Source.Virtual + each.Source.Directory
+			at := each.Source.Editable + each.Source.Virtual + each.Source.Directory + each.Source.Path
 			switch {
 			case at == "":
 			case filepath.Join(folder, at) == c.Folder:
@@ -73,6 +73,31 @@ func (c *chooser) fromPylock() (bool, error) {
 		return false, err
 	}
 	c.From, c.Lock = "pylock.toml", &Lock{Kind: "pylock", Extras: []string{}, Groups: []string{}}
+	if err := c.addLocked(data); err != nil {
+		return false, err
+	}
 	c.Pytest = regexp.MustCompile(`(?m)^name\s*=\s*["']pytest["']`).Match(data)
 	return true, nil
+}
+
+// addLocked lets the folders and files travel that a pylock.toml has locked by path.
+func (c *chooser) addLocked(data []byte) error {
+	type at struct{ Path string }
+	var lock struct {
+		Packages []struct {
+			Directory, Archive, SDist, VCS at
+			Wheels                         []at
+		}
+	}
+	if err := toml.Unmarshal(data, &lock); err != nil {
+		return fmt.Errorf("read %s: %w", filepath.Join(c.Folder, "pylock.toml"), err)
+	}
+	for _, each := range lock.Packages {
+		for _, local := range append(each.Wheels, each.Directory, each.Archive, each.SDist, each.VCS) {
+			if local.Path != "" && c.path(local.Path) != c.Folder {
+				c.addLocal(c.path(local.Path))
+			}
+		}
+	}
+	return nil
 }

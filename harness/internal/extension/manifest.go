@@ -89,6 +89,9 @@ func resolve(p Project, top string, open Open) (closure, error) {
 	if source, ok := p.Tool.Maturin["python-source"].(string); ok {
 		c.addFolder(filepath.Join(p.Folder, source))
 	}
+	if data := p.data(); data != "" {
+		c.addFolder(data)
+	}
 	cargo := filepath.Dir(p.cargoManifest())
 	c.workspace = cargo
 	if err := c.addPackage(cargo, map[string]bool{}); err != nil {

@@ -95,3 +95,19 @@ func (p Project) moduleNames() []string {
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
+
+// data returns the folder whose files maturin copies to the wheel, "" if there is none: the one that pyproject.toml
+// names, or that of the module's name.
+func (p Project) data() string {
+	named, _ := p.Tool.Maturin["data"].(string)
+	folders := []string{named}
+	for _, name := range p.moduleNames() {
+		folders = append(folders, name+".data")
+	}
+	for _, folder := range folders {
+		if folder != "" && isFolder(resolved(filepath.Join(p.Folder, folder))) {
+			return resolved(filepath.Join(p.Folder, folder))
+		}
+	}
+	return ""
+}

@@ -109,6 +109,9 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 		Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder), Workspace: relative(common, needed.workspace),
 		Files: w.files, Notes: w.notes(p.Folder),
 	}
+	if data := p.data(); data != "" {
+		t.Data = relative(common, data)
+	}
 	sort.Slice(t.Files, func(i, j int) bool { return t.Files[i].Name < t.Files[j].Name })
 	return t, nil
 }

@@ -167,3 +167,22 @@ func TestBuildLogHasPlacesOfTheHost(t *testing.T) {
 	require.Equal(t, "   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.add("   --> py/src/lib.rs:9:9"))
 	require.Equal(t, "error[E0308]: mismatched types\n   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.fromFirstError())
 }
+
+// TestDataTravels: maturin copies the folder that pyproject.toml names, or that of the module's name.
+func TestDataTravels(t *testing.T) {
+	for name, c := range map[string]struct{ toml, folder, data string }{
+		"named":              {"[tool.maturin]\ndata = \"../shared\"\n", "../shared", "shared"},
+		"of the module":      {"[tool.maturin]\nmodule-name = \"a._b\"\n", "_b.data", "_b.data"},
+		"of the package":     {"", "x.data", "x.data"},
+		"of something other": {"", "y.data", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Join(realTemp(t), "crate")
+			write(t, folder, map[string]string{"Cargo.toml": member, "pyproject.toml": maturin + c.toml})
+			write(t, folder, map[string]string{c.folder + "/scripts/a.py": ""})
+			tree, names := collect(t, folder)
+			require.Equal(t, c.data, tree.Data)
+			require.Contains(t, names, strings.TrimPrefix(c.folder+"/scripts/a.py", "../"))
+		})
+	}
+}

@@ -137,6 +137,12 @@ def editable_roots() -> list[Path]:
     return roots
 
 
+def dependencies(listing: Path) -> list[str]:
+    """The files that a listing of rustc's names. It escapes spaces in names, and separates names by others."""
+    text = listing.read_text(errors="replace")
+    return [name.replace("\\ ", " ").removesuffix(":") for name in re.findall(r"(?:\\ |\S)+", text)]
+
+
 def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str], bool]:
     """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter.
 
@@ -146,13 +152,17 @@ def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str],
     names = set()
     local_scripts = set()
     for listing in TARGET.glob("target/**/*.d"):
-        sources = listing.read_text(errors="replace")
-        names.update(Path(source).name for source in re.findall(r"\S+\.pyi?\b", sources))
-        local = listing.name.startswith("build_script_") and os.environ["CARGO_HOME"] not in sources
+        sources = dependencies(listing)
+        names.update(Path(source).name for source in sources if source.endswith((".py", ".pyi")))
+        rust = [source for source in sources if source.endswith(".rs")]
+        ours = not any(os.environ["CARGO_HOME"] in source for source in rust)
+        local = listing.name.startswith("build_script_") and ours
         # The target folder keeps the traces of scripts that are gone.
-        if local and any((workspace / source).is_file() for source in re.findall(r"\S+\.rs\b", sources)):
+        if local and any((workspace / source).is_file() for source in rust):
             local_scripts.add(listing.parent.name.rsplit("-", 1)[0])
     chosen = [path for path in python_files if path.name in names]
+    behind = {path.resolve() for path in chosen if path.is_symlink()}
+    chosen += [path for path in python_files if path in behind and path not in chosen]
     for output in TARGET.glob("target/**/build/*/output"):
         if output.parent.name.rsplit("-", 1)[0] not in local_scripts:
             continue
