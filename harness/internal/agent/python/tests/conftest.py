@@ -1,7 +1,7 @@
 """Runs the real agent against small suites that are written into a temporary folder.
 
 The suites run with the Python that runs these tests. PYO3TEST_PYTHONS, paths with colons between, names more of them,
-to try other versions of pytest.
+to try other versions of pytest. PYO3TEST_PLUGGED is one that has popular plugins.
 """
 
 from __future__ import annotations
@@ -215,6 +215,12 @@ def built(path: Path, name: str = "") -> dict[str, str]:
 def suite(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
     """An empty suite."""
     return Suite(tmp_path / "suite", request.param)
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> Suite:
+    """An empty suite for a Python with many plugins."""
+    return Suite(tmp_path / "suite", os.environ.get("PYO3TEST_PLUGGED", sys.executable))
 
 
 def hang_killer(name: str, reason: str = "hung", dump: bool = False) -> Callable[[Talk, dict[str, Any]], None]:

@@ -1,12 +1,9 @@
-"""Suites that use popular plugins end as in plain pytest. PYO3TEST_PLUGGED is a Python that has the plugins."""
+"""Suites that use popular plugins end as in plain pytest."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from conftest import Suite
@@ -32,12 +29,6 @@ RERUN = """
     def test_fails(): assert 0
     def test_passes(): pass
     """
-
-
-@pytest.fixture
-def plugged(tmp_path: Path) -> Suite:
-    """An empty suite for a Python with many plugins."""
-    return Suite(tmp_path / "suite", os.environ.get("PYO3TEST_PLUGGED", sys.executable))
 
 
 def plain(suite: Suite, *args: str) -> tuple[int, str]:
@@ -70,6 +61,28 @@ def test_reruns_of_a_plugin(plugged: Suite, plugin: str, isolation: str) -> None
         assert len(run.junit()[tuple(item["junit"])]) == len(attempts), item["nodeid"]
     assert len(run.junit()[("test_a", "test_passes_then")]) == 2
     assert (run.one("exit")["exit"], counts(run.log)) == plain(plugged, *options)
+
+
+@pytest.mark.parametrize("isolation", ["forked", "subprocess"])
+def test_rerun_of_subtests(plugged: Suite, isolation: str) -> None:
+    """A subtest that failed in an attempt that does not count does not count either."""
+    needs(plugged, "pytest_rerunfailures")
+    plugged.write(
+        test_a="""
+        import pytest
+        RUNS = []
+        @pytest.mark.flaky(reruns=1)
+        def test_1(subtests):
+            RUNS.append(1)
+            with subtests.test("one"): assert len(RUNS) == 2
+        def test_2(subtests):
+            with subtests.test("two"): assert 0
+        """
+    )
+    run = plugged.run("-p", "no:flaky", isolation=isolation)
+    assert run.verdicts() == {"test_a.py::test_1": "passed", "test_a.py::test_2": "failed"}
+    assert run.one("exit")["exit"] == plain(plugged, "-p", "no:flaky")[0] == 1
+    assert "FAILED test_a.py::test_1" not in run.log
 
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])

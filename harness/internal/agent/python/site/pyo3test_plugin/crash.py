@@ -119,6 +119,17 @@ def settle_subtest(config: pytest.Config, report: pytest.TestReport, data: dict[
         config.stash[failed_subtests_key][key] += 1
 
 
+def drop_subtests(config: pytest.Config, reports: list[pytest.TestReport], rerun: pytest.TestReport) -> None:
+    """Forget the subtests of an attempt that a plugin repeats: like the attempt itself, they do not count."""
+    reports[:] = [report for report in reports if not hasattr(report, "context")]
+    try:
+        from _pytest.subtests import failed_subtests_key
+    except ImportError:  # before pytest 9
+        return
+    key: Any = rerun.id if hasattr(rerun, "id") else rerun.nodeid
+    config.stash[failed_subtests_key].pop(key, None)
+
+
 def add_properties(config: pytest.Config, properties: list[tuple[str, str]]) -> None:
     """record_testsuite_property's values."""
     if properties:

@@ -361,6 +361,8 @@ class ForkRunner:
                 continue
             if isinstance(report, pytest.TestReport):
                 crash.settle_subtest(self.config, report, data)
+                if report.outcome not in ("passed", "failed", "skipped"):  # a plugin's word for a rerun
+                    crash.drop_subtests(self.config, reports, report)
                 reports.append(report)
         return reports
 
