@@ -99,7 +99,7 @@ func TestNothingIsGreenByMistake(t *testing.T) {
 		"os._exit at collection": {map[string]string{"tests/test_tiny.py": "import os\nos._exit(5)\n"}, "",
 			[]string{"pytest ended in the middle of collection: exit status 5", "it left with os._exit"}, map[string]string{}},
 		"os._exit at session finish": {map[string]string{"conftest.py": "import os\n\ndef pytest_sessionfinish():\n    os._exit(0)\n", "tests/test_tiny.py": passes}, "",
-			[]string{"pytest ended in the middle of session finish: exit status 0", "it left with os._exit"}, onlyPassed},
+			[]string{"pytest ended in the middle of session finish: exit status 0", "it left with os._exit", "{crate}/conftest.py:3: pytest_sessionfinish: it runs in pytest's own process"}, onlyPassed},
 		"os._exit after the session": {map[string]string{"conftest.py": "import os\n\ndef pytest_unconfigure():\n    os._exit(0)\n", "tests/test_tiny.py": passes}, "",
 			[]string{"pytest's process did not end by itself: something left it with os._exit(0) after the session"}, badExit},
 		"os._exit in an exit handler": {map[string]string{"conftest.py": "import atexit, os\natexit.register(os._exit, 0)\n", "tests/test_tiny.py": passes}, harness.InProcess,
@@ -122,6 +122,11 @@ def test_exits(status):
     os._exit(status)
 
 ` + passes}, "", []string{"11 tests: 2 passed, 9 crashed"}, nil},
+
+		"a session that a test stops": {map[string]string{"tests/test_tiny.py": "def test_stops(request):\n    request.session.shouldfail = 'enough'\n\n" + passes}, "",
+			[]string{"2 tests: 1 passed, 1 not run"}, map[string]string{"tests/test_tiny.py::test_stops": "passed", passed: "not run"}},
+		"a file that is left open in a cycle": {map[string]string{"pytest.ini": "[pytest]\naddopts = -W error\n", "tests/test_tiny.py": "def test_leaves():\n    cycle = [open(__file__)]\n    cycle.append(cycle)\n\n" + passes}, "",
+			[]string{"2 tests: 1 passed, 1 error"}, map[string]string{"tests/test_tiny.py::test_leaves": "error", passed: "passed"}},
 
 		"tests that are only set up": {map[string]string{"pytest.ini": "[pytest]\naddopts = --setup-only\n", "tests/test_tiny.py": passes}, "",
 			[]string{"1 of 1 tests: 1 not run"}, map[string]string{passed: "not run"}},
@@ -165,6 +170,34 @@ def test_writes():
 			}
 		})
 	}
+}
+
+// TestNothingIsRedForNothing: plugins that run tests again or fake the file system, and a test and a conftest that change
+// what the plugin itself uses, end as in plain pytest.
+func TestNothingIsRedForNothing(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := writeCrate(t, map[string]string{
+		"conftest.py": "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n",
+		"tests/test_tiny.py": `import os, pytest
+
+RUNS = []
+
+@pytest.mark.flaky(reruns=2)
+def test_passes_the_second_time():
+    RUNS.append(1)
+    assert len(RUNS) == 2
+
+def test_fake_files(fs):
+    fs.create_file("/a")
+    assert not os.path.exists(__file__)
+
+def test_patch(monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+
+`})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Requirements: []string{"pytest-rerunfailures==16.7", "pyfakefs==6.3.2"}})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	require.Len(t, r.Subs()[0].Subs(), 3)
 }
 
 // TestUsageErrors: an option or setting of a plugin that is not there is red, and the project to require is named.
