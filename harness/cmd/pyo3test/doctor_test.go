@@ -102,6 +102,19 @@ except ImportError as error:
 		},
 		"a warning of one kind is an error":       {files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings = error::FutureWarning\n"}},
 		"pytest-run-parallel, which does no harm": {files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-run-parallel==0.8.2']\n"}},
+		"what needs one process": {
+			files: map[string]string{
+				"pyproject.toml":    versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-dependency==0.6.1']\n",
+				"tests/conftest.py": "def pytest_sessionfinish():\n    pass\n",
+				"tests/test_two.py": "import pytest\n\n@pytest.mark.dependency()\ndef test_two():\n    pass\n",
+			},
+			want:  []string{"one-process note", "one-process note"},
+			words: []string{"pytest-dependency 0.6.1\na forked test does not know which others have passed", "CRATE/tests/conftest.py:1: pytest_sessionfinish\nit runs in pytest's own process"},
+		},
+		"what needs one process, and has it": {files: map[string]string{
+			"pyproject.toml":    versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n[tool.pyo3test]\nisolation = 'inprocess'\n",
+			"tests/conftest.py": "def pytest_sessionfinish():\n    pass\n",
+		}},
 		"no pytest-forked": {
 			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n", "pytest.ini": ""},
 			want:  []string{"forked note", "pytest-forked note"},

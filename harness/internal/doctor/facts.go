@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
@@ -36,6 +37,8 @@ type Facts struct {
 		Warnings []string       `json:"warnings"`
 		Files    []string       `json:"files"`
 		Tests    int            `json:"tests"`
+		// OneProcess is what needs all tests in one process, each with the reason.
+		OneProcess [][2]string `json:"oneprocess"`
 	} `json:"session"`
 	Pair struct { // how pytest-forked does with this pytest
 		Broken           string `json:"broken"`
@@ -72,13 +75,17 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 			requires["maturin"] = match[1]
 		}
 	}
-	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires})
+	const file, oneProcess = "/tmp/pyo3test_probe.py", "/tmp/pyo3test_oneprocess.py"
+	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires, "oneprocess": oneProcess})
 	if err != nil {
 		return facts, err
 	}
 	var said bytes.Buffer
-	const file = "/tmp/pyo3test_probe.py"
-	if err = run(ctx, []string{"sh", "-c", "cat > " + file}, strings.NewReader(probe), &said); err == nil {
+	err = run(ctx, []string{"sh", "-c", "cat > " + oneProcess}, bytes.NewReader(agent.Plugin()["pyo3test_plugin/oneprocess.py"]), &said)
+	if err == nil {
+		err = run(ctx, []string{"sh", "-c", "cat > " + file}, strings.NewReader(probe), &said)
+	}
+	if err == nil {
 		// Beside its own folder, whose other files must not be imported.
 		err = run(ctx, []string{image.Venv + "/bin/python", "-P", file, ".", string(questions)}, nil, &said)
 	}
@@ -89,6 +96,9 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 		return facts, fmt.Errorf("look at the project in the container: %w: %.500s", err, said.String())
 	}
 	facts.Session.IniFile, facts.Session.Said = host(facts.Session.IniFile), host(facts.Session.Said)
+	for i := range facts.Session.OneProcess {
+		facts.Session.OneProcess[i][0] = host(facts.Session.OneProcess[i][0])
+	}
 	return facts, nil
 }
 
@@ -116,6 +126,7 @@ func (f Facts) Findings(project extension.Project, patched bool) (found []Findin
 	found = append(found, f.ofForked()...)
 	found = append(found, f.ofSettings(patched)...)
 	found = append(found, f.ofSources(project)...)
+	found = append(found, f.ofOneProcess(project)...)
 	for module, threads := range f.Threads {
 		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, words.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
 			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits for ever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
@@ -247,6 +258,18 @@ func (f Facts) ofSources(project extension.Project) (found []Finding) {
 	}
 	if f.Session.Tests > 0 {
 		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", words.Count(f.Session.Tests, "test"), words.Count(len(f.Session.Files), "file"))})
+	}
+	return found
+}
+
+// ofOneProcess is what cannot work where each test has a process of its own.
+func (f Facts) ofOneProcess(project extension.Project) (found []Finding) {
+	if project.Tool.PyO3Test["isolation"] == "inprocess" {
+		return nil
+	}
+	for _, each := range f.Session.OneProcess {
+		found = append(found, Finding{Check: "one-process", Level: Note, What: each[0], Why: each[1],
+			Mend: `isolation = "inprocess" in [tool.pyo3test], or --isolation inprocess, for the tests that need it`})
 	}
 	return found
 }

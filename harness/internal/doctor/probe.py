@@ -2,8 +2,8 @@
 
     python probe.py FOLDER QUESTIONS     prints facts as JSON; pytest is started in the folder
 
-The questions are JSON: the names of the built "modules", and what the project "requires": a specifier of versions for
-"python" and "maturin" each.
+The questions are JSON: the names of the built "modules", what the project "requires": a specifier of versions for
+"python" and "maturin" each, and where "oneprocess" is, the plugin's file that knows what needs one process.
 
 The same file is the pytest plugin that looks from inside. No test of the project runs.
 """
@@ -71,7 +71,11 @@ def pytest_collectstart(collector: Any) -> None:
 def pytest_sessionfinish(session: Any) -> None:
     """Tell what was seen."""
     if os.environ.get(VARIABLE):
-        seen["tests"] = len(getattr(session, "items", []))
+        import _pyo3test_oneprocess
+
+        items = getattr(session, "items", [])
+        seen["tests"] = len(items)
+        seen["oneprocess"] = _pyo3test_oneprocess.find(session.config, items)
         Path(os.environ[VARIABLE]).write_text(json.dumps(seen), encoding="utf-8")
 
 
@@ -92,11 +96,12 @@ def run(command: list[str], folder: str, **more: str) -> tuple[int, str]:
     return said.returncode, said.stdout.decode("utf-8", "replace")[-TOLD:]
 
 
-def session(folder: str) -> dict[str, Any]:
+def session(folder: str, beside: str) -> dict[str, Any]:
     """What pytest sees when it is started without us."""
     with tempfile.TemporaryDirectory() as place:
         told = os.path.join(place, "told")
         shutil.copy(__file__, os.path.join(place, "_pyo3test_probe.py"))
+        shutil.copy(beside, os.path.join(place, "_pyo3test_oneprocess.py"))
         path = os.pathsep.join(filter(None, [place, os.environ.get("PYTHONPATH", "")]))
         command = [
             sys.executable,
@@ -257,7 +262,7 @@ def main() -> None:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             pass
-    found = session(folder)
+    found = session(folder, asked["oneprocess"])
     forked = {}
     if "pytest-forked" in versions:
         forked = {"broken": pair(False), "broken_by_warnings": pair(True)}

@@ -288,7 +288,12 @@ func importMend(problem string) string {
 // saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.
 func (g *group) saySession(e agent.Event) {
 	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, words.Count(e.Workers, "worker"), g.Budgets.Test)
-	for _, note := range e.Notes {
-		fmt.Fprintln(g.t.Output(), note)
+	g.sayNotes(e.Notes)
+}
+
+// sayNotes prints what a user should know of the session, a line each.
+func (g *group) sayNotes(notes []string) {
+	for _, note := range notes {
+		fmt.Fprintln(g.t.Output(), g.Tree.HostText(note))
 	}
 }

@@ -170,6 +170,7 @@ func (g *group) take(e agent.Event) error {
 			return fmt.Errorf("pytest collected %d tests and named %d", e.Count, len(g.tests))
 		}
 		g.collectTook = time.Since(g.collectBegan)
+		g.sayNotes(e.Notes)
 		return g.collected()
 	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
 		return g.takeTest(e)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Suite
+from test_plugins import needs
 from test_popular import counts, plain
 
 STOPS = """
@@ -47,3 +48,46 @@ def test_a_session_that_one_of_two_tests_stops(suite: Suite) -> None:
     )
     run = suite.run(workers=2)
     assert list(run.verdicts().values()) == ["passed", "passed", "not run"] and run.one("exit")["exit"] == 2
+
+
+DEPENDENT = """
+    import pytest
+    @pytest.mark.dependency()
+    def test_1(): pass
+    @pytest.mark.dependency(depends=["test_1"])
+    def test_2(): assert 0
+    """
+
+
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
+def test_plugin_that_needs_one_process(plugged: Suite, isolation: str) -> None:
+    """It is named with what to choose instead, where a suite uses it."""
+    needs(plugged, "pytest_dependency")
+    run = plugged.write(test_a=DEPENDENT).run(isolation=isolation)
+    notes = run.one("collected")["notes"]
+    if isolation == "inprocess":
+        assert notes == [] and run.verdicts()["test_a.py::test_2"] == "failed"
+        return
+    assert len(notes) == 1 and notes[0].startswith("pytest-dependency 0.6.1: a forked test does not know "), notes
+    assert notes[0].endswith('; isolation "inprocess" runs the tests that need it in one process')
+    assert plugged.write(test_a="def test_1(): pass\n").run(isolation=isolation).one("collected")["notes"] == []
+
+
+@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+def test_hook_that_needs_one_process(suite: Suite, isolation: str) -> None:
+    """A project's own pytest_sessionfinish is named by its place; those of installed plugins are not."""
+    (suite.folder / "sub").mkdir()
+    suite.write(
+        test_a="def test_1(): pass\n",
+        conftest="pytest_plugins = ['local']\n",
+        local="class Plugin:\n    def pytest_sessionfinish(self): pass\n"
+        "def pytest_configure(config): config.pluginmanager.register(Plugin())\n",
+    )
+    (suite.folder / "sub" / "conftest.py").write_text(
+        "import pytest\n@pytest.hookimpl(hookwrapper=True)\ndef pytest_sessionfinish(): yield\n"
+    )
+    (suite.folder / "sub" / "test_b.py").write_text("def test_2(): pass\n")
+    run = suite.run(isolation=isolation)
+    places = [note.partition(": it runs in pytest's own process")[0] for note in run.one("collected")["notes"]]
+    wanted = ["local.py:2: pytest_sessionfinish", "sub/conftest.py:2: pytest_sessionfinish"]
+    assert places == [f"{suite.folder}/{each}" for each in wanted if isolation != "inprocess"]

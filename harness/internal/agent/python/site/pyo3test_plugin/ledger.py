@@ -87,8 +87,8 @@ class Ledger:
                         line = int(match["line"])
         return line
 
-    def tell_items(self, items: list[pytest.Item]) -> None:
-        """Tell each item in the order of collection; its place is its index from now on."""
+    def tell_items(self, items: list[pytest.Item], notes: list[str]) -> None:
+        """Tell each item in the order of collection, with notes on all; its place is its index from now on."""
         for index, item in enumerate(items):
             line = item.location[1]
             self.events.send(
@@ -101,7 +101,7 @@ class Ledger:
                 timeout=self._timeout(item),
                 fixtures=[name for name in getattr(item, "fixturenames", ()) if name != "request"],
             )
-        self.events.send("collected", count=len(items))
+        self.events.send("collected", count=len(items), notes=notes)
 
     def _junit_name(self, nodeid: str) -> list[str]:
         """The classname and name that LogXML gives the test's element."""

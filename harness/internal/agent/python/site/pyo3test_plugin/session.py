@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from . import linux
+from . import linux, oneprocess
 from .built import Built
 from .events import Events
 from .forkrunner import REPORT, ForkRunner
@@ -55,7 +55,7 @@ class SessionLoop:
         collected = self.runner.collected = list(session.items)
         self.built.tell(self.events)
         self.runner.foreign = self.built.told
-        self.ledger.tell_items(collected)
+        self.ledger.tell_items(collected, self._needs(collected))
         if options.collectonly:
             return True
         chosen = list(enumerate(collected))
@@ -69,6 +69,13 @@ class SessionLoop:
         else:
             self._run_in_process(session, chosen)
         return True
+
+    def _needs(self, items: list[pytest.Item]) -> list[str]:
+        """What cannot work where each test has a process, and what to choose instead."""
+        if self.isolation == "inprocess":
+            return []
+        cure = 'isolation "inprocess" runs the tests that need it in one process'
+        return [f"{what}: {why}; {cure}" for what, why in oneprocess.find(self.config, items)]
 
     def _choose(
         self, session: pytest.Session, collected: list[pytest.Item], order: list[int]
