@@ -257,7 +257,9 @@ func (w *walker) link(p place) error {
 	follow := err == nil && w.vouches(p, real) && (info.Mode().IsRegular() || info.IsDir() && p.linked == "")
 	if !follow {
 		w.git.watch(p.host)
-		w.links = append(w.links, p.name)
+		if !slices.Contains(w.links, p.name) {
+			w.links = append(w.links, p.name)
+		}
 		return w.keep(p, target)
 	}
 	p.host = real
