@@ -141,8 +141,8 @@
 // build then has no network, no credentials, no capabilities and limits, and what was fetched is read-only for it;
 // [Suite.BuildNetwork] gives a build script the network. What the tests need is installed with the network. Packages that
 // come as sources run code then, which can write to the crate's own volume only; every installed file is then compared
-// with its package's RECORD, and a build that changes one is an error. An image that was built for another place is used
-// if all of its files are the same. Bytecode is kept for each place, and taken before a test can change it.
+// with its package's RECORD, and a build that changes one is an error. Images and
+// bytecode are kept for each place too, and bytecode is taken before a test can change it.
 //
 // What is at one place counts as one project: if branches that do not trust each other are checked out at the same path in
 // turn, give each an engine or a path of its own.

@@ -49,6 +49,13 @@ func TestEngineFailures(t *testing.T) {
 		p.start(t)
 		require.Contains(t, green(t), "unchanged: tiny")
 	})
+	t.Run("names taken and given to others", func(t *testing.T) {
+		output, ok := p.run(t, writeCrate(t, tests("time.sleep(1)")), "test_between", func() { p.rename(t) })
+		require.True(t, ok, output)
+		require.Contains(t, green(t), "unchanged: tiny")
+		p.forgetBuilds(t)
+		require.Contains(t, green(t), "built tiny", "what is gone is made again")
+	})
 	t.Run("killed in the tests", func(t *testing.T) {
 		output := red(t, tests("time.sleep(1000)"), "test_between", func() { p.kill(t) },
 			"not run: "+gone, "it was running when its group was ended", "test_last", "1 test not run: "+gone, gone, "the stream of events broke off")

@@ -9,7 +9,7 @@ import (
 )
 
 // Prepared does what Run does before pytest, and returns what travels and the image of the build. To look for the newest
-// image of a crate is not the same: equal content is built once, wherever it lies and whatever was built since.
+// image of a crate is not the same: content that was there before is not built again, whatever was built since.
 func Prepared(t *testing.T, suite Suite) (extension.Tree, string, error) {
 	r := &run{suite: suite, out: newProgress(testingT{T: t}), evidence: evidence.New(testingT{T: t}, subtest.Flags{})}
 	defer r.out.stop()

@@ -1,15 +1,18 @@
 package harness_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,10 +20,13 @@ import (
 	"testing"
 	"time"
 
+	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/prereq"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
 	"github.com/stretchr/testify/require"
 )
@@ -82,7 +88,8 @@ func (p *privateEngine) load(t *testing.T, h host) {
 	here, err := client.NewClientWithOpts(client.WithHost(h.Host), client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
 	defer here.Close()
-	saved, err := here.ImageSave(t.Context(), []string{h.tools.Base, h.tools.Name})
+	names := map[string]string{h.tools.BaseID: h.tools.Base, h.tools.ID: h.tools.Name}
+	saved, err := here.ImageSave(t.Context(), slices.Collect(maps.Keys(names)))
 	require.NoError(t, err)
 	defer saved.Close()
 	loaded, err := p.cli.ImageLoad(t.Context(), saved)
@@ -90,6 +97,9 @@ func (p *privateEngine) load(t *testing.T, h host) {
 	defer loaded.Body.Close()
 	_, err = io.Copy(io.Discard, loaded.Body)
 	require.NoError(t, err)
+	for id, name := range names {
+		require.NoError(t, p.cli.ImageTag(t.Context(), id, name))
+	}
 }
 
 func (p *privateEngine) store() string { return filepath.Join(p.folder, "store") }
@@ -163,6 +173,42 @@ func (p *privateEngine) containers(t *testing.T) (ids []string) {
 		}
 	}
 	return ids
+}
+
+// rename takes the names of all our images away, and gives them to an image that has nothing.
+func (p *privateEngine) rename(t *testing.T) {
+	list, err := p.cli.ImageList(context.Background(), image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+	require.NoError(t, err)
+	var empty bytes.Buffer
+	require.NoError(t, tar.NewWriter(&empty).Close())
+	imported, err := p.cli.ImageImport(context.Background(), image.ImportSource{Source: &empty, SourceName: "-"}, "other:empty", image.ImportOptions{})
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, imported)
+	require.NoError(t, errors.Join(err, imported.Close()))
+	names := 0
+	for _, each := range list {
+		for _, name := range each.RepoTags {
+			require.NoError(t, p.cli.ImageTag(context.Background(), "other:empty", name))
+			names++
+		}
+	}
+	require.GreaterOrEqual(t, names, 4, "base, tools, environment and extension")
+}
+
+// forgetBuilds removes the extensions that were built, whatever their names are now, and nothing below them.
+func (p *privateEngine) forgetBuilds(t *testing.T) {
+	list, err := p.cli.ImageList(context.Background(), image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+	require.NoError(t, err)
+	removed := 0
+	for _, each := range list {
+		name, ours := strings.CutPrefix(each.Labels[engine.MadeAs], "localhost/pyo3test/extension:")
+		if ours && !strings.HasPrefix(name, "environment-") {
+			_, err := p.cli.ImageRemove(context.Background(), each.ID, image.RemoveOptions{})
+			require.NoError(t, err)
+			removed++
+		}
+	}
+	require.NotZero(t, removed)
 }
 
 // everything is what fill leaves where it takes the filling away.

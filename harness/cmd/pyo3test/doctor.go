@@ -121,7 +121,7 @@ func reach(ctx context.Context, red bool) ([]doctor.Finding, error) {
 	defer e.Close()
 	for _, o := range objects {
 		if _, _, is := image.ToolsOf(o); is {
-			return doctor.Network(ctx, e, o.Name, red)
+			return doctor.Network(ctx, e, o.ID, red)
 		}
 	}
 	return nil, nil

@@ -21,7 +21,7 @@ import (
 
 // Spec describes a container. All but Image and Purpose have working zero values.
 type Spec struct {
-	Image   string
+	Image   string            // an id, or a name; one that is not in the engine is not fetched
 	Purpose string            // what it is for; the value of our label
 	Labels  map[string]string // further ones, the keys after our own
 	User    string            // "uid:gid"; "" is the image's own
@@ -78,6 +78,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 		Labels:     labels,
 		Tmpfs:      spec.Tmpfs,
 		ConfigModifier: func(config *container.Config) {
+			config.Image = spec.Image // as it is: testcontainers may have put a registry before it
 			config.User = spec.User
 			config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
 			config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
@@ -98,6 +99,9 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 	})
 	if created != nil && created.GetContainerID() != "" {
 		c.ID = created.GetContainerID()
+	}
+	if cerrdefs.IsNotFound(err) {
+		return c, fmt.Errorf("create container: %w: it was removed just now: run again, and it is made again", err)
 	}
 	if err != nil {
 		return c, fmt.Errorf("create container: %w", err)
@@ -228,7 +232,7 @@ const pausedTimeout = 5 * time.Second
 
 // Commit makes an image of the container's file system under a name. Volumes and tmpfs are not in it.
 func (c *Container) Commit(ctx context.Context, name string, labels map[string]string, env map[string]string) (id string, err error) {
-	config := &container.Config{Labels: map[string]string{Label: "image"}}
+	config := &container.Config{Labels: map[string]string{Label: "image", MadeAs: name}}
 	maps.Copy(config.Labels, labels)
 	for key, value := range env {
 		config.Env = append(config.Env, key+"="+value)

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -14,6 +16,10 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/pkg/jsonmessage"
 )
+
+// MadeAs is the label that holds the name that an image of ours was made under. Names can be taken away and given to
+// other images; this one cannot. Every image that is made of another gets its own.
+const MadeAs = Label + ".made-as"
 
 // Image is an image in the engine's store.
 type Image struct {
@@ -38,13 +44,23 @@ func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err 
 	return found, true, nil
 }
 
-// Images lists the images that carry all of the labels.
+// Made looks up the image that was made under a name of ours, whatever it is called now; ok is false where there is
+// none. Of several it is the oldest: one that somebody derives from it inherits its label.
+func (e *Engine) Made(ctx context.Context, name string) (_ Image, ok bool, err error) {
+	found, err := e.Images(ctx, map[string]string{MadeAs: name})
+	if err != nil || len(found) == 0 {
+		return Image{}, false, err
+	}
+	return found[len(found)-1], true, nil
+}
+
+// Images lists the images that carry all of the labels, the newest first.
 func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image, error) {
 	args := filters.NewArgs()
 	for key, value := range labels {
 		args.Add("label", key+"="+value)
 	}
-	list, err := e.cli.ImageList(ctx, image.ListOptions{Filters: args})
+	list, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: args}) // All: those without a name too
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -52,6 +68,9 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image,
 	for _, summary := range list {
 		found = append(found, Image{ID: summary.ID, Created: summary.Created, Labels: summary.Labels})
 	}
+	slices.SortFunc(found, func(a, b Image) int {
+		return cmp.Or(cmp.Compare(b.Created, a.Created), strings.Compare(a.ID, b.ID))
+	})
 	return found, nil
 }
 
@@ -71,7 +90,7 @@ func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes
 // Build builds an image from a Dockerfile in a tar stream, by the engine's own classic builder.
 func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string, progress func(string)) error {
 	answer, err := e.cli.ImageBuild(ctx, tar, build.ImageBuildOptions{
-		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true, Labels: map[string]string{Label: "image"},
+		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true, Labels: map[string]string{Label: "image", MadeAs: name},
 	})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", name, err)
@@ -100,7 +119,7 @@ func (e *Engine) Tag(ctx context.Context, source, name string) error {
 	return nil
 }
 
-// RemoveImage deletes an image; one that is not there, or is in use, is left.
+// RemoveImage deletes an image, by name or id; one that is not there, or is in use, is left.
 func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	_, err := e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {

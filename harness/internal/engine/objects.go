@@ -45,14 +45,14 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 			}
 		}
 	}
-	images, err := e.cli.ImageList(ctx, image.ListOptions{Filters: ours})
+	images, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: ours}) // All: those without a name too
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	slices.SortStableFunc(images, func(a, b image.Summary) int { return cmp.Compare(b.Created, a.Created) })
 	for _, i := range images {
 		name := i.ID
-		if len(i.RepoTags) > 0 {
+		if len(i.RepoTags) > 0 && i.RepoTags[0] != "<none>:<none>" { // what old engines call one without a name
 			name = i.RepoTags[0]
 		}
 		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size, Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})

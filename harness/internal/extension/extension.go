@@ -4,7 +4,6 @@
 package extension
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +33,7 @@ type Recipe struct {
 
 // Extension is a built crate with its test environment.
 type Extension struct {
-	Image    string   // to start groups from
+	Image    string   // the id, to start groups from
 	Modules  []Module // the native modules that were built
 	Resolved []string // what is installed in the test environment, as name==version
 	Reused   bool     // nothing had to be built
@@ -64,7 +63,6 @@ const (
 	repository  = "localhost/pyo3test/extension:"
 	keyLabel    = engine.Label + ".key"
 	crateLabel  = engine.Label + ".crate"
-	treeLabel   = engine.Label + ".tree"
 	inputsLabel = engine.Label + ".python-inputs"
 	resultLabel = engine.Label + ".result"
 	// environmentLabel is the crate that a test environment was made for; images on top of one carry it empty.
@@ -157,11 +155,10 @@ func CrateID(tree Tree, tools image.Image) string {
 	return sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
 
-// lookUp finds an image of the key whose build read only Python files that are the same now. What a build has read is the
-// word of a container in which the project's code ran, so it counts for the same crate alone; for a crate in another place
-// all files have to be the same.
+// lookUp finds an image of the key whose build read only Python files that are the same now. One of a crate in another place
+// does not count, whatever its content was: code of that crate could write to the volumes from which it was built.
 func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error) {
-	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key})
+	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key, crateLabel: CrateID(b.tree, b.tools)})
 	if err != nil {
 		return Extension{}, false, err
 	}
@@ -176,12 +173,12 @@ func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error
 		if err != nil || json.Unmarshal([]byte(candidate.Labels[resultLabel]), &built) != nil {
 			continue
 		}
-		same := candidate.Labels[crateLabel] == CrateID(b.tree, b.tools) || candidate.Labels[treeLabel] == b.tree.sum()
+		same := true
 		for name, sum := range inputs {
 			same = same && sums[name] == sum
 		}
 		if same {
-			found := extension(repository+candidate.Labels[engine.Label+".tag"], built)
+			found := extension(candidate.ID, built)
 			found.Reused = true
 			return found, true, nil
 		}
@@ -189,19 +186,10 @@ func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error
 	return Extension{}, false, nil
 }
 
-// sum is of all files, whatever they are for.
-func (t Tree) sum() string {
-	var text strings.Builder
-	for _, file := range t.Files {
-		fmt.Fprintf(&text, "%q %v %q %s\n", file.Name, file.Mode, file.Link, file.Sum)
-	}
-	return sum(text.String())
-}
-
-func extension(name string, built result) Extension {
+func extension(id string, built result) Extension {
 	isLock := func(name string) bool { return path.Base(name) == "Cargo.lock" }
 	return Extension{
-		Image: name, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes,
+		Image: id, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes,
 		NoLock: slices.ContainsFunc(built.Lifted, isLock),
 	}
 }
@@ -224,15 +212,15 @@ func (b builder) build(ctx context.Context, key string) (_ Extension, err error)
 		return Extension{}, err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	labels, tag, err := describe(built, b.tree, key)
+	labels, tag, err := b.describe(built, key)
 	if err != nil {
 		return Extension{}, err
 	}
-	labels[crateLabel], labels[environmentLabel] = CrateID(b.tree, b.tools), ""
-	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
+	id, err := c.Commit(ctx, repository+tag, labels, nil)
+	if err != nil {
 		return Extension{}, err
 	}
-	return extension(repository+tag, built), prune(ctx, b.engine, crateLabel, labels[crateLabel])
+	return extension(id, built), prune(ctx, b.engine, crateLabel, labels[crateLabel])
 }
 
 // compile builds in a container without a network, whose cache is read-only, as the project's code runs there. What it lacks
@@ -263,7 +251,7 @@ func (b builder) compile(ctx context.Context, environment string) (c *engine.Con
 // fetch downloads what cargo needs, in a container that has the network and runs no code of the project.
 func (b builder) fetch(ctx context.Context) error {
 	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
-	c, err := b.inContainer(ctx, b.network, b.tools.Name, volumes, func(c *engine.Container) error {
+	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "fetch")
 		return err
 	})
@@ -293,14 +281,14 @@ func (b builder) fetchKey() string {
 // a package's own build, and a build that has the network, can write there.
 func (b builder) cacheVolume() string { return "pyo3test-cache-" + CrateID(b.tree, b.tools) }
 
-// ensureEnvironment returns an image with what the tests need: it outlives edits of the crate.
+// ensureEnvironment returns the id of an image with what the tests need: it outlives edits of the crate.
 func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 	tag := "environment-" + b.environmentKey()
-	if _, ok, err := b.engine.Image(ctx, repository+tag); ok || err != nil {
-		return repository + tag, err
+	if found, ok, err := b.engine.Made(ctx, repository+tag); ok || err != nil {
+		return found.ID, err
 	}
 	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
-	c, err := b.inContainer(ctx, b.network, b.tools.Name, volumes, func(c *engine.Container) error {
+	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "dependencies")
 		return err
 	})
@@ -308,11 +296,12 @@ func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	labels := map[string]string{environmentLabel: CrateID(b.tree, b.tools), engine.Label + ".tag": tag}
-	if _, err := c.Commit(ctx, repository+tag, labels, nil); err != nil {
+	labels := map[string]string{environmentLabel: CrateID(b.tree, b.tools)}
+	id, err := c.Commit(ctx, repository+tag, labels, nil)
+	if err != nil {
 		return "", err
 	}
-	return repository + tag, prune(ctx, b.engine, environmentLabel, labels[environmentLabel])
+	return id, prune(ctx, b.engine, environmentLabel, labels[environmentLabel])
 }
 
 // environmentKey covers what the test environment depends on: the crate's place, as packages that come as sources run code
@@ -366,15 +355,15 @@ func (b builder) inContainer(
 }
 
 // describe writes down what the image holds and depends on, as labels: they can be read without starting it.
-func describe(built result, tree Tree, key string) (labels map[string]string, tag string, err error) {
+func (b builder) describe(built result, key string) (labels map[string]string, tag string, err error) {
 	inputs := map[string]string{}
-	for _, file := range tree.Files {
+	for _, file := range b.tree.Files {
 		if slices.Contains(built.PythonInputs, file.Name) {
 			inputs[file.Name] = file.Sum
 		}
 	}
 	if built.EveryPython {
-		inputs[everyPython] = tree.pythonNames()
+		inputs[everyPython] = b.tree.pythonNames()
 	}
 	inputsText, err := json.Marshal(inputs)
 	if err != nil {
@@ -384,10 +373,10 @@ func describe(built result, tree Tree, key string) (labels map[string]string, ta
 	if err != nil {
 		return nil, "", err
 	}
-	tag = key + "-" + sum(string(inputsText) + tree.sum())[:8]
+	crate := CrateID(b.tree, b.tools)
 	return map[string]string{
-		keyLabel: key, treeLabel: tree.sum(), inputsLabel: string(inputsText), resultLabel: string(resultText), engine.Label + ".tag": tag,
-	}, tag, nil
+		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), crateLabel: crate, environmentLabel: "",
+	}, key + "-" + sum(crate + string(inputsText))[:8], nil
 }
 
 // prune removes all but the newest images of a crate that carry the label; one that runs now, or is below another, stays.
@@ -396,10 +385,9 @@ func prune(ctx context.Context, e *engine.Engine, label, crate string) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(images, func(a, b engine.Image) int { return cmp.Compare(b.Created, a.Created) })
 	var errs []error
 	for _, old := range images[min(len(images), keptImages):] {
-		errs = append(errs, e.RemoveImage(ctx, repository+old.Labels[engine.Label+".tag"]))
+		errs = append(errs, e.RemoveImage(ctx, old.ID))
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ const BaseVariable = "PYO3TEST_BASE_IMAGE"
 // MirrorVariable is put before the names of the pinned images, for example "mirror.example.com/docker-hub".
 const MirrorVariable = "PYO3TEST_MIRROR"
 
-// repository is below localhost so that no engine looks for it in a registry.
+// repository is below localhost, where no registry is: no engine finds images of these names elsewhere.
 const repository = "localhost/pyo3test/"
 
 // Say tells the user what goes on: a phase and a line of text.
@@ -47,44 +47,70 @@ func pins(version string) pinned {
 
 // base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or,
 // where no registry can be reached, one of the same role made from Debian's packages. What the user chose, an image or a
-// mirror, is never replaced by something else.
-func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, say Say) (name string, err error) {
-	if name := os.Getenv(BaseVariable); name != "" {
-		if err := pins.override(ctx, e, name, say); err != nil {
-			return "", fmt.Errorf("get the base image: %s=%s: %w", BaseVariable, name, err)
-		}
-		return name, nil
+// mirror, is never replaced by something else. The result has nothing but its base.
+func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, say Say) (Image, error) {
+	found, ok, err := pins.there(ctx, e)
+	if ok || err != nil {
+		return found, err
 	}
-	pulled := repository + "base:" + hash(pins.python, pins.rust, asset("Dockerfile"), asset("pins.env"))
-	debian := debianName()
-	names := []string{pulled, debian}
-	mirror := os.Getenv(MirrorVariable)
-	if mirror != "" || pins.version != DefaultPython {
+	name := os.Getenv(BaseVariable)
+	if name != "" {
+		if err := pins.override(ctx, e, name, say); err != nil {
+			return Image{}, fmt.Errorf("get the base image: %s=%s: %w", BaseVariable, name, err)
+		}
+	} else if name, err = pins.get(ctx, e, network, say); err != nil {
+		return Image{}, err
+	}
+	if found, ok, err = pins.there(ctx, e); err == nil && !ok {
+		err = fmt.Errorf("the base image %s was removed as soon as it was there: run again", name)
+	}
+	return found, err
+}
+
+// pulledName is that of the base of the pinned images.
+func (p pinned) pulledName() string {
+	return repository + "base:" + hash(p.python, p.rust, asset("Dockerfile"), asset("pins.env"))
+}
+
+// there is the base that the engine has already.
+func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, err error) {
+	if name := os.Getenv(BaseVariable); name != "" {
+		found, ok, err := e.Image(ctx, name)
+		return Image{Base: name, BaseID: found.ID}, ok, err
+	}
+	names := []string{p.pulledName(), debianName()}
+	if os.Getenv(MirrorVariable) != "" || p.version != DefaultPython {
 		names = names[:1]
 	}
 	for _, name := range names {
-		if _, ok, err := e.Image(ctx, name); ok || err != nil {
-			return name, err
+		if found, ok, err := e.Made(ctx, name); ok || err != nil {
+			return Image{Base: name, BaseID: found.ID}, ok, err
 		}
 	}
-	pins.python, pins.rust = mirrored(pins.python), mirrored(pins.rust)
-	missing, refused, err := pins.missing(ctx, e)
+	return Image{}, false, nil
+}
+
+// get pulls or makes a base that is not there, and returns its name.
+func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say Say) (name string, err error) {
+	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
+	p.python, p.rust = mirrored(p.python), mirrored(p.rust)
+	missing, refused, err := p.missing(ctx, e)
 	switch {
 	case err != nil:
 		return "", err
 	case refused == nil:
-		if err := pins.join(ctx, e, network, missing, pulled, say); err != nil {
+		if err := p.join(ctx, e, network, missing, pulled, say); err != nil {
 			return "", fmt.Errorf("get the base image: %w: %s", err, elsewhere)
 		}
 		return pulled, nil
 	case mirror != "":
 		return "", fmt.Errorf("get the base image: %s=%s: %w: mend or unset it, or set %s to an image that this engine can have",
 			MirrorVariable, mirror, refused, BaseVariable)
-	case pins.version != DefaultPython:
+	case p.version != DefaultPython:
 		return "", fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set %s to an image that has it",
-			pins.version, refused, DefaultPython, BaseVariable)
+			p.version, refused, DefaultPython, BaseVariable)
 	}
-	return made(ctx, e, debian, refused, say)
+	return made(ctx, e, debianName(), refused, say)
 }
 
 // elsewhere is what to do where a registry does not give what it should.
@@ -115,10 +141,10 @@ func made(ctx context.Context, e *engine.Engine, name string, refused error, say
 	return name, nil
 }
 
+// override pulls the base that the user names.
 func (p pinned) override(ctx context.Context, e *engine.Engine, name string, say Say) error {
-	_, ok, err := e.Image(ctx, name)
-	if ok || err != nil {
-		return err
+	if strings.HasPrefix(name, repository) {
+		return errors.New("not in this engine, and no registry has such a name: unset it, or name another image")
 	}
 	if err := e.RegistryAnswers(ctx, name, p.answer); err != nil {
 		return fmt.Errorf("neither in this engine nor in a registry: %w", err)
@@ -176,7 +202,7 @@ var debianChanges = []string{
 	"LABEL " + engine.Label + "=image",
 }
 
-// debianBase runs the script that packs a root file system, straight into the engine: nothing is left on the disk.
+// debianBase runs the script that packs a root file system, straight into the engine.
 func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -210,7 +236,21 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) err
 	case imported != nil:
 		return fmt.Errorf("debian base: %w", imported)
 	}
-	return e.Tag(ctx, name+"-unverified", name)
+	return named(ctx, e, name, name+"-unverified")
+}
+
+// named makes an image under a name of one that is there.
+func named(ctx context.Context, e *engine.Engine, name, from string) error {
+	found, ok, err := e.Image(ctx, from)
+	if err != nil || !ok {
+		return errors.Join(err, fmt.Errorf("image %s is not there any more: run again", from))
+	}
+	var folder bytes.Buffer
+	w := tar.NewWriter(&folder)
+	if err := errors.Join(engine.PackFile(w, "Dockerfile", []byte("FROM "+found.ID+"\n")), w.Close()); err != nil {
+		return err
+	}
+	return e.Build(ctx, name, &folder, nil, nil)
 }
 
 // lastLines relays lines as they come and remembers the last one, which says why a script failed.

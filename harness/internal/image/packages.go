@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,32 +18,30 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 	packages = slices.Compact(slices.Sorted(slices.Values(packages)))
 	with := i
 	with.Name = repository + "tools:" + hash(append([]string{i.ID}, packages...)...)
+	found, ok, err := e.Made(ctx, with.Name)
+	if with.ID = found.ID; ok || err != nil {
+		return with, err
+	}
 	unlock, err := cache.Lock(ctx, "packages", func() { say("image", "another process installs system packages: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	found, ok, err := e.Image(ctx, with.Name)
-	if err != nil {
-		return Image{}, err
+	found, ok, err = e.Made(ctx, with.Name)
+	if with.ID = found.ID; ok || err != nil {
+		return with, err
 	}
-	if !ok {
-		say("image", "installing "+strings.Join(packages, ", "))
-		if err := installPackages(ctx, e, network, i, with.Name, packages, say); err != nil {
-			return Image{}, fmt.Errorf("SystemPackages: install %s: %w", strings.Join(packages, ", "), err)
-		}
-		if found, ok, err = e.Image(ctx, with.Name); err != nil || !ok {
-			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", with.Name))
-		}
+	say("image", "installing "+strings.Join(packages, ", "))
+	if with.ID, err = installPackages(ctx, e, network, i.ID, with.Name, packages, say); err != nil {
+		return Image{}, fmt.Errorf("SystemPackages: install %s: %w", strings.Join(packages, ", "), err)
 	}
-	with.ID = found.ID
 	return with, nil
 }
 
-func installPackages(ctx context.Context, e *engine.Engine, network Network, on Image, name string, packages []string, say Say) error {
-	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on.Name, Purpose: "packages", User: "0:0"})
+func installPackages(ctx context.Context, e *engine.Engine, network Network, on, name string, packages []string, say Say) (id string, err error) {
+	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on, Purpose: "packages", User: "0:0"})
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
 	relay := &lastLines{say: func(line string) { say("image", line) }}
@@ -54,8 +51,7 @@ func installPackages(ctx context.Context, e *engine.Engine, network Network, on 
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null && rm -rf /var/lib/apt/lists/* /var/log/apt`
 	argv := append([]string{"sh", "-c", script, "sh"}, packages...)
 	if err := Run(ctx, c, engine.Command{Argv: argv, Env: network.Env()}, nil, relay); err != nil {
-		return fmt.Errorf("%s: %w", relay.last, err)
+		return "", fmt.Errorf("%s: %w", relay.last, err)
 	}
-	_, err = c.Commit(ctx, name, nil, nil) // it inherits the labels
-	return err
+	return c.Commit(ctx, name, nil, nil) // it inherits the labels
 }

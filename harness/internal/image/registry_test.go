@@ -239,7 +239,7 @@ func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 	t.Setenv(MirrorVariable, "")
 	same, err := base(t.Context(), r.Engine, Network{}, pins, silently)
 	require.NoError(t, err)
-	require.Equal(t, tools.Base, same, "the same images by whatever road")
+	require.Equal(t, tools.BaseID, same.BaseID, "the same images by whatever road")
 	for _, name := range []string{pins.python, pins.rust} {
 		require.False(t, r.has(t, r.open+"/"+prefix+name), "the pulled image stays beside the base")
 	}
@@ -283,7 +283,7 @@ func (r *registries) testCredentials(t *testing.T) {
 		t.Setenv(BaseVariable, name)
 		found, err := base(t.Context(), r.Engine, Network{}, pins, silently)
 		if err == nil {
-			require.Equal(t, name, found)
+			require.Equal(t, name, found.Base)
 			require.True(t, r.has(t, name))
 			require.NoError(t, r.RemoveImage(t.Context(), name))
 		}

@@ -42,8 +42,8 @@ const (
 
 // Image is the tools image that a run uses.
 type Image struct {
-	Name   string // to start containers from
-	ID     string
+	Name   string // that it was made under, which may be another image's by now
+	ID     string // to start containers from
 	Base   string // the name of the image below it
 	BaseID string
 	Python string // the version of its Python, for example "3.11.16"
@@ -51,7 +51,7 @@ type Image struct {
 
 // ToolsOf tells whether an object of an engine is a tools image itself, and no image made of one: its base and Python.
 func ToolsOf(o engine.Object) (base, python string, is bool) {
-	return o.Labels[baseLabel], o.Labels[pythonLabel], o.Kind == "image" && strings.HasPrefix(o.Name, repository+"tools:")
+	return o.Labels[baseLabel], o.Labels[pythonLabel], o.Kind == "image" && strings.HasPrefix(o.Labels[engine.MadeAs], repository+"tools:")
 }
 
 // Programs are files that the tools image holds below [Home], compiled: those of who runs groups. The key is their names.
@@ -79,38 +79,44 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Pro
 }
 
 func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
+	// Without the lock first: it is held for minutes while an image is made, and that may be another one.
+	on, ok, err := pins.there(ctx, e)
+	if err == nil && ok {
+		on, ok, err = on.tools(ctx, e, programs)
+	}
+	if ok || err != nil {
+		return on, err
+	}
 	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	base, err := base(ctx, e, network, pins, say)
-	if err != nil {
+	if on, err = base(ctx, e, network, pins, say); err != nil {
 		return Image{}, err
 	}
-	below, ok, err := e.Image(ctx, base)
-	if err != nil || !ok {
-		return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", base))
+	tools, ok, err := on.tools(ctx, e, programs)
+	if ok || err != nil {
+		return tools, err
 	}
-	name := repository + "tools:" + hash(below.ID, asset("tools.sh"), asset("tools.txt"), programs.hash())
-	found, ok, err := e.Image(ctx, name)
-	if err != nil {
-		return Image{}, err
+	if err := tools.make(ctx, e, network, programs, say); err != nil {
+		return Image{}, fmt.Errorf("make the tools image on %s: %w", tools.Base, err)
 	}
-	if !ok {
-		if err := makeTools(ctx, e, network, programs, base, below.ID, name, say); err != nil {
-			return Image{}, fmt.Errorf("make the tools image on %s: %w", base, err)
-		}
-		if found, ok, err = e.Image(ctx, name); err != nil || !ok {
-			return Image{}, errors.Join(err, fmt.Errorf("image %s has vanished", name))
-		}
-	}
-	return Image{Name: name, ID: found.ID, Base: base, BaseID: below.ID, Python: found.Labels[pythonLabel]}, nil
+	return tools, nil
 }
 
-func makeTools(ctx context.Context, e *engine.Engine, network Network, programs Programs, base, baseID, name string, say Say) error {
+// tools is the tools image on a base; ok is false where the engine does not have it.
+func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (_ Image, ok bool, err error) {
+	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("tools.txt"), programs.hash())
+	found, ok, err := e.Made(ctx, i.Name)
+	i.ID, i.Python = found.ID, found.Labels[pythonLabel]
+	return i, ok, err
+}
+
+// make makes the tools image of the name on the base.
+func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) error {
 	say("image", "installing the tools")
-	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: base, Purpose: "tools", User: "0:0"})
+	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: i.BaseID, Purpose: "tools", User: "0:0"})
 	if err != nil {
 		return err
 	}
@@ -134,9 +140,8 @@ func makeTools(ctx context.Context, e *engine.Engine, network Network, programs 
 	if err := Run(ctx, c, engine.Command{Argv: print}, nil, &version); err != nil {
 		return fmt.Errorf("ask for Python's version: %w", err)
 	}
-	_, err = c.Commit(ctx, name, map[string]string{
-		baseLabel: base, baseIDLabel: baseID, pythonLabel: strings.TrimSpace(version.String()),
-	}, nil)
+	i.Python = strings.TrimSpace(version.String())
+	i.ID, err = c.Commit(ctx, i.Name, map[string]string{baseLabel: i.Base, baseIDLabel: i.BaseID, pythonLabel: i.Python}, nil)
 	return err
 }
 
