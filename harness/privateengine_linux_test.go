@@ -177,11 +177,13 @@ func (p *privateEngine) containers(t *testing.T) (ids []string) {
 
 // rename takes the names of all our images away, and gives them to an image that has nothing.
 func (p *privateEngine) rename(t *testing.T) {
-	list, err := p.cli.ImageList(context.Background(), image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+	ours := filters.NewArgs(filters.Arg("label", engine.Label))
+	list, err := p.cli.ImageList(context.Background(), image.ListOptions{Filters: ours})
 	require.NoError(t, err)
 	var empty bytes.Buffer
 	require.NoError(t, tar.NewWriter(&empty).Close())
-	imported, err := p.cli.ImageImport(context.Background(), image.ImportSource{Source: &empty, SourceName: "-"}, "other:empty", image.ImportOptions{})
+	source := image.ImportSource{Source: &empty, SourceName: "-"}
+	imported, err := p.cli.ImageImport(context.Background(), source, "other:empty", image.ImportOptions{})
 	require.NoError(t, err)
 	_, err = io.Copy(io.Discard, imported)
 	require.NoError(t, errors.Join(err, imported.Close()))
@@ -197,7 +199,8 @@ func (p *privateEngine) rename(t *testing.T) {
 
 // forgetBuilds removes the extensions that were built, whatever their names are now, and nothing below them.
 func (p *privateEngine) forgetBuilds(t *testing.T) {
-	list, err := p.cli.ImageList(context.Background(), image.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+	labelled := filters.NewArgs(filters.Arg("label", engine.Label))
+	list, err := p.cli.ImageList(context.Background(), image.ListOptions{All: true, Filters: labelled})
 	require.NoError(t, err)
 	removed := 0
 	for _, each := range list {

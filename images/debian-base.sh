@@ -17,9 +17,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	exit 3
 fi
 
-# All that is made is in a folder of our own. Every process below this one holds its lock, as descriptor 8: where it can be
-# taken, all of them are gone, and what they left is removed, however they ended. Descriptor 9 is for the moment in which
-# a new folder has no lock yet.
+# All that is made is in a folder of our own. Every process below this one holds its lock, as descriptor 8: where it
+# can be taken, all of them are gone, and what they left is removed, however they ended. Descriptor 9 is for the
+# moment in which a new folder has no lock yet.
 temporary=$(cd "${TMPDIR:-/tmp}" && pwd -P)
 mask=$(umask)
 umask 077 # a lock that others can open is one that they can hold
@@ -107,8 +107,9 @@ slim=(
 )
 
 # mmdebstrap cleans up after itself when its whole process group is told to end, and only then. So it gets a group of
-# its own, which is told when this script is, or when this script or who started it is gone without a word. What it mounts
-# is in a mount namespace, which ends with its processes. Where there can be none, mmdebstrap cannot mount either.
+# its own, which is told when this script is, or when this script or who started it is gone without a word. What it
+# mounts is in a mount namespace, which ends with its processes. Where there can be none, mmdebstrap cannot mount
+# either.
 private=(unshare --mount)
 "${private[@]}" true 2>/dev/null || private=()
 say "making a base of Debian $DEBIAN_SUITE with Python 3.11 and Rust (about a minute)"

@@ -44,7 +44,8 @@ func TestMade(t *testing.T) {
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)
 	defer e.Close()
-	tools, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	say := func(phase, text string) { t.Logf("%s: %s", phase, text) }
+	tools, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", say)
 	require.NoError(t, err)
 	start := func(id string) *engine.Container {
 		c, err := e.Start(ctx, engine.Spec{Image: id, Purpose: "test", User: image.User})
@@ -70,7 +71,8 @@ func TestMade(t *testing.T) {
 		var said bytes.Buffer
 		require.NoError(t, image.Run(ctx, user, engine.Command{Argv: []string{"true"}}, nil, &said), said.String())
 	}
-	again, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
+	say = func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) }
+	again, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", say)
 	require.NoError(t, err)
 	require.Equal(t, tools, again, "an image that was made of it inherits nothing that it is found by")
 

@@ -18,16 +18,17 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	const elsewhere = "or set XDG_CACHE_HOME to a folder on another disk"
+	format := "use the cache folder %s: %v: make it a folder that this user can write to, or set XDG_CACHE_HOME to one"
+	const elsewhere = "or set XDG_CACHE_HOME to a folder on another disk: %v"
 	switch {
 	case errors.Is(e.Err, syscall.ENOSPC) && inodesUsed(e.Folder):
-		return fmt.Sprintf("the disk of the cache folder %s has no free inodes: remove files there, %s: %v", e.Folder, elsewhere, e.Err)
+		format = "the disk of the cache folder %s has no free inodes: remove files there, " + elsewhere
 	case errors.Is(e.Err, syscall.ENOSPC):
-		return fmt.Sprintf("the disk of the cache folder %s is full: free space there, %s: %v", e.Folder, elsewhere, e.Err)
+		format = "the disk of the cache folder %s is full: free space there, " + elsewhere
 	case errors.Is(e.Err, syscall.EDQUOT):
-		return fmt.Sprintf("the quota on the disk of the cache folder %s is used up: free space there, %s: %v", e.Folder, elsewhere, e.Err)
+		format = "the quota on the disk of the cache folder %s is used up: free space there, " + elsewhere
 	}
-	return fmt.Sprintf("use the cache folder %s: %v: make it a folder that this user can write to, or set XDG_CACHE_HOME to one", e.Folder, e.Err)
+	return fmt.Sprintf(format, e.Folder, e.Err)
 }
 
 // Unwrap returns what failed.

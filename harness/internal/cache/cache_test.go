@@ -79,8 +79,8 @@ func TestSlot(t *testing.T) {
 	third()
 }
 
-// TestLockFiles: many that want the same lock hold it one at a time, though each removes its file; and no file stays, not
-// even one of a process that was killed.
+// TestLockFiles: many that want the same lock hold it one at a time, though each removes its file; and no file stays,
+// not even one of a process that was killed.
 func TestLockFiles(t *testing.T) {
 	cached := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cached)

@@ -16,7 +16,8 @@ import (
 const (
 	// poll is how often a lock that another process holds is tried again.
 	poll = 50 * time.Millisecond
-	// staleAfter is how old the file of a lock is when it is removed as that of a process that was killed, if it is free.
+	// staleAfter is how old the file of a lock is when it is removed as that of a process that was killed, if it is
+	// free.
 	staleAfter = time.Hour
 )
 
@@ -79,8 +80,8 @@ func Slot(ctx context.Context, n int) (release func(), err error) {
 	}
 }
 
-// tryLock takes the lock that a file is; unlock is nil where another process holds it. The holder removes the file as it
-// unlocks, so a lock counts only while its file is still the one of that name.
+// tryLock takes the lock that a file is; unlock is nil where another process holds it. The holder removes the file as
+// it unlocks, so a lock counts only while its file is still the one of that name.
 func tryLock(path string) (unlock func(), err error) {
 	lock := flock.New(path)
 	ok, err := lock.TryLock()

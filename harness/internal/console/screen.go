@@ -374,8 +374,9 @@ func (s *screen) summary(counts map[string]int, cause string) string {
 
 // whyNone says what kept tests from running.
 var whyNone = map[string]string{
-	subtest.CauseProject: ": this is no project that can be tested", subtest.CauseSetup: ": the engine, an image, the network or the cache folder failed",
-	subtest.CauseBuild: ": the build failed", subtest.CauseCollection: ": pytest could not collect, or found nothing",
+	subtest.CauseProject: ": this is no project that can be tested",
+	subtest.CauseSetup:   ": the engine, an image, the network or the cache folder failed",
+	subtest.CauseBuild:   ": the build failed", subtest.CauseCollection: ": pytest could not collect, or found nothing",
 }
 
 // mostRunning is how many of the tests that run are named.

@@ -136,8 +136,8 @@ type lent struct{ *client.Client }
 // Close does nothing. It is called after each use: closing drops idle connections, and each new one costs a round trip.
 func (lent) Close() error { return nil }
 
-// ImageInspect finds every image, one without ports. testcontainers pulls what it does not find, and what we start is in
-// the engine or nowhere: no registry knows our images. The engine says so as it creates the container.
+// ImageInspect finds every image, one without ports. testcontainers pulls what it does not find, and what we start is
+// in the engine or nowhere: no registry knows our images. The engine says so as it creates the container.
 func (lent) ImageInspect(context.Context, string, ...client.ImageInspectOption) (image.InspectResponse, error) {
 	return image.InspectResponse{Config: &dockerspec.DockerOCIImageConfig{}}, nil
 }

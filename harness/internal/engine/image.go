@@ -90,7 +90,8 @@ func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes
 // Build builds an image from a Dockerfile in a tar stream, by the engine's own classic builder.
 func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string, progress func(string)) error {
 	answer, err := e.cli.ImageBuild(ctx, tar, build.ImageBuildOptions{
-		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true, Labels: map[string]string{Label: "image", MadeAs: name},
+		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true,
+		Labels: map[string]string{Label: "image", MadeAs: name},
 	})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", name, err)

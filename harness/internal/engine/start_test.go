@@ -13,7 +13,8 @@ func TestNeverFetched(t *testing.T) {
 	e, err := Connect(t.Context())
 	require.NoError(t, err)
 	defer e.Close()
-	for _, name := range []string{"localhost/pyo3test/test:" + strings.ToLower(rand.Text()), "sha256:" + strings.Repeat("0", 64)} {
+	ours := "localhost/pyo3test/test:" + strings.ToLower(rand.Text())
+	for _, name := range []string{ours, "sha256:" + strings.Repeat("0", 64)} {
 		_, err := e.Start(t.Context(), Spec{Image: name, Purpose: "test"})
 		require.ErrorContains(t, err, "No such image: "+name)
 		require.ErrorContains(t, err, "run again")

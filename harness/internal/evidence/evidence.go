@@ -76,8 +76,8 @@ func packageName() string {
 	return runName(filepath.Base(folder))
 }
 
-// Keep writes one file of a group, or of the run where that is "", within the limits of files and of runs. The name may be
-// any text.
+// Keep writes one file of a group, or of the run where that is "", within the limits of files and of runs. The name
+// may be any text.
 func (e *Run) Keep(group, name string, data io.Reader) { e.keepOne(group, name, data, true) }
 
 func (e *Run) keepOne(group, name string, data io.Reader, own bool) {
@@ -169,7 +169,8 @@ func (e *Run) Finish(failed bool) string {
 	if failed && e.folder != "" {
 		text := "JUnit, pytest's output and reports: " + e.folder
 		if e.leftOut > 0 {
-			text += fmt.Sprintf(" (%s left out: one run keeps %d MiB and %d files)", words.Count(e.leftOut, "file"), e.limits.run>>20, e.limits.files)
+			text += fmt.Sprintf(" (%s left out: one run keeps %d MiB and %d files)",
+				words.Count(e.leftOut, "file"), e.limits.run>>20, e.limits.files)
 		}
 		return text
 	}

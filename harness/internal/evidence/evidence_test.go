@@ -29,7 +29,8 @@ func left(t *testing.T, files ...any) io.Reader {
 	w := tar.NewWriter(&stream)
 	for i := 0; i < len(files); i += 2 {
 		size := files[i+1].(int)
-		require.NoError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "out/" + files[i].(string), Size: int64(size), Mode: 0o600}))
+		header := tar.Header{Typeflag: tar.TypeReg, Name: "out/" + files[i].(string), Size: int64(size), Mode: 0o600}
+		require.NoError(t, w.WriteHeader(&header))
 		_, err := w.Write(bytes.Repeat([]byte("x"), size))
 		require.NoError(t, err)
 	}
@@ -54,14 +55,17 @@ func kept(t *testing.T, folder string) map[string]int64 {
 	return sizes
 }
 
-// TestLimits: a file that is too long is cut, which it says at its end; what tests wrote leaves room for the harness's own
-// files; and the run says how many files it has left out.
+// TestLimits: a file that is too long is cut, which it says at its end; what tests wrote leaves room for the
+// harness's own files; and the run says how many files it has left out.
 func TestLimits(t *testing.T) {
 	r := newRun(t)
 	require.NoError(t, r.KeepTar("g", left(t, "a", 1<<20, "b", 1<<20+1, "c", 2<<20, "d", 5, "pytest.log", 7)))
 	r.Keep("g", "hang-test.txt", strings.NewReader("stacks"))
 	const cut = "\n[... cut here: of one file 1 MiB are kept, of one run 4 MiB]\n"
-	require.Equal(t, map[string]int64{"g/a": 1 << 20, "g/b": 1<<20 + int64(len(cut)), "g/c": 1<<20 + int64(len(cut)), "g/pytest.log": 7, "g/hang-test.txt": 6}, kept(t, r.folder))
+	const short = 1<<20 + int64(len(cut))
+	require.Equal(t, map[string]int64{
+		"g/a": 1 << 20, "g/b": short, "g/c": short, "g/pytest.log": 7, "g/hang-test.txt": 6,
+	}, kept(t, r.folder))
 	text, err := os.ReadFile(filepath.Join(r.folder, "g/b"))
 	require.NoError(t, err)
 	require.True(t, strings.HasSuffix(string(text), "x"+cut))
@@ -77,13 +81,14 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, 10, r.leftOut)
 }
 
-// TestNames: the name of a file that a group left may be anything. Each has a file of its own below the run's folder, whose
-// name every file system takes and every terminal shows as it is.
+// TestNames: the name of a file that a group left may be anything. Each has a file of its own below the run's folder,
+// whose name every file system takes and every terminal shows as it is.
 func TestNames(t *testing.T) {
 	r := newRun(t)
 	long := strings.Repeat("é", 150)
 	names := []string{
-		"plain.txt", "hang-test_x.py-test[a b].txt", "\x1b]0;title\x07.txt", "\x1b]0;title\x08.txt", "..", "../../up", "/etc/passwd", "a/b", "a-b", "A-B",
+		"plain.txt", "hang-test_x.py-test[a b].txt", "\x1b]0;title\x07.txt", "\x1b]0;title\x08.txt",
+		"..", "../../up", "/etc/passwd", "a/b", "a-b", "A-B",
 		"con", "NUL.txt", "a:b", "end. ", "", long + "1.txt", long + "2.txt", "\xff\xfe", "right\u202eleft",
 	}
 	r.limits.files = len(names)
@@ -116,7 +121,9 @@ func TestNames(t *testing.T) {
 		require.Len(t, kept(t, r.folder), 2)
 	}
 	seen := map[string]bool{}
-	for _, name := range []string{"TestA/b", "TestA_b", "TestA/ä", "TestA/ö", strings.Repeat("x", 101), strings.Repeat("x", 102), ".."} {
+	for _, name := range []string{
+		"TestA/b", "TestA_b", "TestA/ä", "TestA/ö", strings.Repeat("x", 101), strings.Repeat("x", 102), "..",
+	} {
 		folder := runName(name)
 		require.Regexp(t, `^\w[\w-]*$`, folder)
 		require.False(t, seen[folder], folder)

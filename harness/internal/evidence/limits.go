@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// limits bound what is kept. A test may write anything where a group leaves its evidence: sparse files of terabytes too.
+// limits bound what is kept. A test may write anything where a group leaves its evidence: sparse files of terabytes
+// too.
 type limits struct {
 	file, run, all int64 // bytes of one file, of a run, and of all runs in the cache folder
 	reserved       int64 // bytes of a run that are for the harness's own files
@@ -55,7 +56,8 @@ func (e *Run) keep(group, name string, data io.Reader, own bool) error {
 	if err == nil && size == room {
 		var more int
 		if more, err = io.ReadFull(data, make([]byte, 1)); more > 0 {
-			_, err = fmt.Fprintf(f, "\n[... cut here: of one file %d MiB are kept, of one run %d MiB]\n", e.limits.file>>20, e.limits.run>>20)
+			_, err = fmt.Fprintf(f, "\n[... cut here: of one file %d MiB are kept, of one run %d MiB]\n",
+				e.limits.file>>20, e.limits.run>>20)
 		} else if errors.Is(err, io.EOF) {
 			err = nil
 		}
@@ -92,8 +94,8 @@ func copySparse(f *os.File, data io.Reader) (size int64, err error) {
 	}
 }
 
-// prune removes the oldest runs in a folder, by their number and by their size; the newest stays. Their names begin with
-// their time.
+// prune removes the oldest runs in a folder, by their number and by their size; the newest stays. Their names begin
+// with their time.
 func (l limits) prune(folder string) error {
 	runs, err := os.ReadDir(folder)
 	if errors.Is(err, os.ErrNotExist) {
@@ -115,7 +117,8 @@ func (l limits) prune(folder string) error {
 	return errors.Join(errs...)
 }
 
-// sizeOf is the size of the files below a folder. What cannot be read counts nothing: another process may be removing it.
+// sizeOf is the size of the files below a folder. What cannot be read counts nothing: another process may be removing
+// it.
 func sizeOf(folder string) (size int64) {
 	_ = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil {

@@ -50,8 +50,8 @@ func shorten(name, word string) string {
 	return stem + word + extension
 }
 
-// names are those that are taken in a run's folder, and for which text. Upper and lower case are the same: on some systems
-// they are.
+// names are those that are taken in a run's folder, and for which text. Upper and lower case are the same: on some
+// systems they are.
 type names map[string]string
 
 // newNames has those of the run's own files.
@@ -71,7 +71,8 @@ func (n names) unique(folder, text string) string {
 	}
 }
 
-// plain matches the names of runs that need no cleaning: letters and digits of ASCII only, for the scripts that use them.
+// plain matches the names of runs that need no cleaning: letters and digits of ASCII only, for the scripts that use
+// them.
 var plain = regexp.MustCompile(`^[\w.-]{1,100}$`)
 
 // runName makes a file name of a test's or a package's name: another one for another name.

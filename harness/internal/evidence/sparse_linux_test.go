@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,13 +14,13 @@ import (
 func TestSparse(t *testing.T) {
 	r := newRun(t)
 	r.limits = defaults
-	zeros := strings.NewReader(strings.Repeat("\x00", 10<<20))
-	r.Keep("g", "core", io.MultiReader(strings.NewReader("head"), zeros, strings.NewReader("tail"), strings.NewReader(strings.Repeat("\x00", 1<<20))))
+	text := "head" + strings.Repeat("\x00", 10<<20) + "tail" + strings.Repeat("\x00", 1<<20)
+	r.Keep("g", "core", strings.NewReader(text))
 	require.Empty(t, r.errs)
 	path := filepath.Join(r.folder, "g", "core")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, "head"+strings.Repeat("\x00", 10<<20)+"tail"+strings.Repeat("\x00", 1<<20), string(data))
+	require.True(t, text == string(data), "another content")
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Less(t, info.Sys().(*syscall.Stat_t).Blocks*512, int64(1<<20))

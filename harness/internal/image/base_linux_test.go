@@ -17,8 +17,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestDebianBaseKilled: of a base whose making was killed in the middle, with all its processes, no mount stays, and the next
-// start removes the folder. That one is interrupted, and leaves nothing either.
+// TestDebianBaseKilled: of a base whose making was killed in the middle, with all its processes, no mount stays, and
+// the next start removes the folder. That one is interrupted, and leaves nothing either.
 func TestDebianBaseKilled(t *testing.T) {
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
 		prereq.Skip(t, "makes a base image, which takes root on Debian")
@@ -28,7 +28,8 @@ func TestDebianBaseKilled(t *testing.T) {
 	start := func() (*exec.Cmd, *bytes.Buffer) {
 		c := exec.Command("bash", "-s")
 		c.Stdin = strings.NewReader(asset("debian-base.sh"))
-		c.Env = append(os.Environ(), "TMPDIR="+temporary, nonce, "DEBIAN_SUITE=bookworm", "DEBIAN_PACKAGES=netbase", "BASE_PACKAGES=ca-certificates")
+		c.Env = append(os.Environ(), "TMPDIR="+temporary, nonce,
+			"DEBIAN_SUITE=bookworm", "DEBIAN_PACKAGES=netbase", "BASE_PACKAGES=ca-certificates")
 		var words bytes.Buffer
 		c.Stderr = &words
 		require.NoError(t, c.Start())
@@ -42,7 +43,8 @@ func TestDebianBaseKilled(t *testing.T) {
 	t.Cleanup(func() { killAll(t, nonce) })
 
 	c, words := start()
-	require.Eventually(t, func() bool { return mountedBelow(t, temporary, nonce) }, 5*time.Minute, 100*time.Millisecond, "nothing is mounted")
+	mounted := func() bool { return mountedBelow(t, temporary, nonce) }
+	require.Eventually(t, mounted, 5*time.Minute, 100*time.Millisecond, "nothing is mounted")
 	killAll(t, nonce)
 	_ = c.Wait()
 	first := left()
@@ -52,7 +54,8 @@ func TestDebianBaseKilled(t *testing.T) {
 	require.NoError(t, os.Mkdir(stranger, 0o755))
 
 	c, words = start()
-	require.Eventually(t, func() bool { _, err := os.Stat(first[0]); return os.IsNotExist(err) }, time.Minute, 50*time.Millisecond, "what the first left is still there")
+	gone := func() bool { _, err := os.Stat(first[0]); return os.IsNotExist(err) }
+	require.Eventually(t, gone, time.Minute, 50*time.Millisecond, "what the first left is still there")
 	require.Eventually(t, func() bool {
 		begun, err := filepath.Glob(filepath.Join(temporary, "pyo3test-debian-base.*", "mmdebstrap.*"))
 		return err == nil && len(begun) > 0

@@ -38,7 +38,9 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 	return with, nil
 }
 
-func installPackages(ctx context.Context, e *engine.Engine, network Network, on, name string, packages []string, say Say) (id string, err error) {
+func installPackages(
+	ctx context.Context, e *engine.Engine, network Network, on, name string, packages []string, say Say,
+) (id string, err error) {
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on, Purpose: "packages", User: "0:0"})
 	if err != nil {
 		return "", err

@@ -51,7 +51,8 @@ type Image struct {
 
 // ToolsOf tells whether an object of an engine is a tools image itself, and no image made of one: its base and Python.
 func ToolsOf(o engine.Object) (base, python string, is bool) {
-	return o.Labels[baseLabel], o.Labels[pythonLabel], o.Kind == "image" && strings.HasPrefix(o.Labels[engine.MadeAs], repository+"tools:")
+	is = o.Kind == "image" && strings.HasPrefix(o.Labels[engine.MadeAs], repository+"tools:")
+	return o.Labels[baseLabel], o.Labels[pythonLabel], is
 }
 
 // Programs are files that the tools image holds below [Home], compiled: those of who runs groups. The key is their names.
@@ -141,7 +142,8 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return fmt.Errorf("ask for Python's version: %w", err)
 	}
 	i.Python = strings.TrimSpace(version.String())
-	i.ID, err = c.Commit(ctx, i.Name, map[string]string{baseLabel: i.Base, baseIDLabel: i.BaseID, pythonLabel: i.Python}, nil)
+	labels := map[string]string{baseLabel: i.Base, baseIDLabel: i.BaseID, pythonLabel: i.Python}
+	i.ID, err = c.Commit(ctx, i.Name, labels, nil)
 	return err
 }
 
