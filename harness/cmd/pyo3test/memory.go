@@ -1,84 +1,200 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/console"
+	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
 // memory is what became of a crate's tests when each ran last, in a file of the user's cache folder.
 type memory struct {
 	crate, file string
-	outcomes    map[string]verdict.Outcome // by node id
+	scope       scope
+	id          string               // tells this run from all others
+	before      map[string]unsettled // what the run found, and its own mark
+	known       remembered
 }
 
-func remember(crate string) (memory, error) {
+// remembered is the content of the file.
+type remembered struct {
+	Outcomes map[string]verdict.Outcome // by node id
+	// Unsettled are the runs that ended without all verdicts, or have not ended, by scope.
+	Unsettled map[string]unsettled
+}
+
+// unsettled is a run after which tests may have no verdict, or that is red for more than its tests.
+type unsettled struct {
+	Run string // its id
+	Why string
+}
+
+// cutOff is the reason of a run as long as it has not ended. It stays where the run is killed.
+const cutOff = "it was cut off"
+
+// scope is what a run was asked to look at: all tests, where both are empty.
+type scope struct{ Tests, PytestArgs []string }
+
+func (s scope) all() bool { return len(s.Tests) == 0 && len(s.PytestArgs) == 0 }
+
+func (s scope) key() string {
+	if s.all() {
+		return ""
+	}
+	key, _ := json.Marshal(s) // strings cannot fail
+	return string(key)
+}
+
+// covers reports whether a run of the scope runs all tests of a file or folder.
+func (s scope) covers(file string) bool {
+	return len(s.PytestArgs) == 0 && (len(s.Tests) == 0 || slices.ContainsFunc(s.Tests, func(name string) bool {
+		return name == file || strings.HasPrefix(file, strings.TrimSuffix(name, "/")+"/")
+	}))
+}
+
+func remember(crate string, asked scope) (*memory, error) {
 	folder, err := cache.Folder()
 	if err != nil {
-		return memory{}, err
+		return nil, err
 	}
-	m := memory{crate: crate, file: filepath.Join(folder, "last", fmt.Sprintf("%x.json", sha256.Sum256([]byte(crate))))}
-	data, err := os.ReadFile(m.file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return m, nil
-	case err != nil:
-		return m, cache.Failed(fmt.Errorf("read what became of the tests last time: %w", err))
-	}
-	if err := json.Unmarshal(data, &m.outcomes); err != nil {
-		return m, fmt.Errorf("read what became of the tests last time: %s: %w: remove it", m.file, err)
-	}
-	return m, nil
+	m := &memory{crate: crate, scope: asked, id: fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())}
+	m.file = filepath.Join(folder, "last", fmt.Sprintf("%x.json", sha256.Sum256([]byte(crate))))
+	return m, m.read()
 }
 
-// notPassed are the node ids of what did not pass.
-func (m memory) notPassed() (map[string]bool, error) {
-	if m.outcomes == nil {
-		return nil, fmt.Errorf("--failed: no run of %s is known: run it without, first", m.crate)
+func (m *memory) read() error {
+	m.known = remembered{}
+	data, err := os.ReadFile(m.file)
+	if err == nil {
+		if err = json.Unmarshal(data, &m.known); err != nil {
+			err = fmt.Errorf("%s: %w: remove it", m.file, err)
+		}
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	only := map[string]bool{}
-	for id, outcome := range m.outcomes {
+	if err != nil {
+		return cache.Failed(fmt.Errorf("read what became of the tests last time: %w", err))
+	}
+	if m.known.Outcomes == nil {
+		m.known.Outcomes = map[string]verdict.Outcome{}
+	}
+	if m.known.Unsettled == nil {
+		m.known.Unsettled = map[string]unsettled{}
+	}
+	return nil
+}
+
+// notPassed are the node ids of what did not pass. Where a run left tests without a verdict, they are nil, which is all
+// tests, and why says so.
+func (m *memory) notPassed() (only map[string]bool, why string, err error) {
+	if len(m.known.Unsettled) > 0 {
+		first := slices.Sorted(maps.Keys(m.known.Unsettled))[0]
+		return nil, m.known.Unsettled[first].Why, nil
+	}
+	if len(m.known.Outcomes) == 0 {
+		return nil, "", fmt.Errorf("--failed: no run of %s is known: run it without, first", m.crate)
+	}
+	only = map[string]bool{}
+	for id, outcome := range m.known.Outcomes {
 		if outcome.Red() {
 			only[id] = true
 		}
 	}
-	return only, nil
+	return only, "", nil
 }
 
-// add takes what became of some tests, beside what is known of the others. A file that could not be collected is
-// forgotten as soon as one of its tests is heard of.
-func (m memory) add(outcomes map[string]verdict.Outcome) error {
-	return cache.Failed(m.write(outcomes))
+// begin notes that a run has begun, so that the run before it does not speak for one that is killed.
+func (m *memory) begin() error {
+	return m.update(func() {
+		m.known.Unsettled[m.scope.key()] = unsettled{m.id, cutOff}
+		m.before = maps.Clone(m.known.Unsettled)
+	})
 }
 
-func (m memory) write(outcomes map[string]verdict.Outcome) error {
-	if len(outcomes) == 0 {
-		return nil
-	}
-	if m.outcomes == nil {
-		m.outcomes = map[string]verdict.Outcome{}
-	}
-	for id, outcome := range outcomes {
+// end takes what became of the run's tests, beside what is known of the others. all is false for a run of only what had
+// not passed.
+func (m *memory) end(result console.Result, all bool) error {
+	return m.update(func() {
+		m.take(result.Outcomes)
+		switch {
+		case result.Beside:
+			m.known.Unsettled[m.scope.key()] = unsettled{m.id, whyUnsettled(result.Cause)}
+		case all:
+			maps.DeleteFunc(m.known.Unsettled, func(key string, u unsettled) bool {
+				return (m.scope.all() || key == m.scope.key()) && m.before[key] == u
+			})
+		}
+	})
+}
+
+// take notes outcomes. What is known of a file or folder that could not be collected is forgotten once it is heard of
+// one of its tests in a run that was asked for all of them.
+func (m *memory) take(outcomes map[string]verdict.Outcome) {
+	for id := range outcomes {
 		file, _, _ := strings.Cut(id, "::")
-		delete(m.outcomes, file)
-		m.outcomes[id] = outcome
+		for ; file != "." && file != "/"; file = path.Dir(file) {
+			if m.scope.covers(file) {
+				delete(m.known.Outcomes, file)
+			}
+		}
 	}
-	data, err := json.Marshal(m.outcomes)
+	maps.Copy(m.known.Outcomes, outcomes)
+}
+
+// whyUnsettled says what was wrong with a run beside its tests.
+func whyUnsettled(cause string) string {
+	switch cause {
+	case subtest.CauseProject:
+		return "this was no project that can be tested"
+	case subtest.CauseSetup:
+		return "the engine, an image or the network failed"
+	case subtest.CauseBuild:
+		return "the build failed"
+	case subtest.CauseCollection:
+		return "pytest could not collect, or found nothing"
+	}
+	return "it was red for more than its tests"
+}
+
+// update changes the file, and holds the runs of other processes off meanwhile.
+func (m *memory) update(change func()) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	unlock, err := cache.Lock(ctx, "last", func() {})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := m.read(); err != nil {
+		return err
+	}
+	change()
+	return cache.Failed(m.write())
+}
+
+// write replaces the file in one step: a run that is killed must not leave half of it.
+func (m *memory) write() error {
+	data, err := json.Marshal(m.known)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(m.file), 0o755); err != nil {
 		return err
 	}
-	// In one step: two runs may end at a time.
 	written, err := os.CreateTemp(filepath.Dir(m.file), "new-*")
 	if err != nil {
 		return err

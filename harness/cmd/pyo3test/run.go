@@ -66,7 +66,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 		}
 		return nil
 	})
-	flags.BoolVar(&f.failed, "failed", false, "only the tests that did not pass when they ran last")
+	flags.BoolVar(&f.failed, "failed", false, "only the tests that did not pass when they ran last; all after a run that left some without a verdict")
 	flags.BoolVar(&f.shell, "shell", false, "a shell in the container of a test that did not pass, before it is gone")
 	flags.BoolVar(&f.keep, "keep", false, "keep what the container holds at the end, as an image to look into")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this `file`")
@@ -111,23 +111,31 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	again := func(nodeID string) string {
 		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
 	}
-	memory, err := remember(crate)
+	memory, err := remember(crate, scope{tests, forPytest})
 	if err != nil {
 		return err
 	}
 	options := console.Options{Again: again, Flags: subtest.Flags{Shell: f.shell, Keep: f.keep}}
 	if f.failed {
-		if options.Flags.Only, err = memory.notPassed(); err != nil {
+		only, why, err := memory.notPassed()
+		switch {
+		case err != nil:
 			return err
-		}
-		if len(options.Flags.Only) == 0 {
+		case why != "":
+			fmt.Fprintf(c.ErrOrStderr(), "a run of %s left tests without a verdict (%s): all run, not only what did not pass\n", crate, why)
+		case len(only) == 0:
 			fmt.Fprintf(c.ErrOrStderr(), "all tests of %s passed when they ran last: nothing to run\n", crate)
 			return nil
 		}
+		options.Flags.Only = only
 	}
 	reporting, done, err := f.console(c.OutOrStdout(), crate, options)
 	if err != nil {
 		return err
+	}
+	all := options.Flags.Only == nil
+	if all { // else what did not pass is still known as that
+		f.noteMemory(c, memory.begin())
 	}
 	result := reporting.Run("pyo3test", func(t subtest.T) {
 		harness.RunT(t, harness.Suite{
@@ -136,17 +144,22 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 		})
 	})
 	done()
-	if f.failed && len(result.Outcomes) == 0 && !result.Failed {
+	if !all && len(result.Outcomes) == 0 && !result.Failed {
 		fmt.Fprintf(c.ErrOrStderr(), "none of the %d tests that did not pass when they ran last is there any more: run without --failed\n", len(options.Flags.Only))
 		return status(exitCollection)
 	}
-	if err := memory.add(result.Outcomes); err != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "--failed will not know of this run: %v\n", err)
-	}
+	f.noteMemory(c, memory.end(result, all))
 	if code := exitCode(result); code != exitPassed {
 		return status(code)
 	}
 	return nil
+}
+
+// noteMemory tells of what could not be remembered, which changes nothing of the run.
+func (f runFlags) noteMemory(c *cobra.Command, err error) {
+	if err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "--failed will not know of this run: %v\n", err)
+	}
 }
 
 // console is what shows the run.

@@ -33,6 +33,7 @@ type Console struct {
 	cause    string
 	counts   map[string]int
 	outcomes map[string]verdict.Outcome
+	beside   bool
 }
 
 // Options are what a console is told of its run.
@@ -56,13 +57,15 @@ type Result struct {
 	Counts map[string]int
 	// Outcomes is what became of each test, by node id; of several of one id the worst.
 	Outcomes map[string]verdict.Outcome
+	// Beside reports whether the run failed for more than the tests in Outcomes: tests may be missing there.
+	Beside bool
 }
 
 // Run runs f as the test of a name, and returns when all below it has ended.
 func (c *Console) Run(name string, f func(subtest.T)) Result {
 	top := &node{console: c, name: name}
 	top.call(f)
-	return Result{Failed: top.Failed(), Cause: c.cause, Counts: c.counts, Outcomes: c.outcomes}
+	return Result{Failed: top.Failed(), Cause: c.cause, Counts: c.counts, Outcomes: c.outcomes, Beside: c.beside}
 }
 
 func (c *Console) tell(say func(reporter)) {
@@ -80,6 +83,7 @@ type node struct {
 
 	mutex   sync.Mutex
 	failed  bool
+	itself  bool // failed, and not only for one below it
 	skipped bool
 	elapsed time.Duration
 	attrs   map[string]string
@@ -106,15 +110,25 @@ func (n *node) call(f func(subtest.T)) {
 	<-done
 	n.elapsed = time.Since(n.start)
 	n.console.tell(func(r reporter) {
-		if outcome := n.attrs[subtest.Outcome]; outcome != "" && n.depth() >= 2 && n.attrs[subtest.Subtest] == "" {
-			n.console.counts[outcome]++
-			id := n.attrs[subtest.NodeID]
-			if before, there := n.console.outcomes[id]; !there || !before.Red() {
-				n.console.outcomes[id] = verdict.Outcome(outcome)
-			}
-		}
+		n.count()
 		r.end(n)
 	})
+}
+
+// count adds what became of the test to what became of the run.
+func (n *node) count() {
+	id, outcome, depth := n.attrs[subtest.NodeID], verdict.Outcome(n.attrs[subtest.Outcome]), n.depth()
+	if outcome != "" && depth >= 2 && n.attrs[subtest.Subtest] == "" {
+		n.console.counts[string(outcome)]++
+		if before, there := n.console.outcomes[id]; id != "" && (!there || !before.Red()) {
+			n.console.outcomes[id] = outcome
+		}
+	}
+	if depth < 2 {
+		n.console.beside = n.console.beside || n.itself && n.attrs[subtest.Told] == ""
+	} else if depth == 2 {
+		n.console.beside = n.console.beside || n.Failed() && (id == "" || !outcome.Red())
+	}
 }
 
 // Helper does nothing.
@@ -159,6 +173,9 @@ func (n *node) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Fail marks the test and all above it as failed.
 func (n *node) Fail() {
+	n.mutex.Lock()
+	n.itself = true
+	n.mutex.Unlock()
 	for ; n != nil; n = n.parent {
 		n.mutex.Lock()
 		n.failed = true

@@ -32,6 +32,9 @@ func (g *group) conclude(ctx context.Context) {
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
 		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.phase, g.stopping, g.lastSeen)))
+		if notRun := func(t *test) bool { return t.Verdict().Outcome == verdict.NotRun }; g.chosen && g.count(notRun) > 0 {
+			g.t.Attr(subtest.Told, "true")
+		}
 	}
 	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(problem string) bool { return problem == engine.DiskFull })

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"math/rand/v2"
+	"path"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ type Flags struct {
 	Artifacts bool   // the test's folder of artifacts is kept
 
 	// What go test has no flag for.
-	Only  map[string]bool // the node ids, or files, to run of those that Run and Skip choose; nil is all
+	Only  map[string]bool // the node ids, files or folders to run of those that Run and Skip choose; nil is all
 	Shell bool            // a shell in the container of a group that is red
 	Keep  bool            // an image of what a group's container holds at its end
 	// Visit is called with each group's container at its end, to run further programs there as the tests were run.
@@ -33,8 +34,16 @@ type InContainer func(ctx context.Context, argv []string, input io.Reader, outpu
 
 // Wants tells whether a test is among those to run, as far as Only says.
 func (f Flags) Wants(nodeID string) bool {
+	if f.Only == nil || f.Only[nodeID] {
+		return true
+	}
 	file, _, _ := strings.Cut(nodeID, "::")
-	return f.Only == nil || f.Only[nodeID] || f.Only[file]
+	for ; file != "." && file != "/"; file = path.Dir(file) {
+		if f.Only[file] {
+			return true
+		}
+	}
+	return f.Only["."] // the root of all
 }
 
 // Flagged is a T that is no business of go test's, and has flags of its own.

@@ -32,6 +32,7 @@ const (
 	Phases  = "pytest.phases"  // of a group: the seconds of each phase, as "start 0.6  collect 0.4"
 	Summary = "pytest.summary" // of a group: its last line
 	Cause   = "pytest.cause"   // of a run or a group: what kept tests from running
+	Told    = "pytest.told"    // of a group that was ended early: it names each test that it did not run
 )
 
 // Values of Cause.
