@@ -126,7 +126,8 @@
 // 1 GiB at most. Of one file 64 MiB are kept, of one run 256 MiB: what is cut says so at its end.
 // Of what a test prints, the log has 64 KiB of each phase, head and tail, and the folder a file with all of it.
 // PYO3TEST_JUNIT names a file for the JUnit report of every run, or a folder for one file a run; where it is relative, it
-// is so to the package's folder.
+// is so to the package's folder. The report of a red run is red, also where no test is to blame: such causes are testcases
+// named (build), (setup), (session) or (exit), for example. It is red from the start, and stays so if the run is killed.
 //
 // In the engine: images of the base, the tools and the last five builds of each crate, and volumes with what cargo and uv
 // have fetched and compiled for each crate; `pyo3test clean` removes them. Containers live as long as a stream from the test process, so

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,15 +20,23 @@ import (
 	"pyo3test/harness/harnesstest"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/verdict"
 )
 
 // recordRed runs a suite that has to be red, and returns what the test of the group, or of the run where no group began,
-// says of it.
+// says of it. Its JUnit files are red too, whatever an earlier run has left there.
 func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string) {
 	t.Helper()
-	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	artifacts, junit := t.TempDir(), greenJUnit(t)
+	t.Setenv("PYO3TEST_ARTIFACTS", artifacts)
+	t.Setenv("PYO3TEST_JUNIT", junit)
 	r := harnesstest.Record(t, suite)
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
+	kept, err := filepath.Glob(filepath.Join(artifacts, "*", "junit.xml"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	requireRedJUnit(t, junit)
+	requireRedJUnit(t, kept[0])
 	if len(r.Subs()) != 1 {
 		return r, r.Text()
 	}
@@ -36,6 +45,24 @@ func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string
 		text += exit.Text()
 	}
 	return r.Subs()[0], text
+}
+
+// greenJUnit is the JUnit file of an earlier run, all of whose tests passed.
+func greenJUnit(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "junit.xml")
+	const green = `<testsuites><testsuite name="tiny" tests="1" failures="0" errors="0"><testcase classname="a" name="b"/></testsuite></testsuites>`
+	require.NoError(t, os.WriteFile(file, []byte(green), 0o644))
+	return file
+}
+
+// requireRedJUnit requires that a JUnit file has a failure or an error, for readers of its cases and of its counts.
+func requireRedJUnit(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(readJUnit(t, file), func(c verdict.Case) bool { return c.State == verdict.Red }), string(data))
+	require.Regexp(t, `<testsuite [^>]*(failures|errors)="[1-9]`, string(data))
 }
 
 // crateIn puts the crate's folder into an expectation.

@@ -19,11 +19,11 @@ import (
 )
 
 // interrupted runs the tests of a crate in a process of its own and calls meanwhile once the output has the words. It
-// returns all output when the process has ended.
+// returns all output when the process has ended. One that did not end well has left a red JUnit file.
 func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhile func()) string {
 	t.Helper()
-	seen := &waiting{words: words, then: meanwhile}
-	c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir())
+	seen, junit := &waiting{words: words, then: meanwhile}, greenJUnit(t)
+	c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir(), "PYO3TEST_JUNIT="+junit)
 	c.Stdout, c.Stderr = seen, seen
 	c.WaitDelay = time.Minute
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -32,6 +32,9 @@ func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhil
 	require.NoError(t, c.Start())
 	_ = c.Wait()
 	require.True(t, seen.then == nil, "never said %q:\n%s", words, &seen.text)
+	if !c.ProcessState.Success() {
+		requireRedJUnit(t, junit)
+	}
 	return seen.text.String()
 }
 
@@ -63,6 +66,10 @@ func TestInterrupted(t *testing.T) {
 			require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
 		})
 	}
+	t.Run("killed", func(t *testing.T) {
+		c := command(binary, "testdata/anycrate", "-test.v")
+		interrupted(t, crate, c, running, func() { _ = c.Process.Kill() })
+	})
 	t.Run("parent gone", func(t *testing.T) {
 		c := command("sh", "testdata/anycrate", "-c", `"$0" -test.v & echo "pid: $! ;"; sleep 1000 >/dev/null 2>&1`, binary)
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -23,6 +23,7 @@ import (
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/verdict"
 )
 
 // T is what a run needs of a test: *testing.T by way of Run, a command line program or a recorder by way of RunT.
@@ -61,15 +62,15 @@ func RunT(t T, suite Suite) {
 	ctx, release := interruptible(ctx)
 	defer release()
 	flags := subtest.FlagsOf(t)
+	failed := t.Failed() // for a reason that is not the run's
 	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
+	run.evidence.Begin()
 	if err := run.configure(); err != nil {
-		t.Attr(subtest.Cause, subtest.CauseProject)
-		fatal(t, "harness.Suite: %v", err)
+		run.refuse(t, subtest.CauseProject, fmt.Sprintf("harness.Suite: %v", err))
 	}
 	if err := run.prepare(ctx); err != nil {
-		t.Attr(subtest.Cause, causeOf(err))
-		fatal(t, "%s", run.explain(ctx, err))
+		run.refuse(t, causeOf(err), run.explain(ctx, err))
 	}
 	defer run.engine.Close()
 	if run.debug {
@@ -79,7 +80,19 @@ func RunT(t T, suite Suite) {
 		}
 	}
 	run.groups(ctx, t)
-	run.finish(t)
+	run.finish(t, failed)
+}
+
+// refuse ends a run that has come to no tests.
+func (r *run) refuse(t T, cause, text string) {
+	t.Helper()
+	t.Attr(subtest.Cause, cause)
+	fmt.Fprintln(t.Output(), text)
+	r.evidence.Fault("("+cause+")", text)
+	if words := r.evidence.Finish(true); words != "" {
+		fmt.Fprintln(t.Output(), words)
+	}
+	t.FailNow()
 }
 
 // causeOf names what kept a run from its tests.
@@ -289,6 +302,7 @@ func (r *run) groups(ctx context.Context, t T) {
 				release, err := cache.Slot(ctx, r.flags.Parallel)
 				if err != nil {
 					t.Attr(subtest.Cause, subtest.CauseSetup)
+					r.evidence.Add(verdict.Suite{Name: t.Name(), Faults: []verdict.Fault{{Name: "(session)", Text: err.Error()}}})
 					fatal(t, "%v", err)
 				}
 				defer release()
@@ -321,8 +335,15 @@ func (r *run) config(g Group) group.Config {
 	}
 }
 
-// finish writes what is kept of the run and looks whether it may be cached.
-func (r *run) finish(t T) {
+// finish writes what is kept of the run and looks whether it may be cached. failed says that the test had failed before it.
+func (r *run) finish(t T, failed bool) {
+	if n := len(r.flags.Only); n > 0 && !t.Failed() && r.evidence.Empty() {
+		t.Attr(subtest.Cause, subtest.CauseCollection)
+		text := fmt.Sprintf("none of the %d tests that did not pass when they ran last is there any more: run without --failed", n)
+		r.evidence.Fault("("+subtest.CauseCollection+")", text)
+		fmt.Fprintln(t.Output(), text)
+		t.Fail()
+	}
 	now, err := r.readSources()
 	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {
 		r.tracker.uncacheable()
@@ -330,6 +351,9 @@ func (r *run) finish(t T) {
 	}
 	if err := r.bytecode.Save(); err != nil { // the next run compiles again
 		fmt.Fprintln(t.Output(), err)
+	}
+	if t.Failed() && !failed {
+		r.evidence.MustBeRed()
 	}
 	if words := r.evidence.Finish(t.Failed()); words != "" {
 		fmt.Fprintln(t.Output(), words)

@@ -46,7 +46,16 @@ system-packages, requirements, network, and the other fields of harness.Suite; f
   gotestsum --raw-command -- pyo3test run --json
 
 In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywhere. They stop nothing.`,
-		RunE: func(c *cobra.Command, args []string) error { return run(c, f, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.setJUnit(); err != nil {
+				return err
+			}
+			err := run(c, f, args)
+			if code := status(0); err != nil && !errors.As(err, &code) { // no run began
+				err = errors.Join(err, evidence.Refused(topName, err))
+			}
+			return err
+		},
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
@@ -87,6 +96,24 @@ func oneOf[W ~string](into *string, words ...W) func(string) error {
 	}
 }
 
+// topName is the test that a run is.
+const topName = "pyo3test"
+
+// setJUnit lets the run write its JUnit file to where --junit says.
+func (f runFlags) setJUnit() error {
+	if f.junit == "" {
+		return nil
+	}
+	name, err := filepath.Abs(f.junit)
+	if err == nil {
+		err = os.Setenv(evidence.JUnitVariable, name)
+	}
+	if err != nil {
+		return fmt.Errorf("--junit: %w", err)
+	}
+	return nil
+}
+
 func run(c *cobra.Command, f runFlags, args []string) error {
 	var forPytest []string
 	if at := c.ArgsLenAtDash(); at >= 0 {
@@ -99,14 +126,6 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	crate, tests, err := find(path)
 	if err != nil {
 		return err
-	}
-	if f.junit != "" {
-		if f.junit, err = filepath.Abs(f.junit); err == nil {
-			err = os.Setenv(evidence.JUnitVariable, f.junit)
-		}
-		if err != nil {
-			return fmt.Errorf("--junit: %w", err)
-		}
 	}
 	again := func(nodeID string) string {
 		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
@@ -137,17 +156,13 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if all { // else what did not pass is still known as that
 		f.noteMemory(c, memory.begin())
 	}
-	result := reporting.Run("pyo3test", func(t subtest.T) {
+	result := reporting.Run(topName, func(t subtest.T) {
 		harness.RunT(t, harness.Suite{
 			Crate: crate, Tests: tests, PytestArgs: forPytest,
 			Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
 		})
 	})
 	done()
-	if !all && len(result.Outcomes) == 0 && !result.Failed {
-		fmt.Fprintf(c.ErrOrStderr(), "none of the %d tests that did not pass when they ran last is there any more: run without --failed\n", len(options.Flags.Only))
-		return status(exitCollection)
-	}
 	f.noteMemory(c, memory.end(result, all))
 	if code := exitCode(result); code != exitPassed {
 		return status(code)

@@ -31,11 +31,13 @@ const (
 
 // Run is the evidence of one run.
 type Run struct {
+	test   string // the full name of the run's test
 	name   string
 	folder string // "" where there can be none
 	lent   bool   // the folder is the user's: kept whatever the result
 	mutex  sync.Mutex
-	suites []verdict.Suite
+	suites []verdict.Suite // of the groups
+	faults []verdict.Fault // of the run as a whole
 	errs   []error
 
 	limits  limits
@@ -48,7 +50,7 @@ type Run struct {
 // New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs, else
 // the user's cache folder, where only failures stay.
 func New(t subtest.T, flags subtest.Flags) *Run {
-	r := &Run{name: runName(t.Name()), limits: defaults, names: newNames()}
+	r := &Run{test: t.Name(), name: runName(t.Name()), limits: defaults, names: newNames()}
 	switch {
 	case flags.Artifacts:
 		r.folder, r.lent = t.ArtifactDir(), true
@@ -143,22 +145,59 @@ func (e *Run) Add(suite verdict.Suite) {
 	e.suites = append(e.suites, suite)
 }
 
-// Finish writes the JUnit file of the run, prunes, and says where things are, or what could not be written.
+// Fault takes what makes the run red beside its tests, for the JUnit file.
+func (e *Run) Fault(name, text string) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.faults = append(e.faults, verdict.Fault{Name: name, Text: text})
+}
+
+// Empty reports whether no group had a test, or anything else to tell.
+func (e *Run) Empty() bool {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return !slices.ContainsFunc(e.suites, func(s verdict.Suite) bool { return len(s.Tests) > 0 || s.Red() })
+}
+
+// wholeRun is the testcase of a run as a whole.
+const wholeRun = "(run)"
+
+// MustBeRed notes a fault of the run where none is known: its JUnit file must not be green for that.
+func (e *Run) MustBeRed() {
+	if e.mutex.Lock(); len(e.faults) > 0 || slices.ContainsFunc(e.suites, verdict.Suite.Red) {
+		e.mutex.Unlock()
+		return
+	}
+	e.mutex.Unlock()
+	e.Fault(wholeRun, "the run is red, and none of its tests is: its output says why")
+}
+
+// Begin puts a red JUnit file in the place of an earlier run's, for a run that is killed leaves no other.
+func (e *Run) Begin() {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	before := e.errs
+	e.faults = []verdict.Fault{{Name: wholeRun, Text: "the run has not ended: it is under way, or was killed"}}
+	if e.lent {
+		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
+	}
+	e.writeUsersJUnit()
+	e.faults, e.errs = nil, before // the end tries again, and tells
+}
+
+// Finish writes the JUnit file of the run, prunes, and says where things are, or what could not be written. A run that
+// came to no group leaves nothing in the cache folder: it would take the place of one that has more to tell.
 func (e *Run) Finish(failed bool) string {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	sort.Slice(e.suites, func(i, j int) bool { return e.suites[i].Name < e.suites[j].Name })
-	if e.Wanted(failed) {
+	keep := failed && len(e.suites) > 0 || e.lent
+	if e.folder != "" && keep {
 		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
 	}
-	if name := os.Getenv(JUnitVariable); name != "" {
-		if info, err := os.Stat(name); strings.HasSuffix(name, "/") || err == nil && info.IsDir() {
-			name = filepath.Join(name, packageName()+"-"+e.name+".xml")
-		}
-		e.writeJUnit(name)
-	}
+	e.writeUsersJUnit()
 	if e.folder != "" && !e.lent {
-		if !failed {
+		if !keep {
 			e.errs = append(e.errs, os.RemoveAll(e.folder))
 		}
 		e.errs = append(e.errs, e.explained(e.limits.prune(filepath.Dir(e.folder))))
@@ -166,7 +205,7 @@ func (e *Run) Finish(failed bool) string {
 	if err := errors.Join(e.errs...); err != nil {
 		return fmt.Sprintf("evidence could not be written: %v", err)
 	}
-	if failed && e.folder != "" {
+	if failed && keep && e.folder != "" {
 		text := "JUnit, pytest's output and reports: " + e.folder
 		if e.leftOut > 0 {
 			text += fmt.Sprintf(" (%s left out: one run keeps %d MiB and %d files)",
@@ -177,10 +216,29 @@ func (e *Run) Finish(failed bool) string {
 	return ""
 }
 
+// writeUsersJUnit writes the file that JUnitVariable names.
+func (e *Run) writeUsersJUnit() {
+	name := os.Getenv(JUnitVariable)
+	if name == "" {
+		return
+	}
+	if info, err := os.Stat(name); strings.HasSuffix(name, "/") || err == nil && info.IsDir() {
+		name = filepath.Join(name, packageName()+"-"+e.name+".xml")
+	}
+	e.writeJUnit(name)
+}
+
+// Refused writes a red file to where JUnitVariable says, for a command that cannot begin its run.
+func Refused(test string, why error) error {
+	refused := &Run{test: test, name: runName(test), faults: []verdict.Fault{{Name: wholeRun, Text: why.Error()}}}
+	refused.writeUsersJUnit()
+	return errors.Join(refused.errs...)
+}
+
 func (e *Run) writeJUnit(name string) {
-	reader, writer := io.Pipe()
-	go func() { writer.CloseWithError(verdict.WriteJUnit(writer, e.suites)) }()
-	err := writeFile(name, reader)
-	reader.CloseWithError(errors.Join(errors.New("not written"), err)) // or the encoder would wait for ever
-	e.errs = append(e.errs, err)
+	suites := slices.Clone(e.suites)
+	if len(e.faults) > 0 {
+		suites = slices.Insert(suites, 0, verdict.Suite{Name: e.test, Faults: e.faults})
+	}
+	e.errs = append(e.errs, written.write(name, e.test, suites))
 }

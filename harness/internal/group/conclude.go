@@ -45,7 +45,6 @@ func (g *group) conclude(ctx context.Context) {
 	}
 	g.reportExit()
 	g.sayProblems()
-	g.keepLedger()
 	g.enterPhase(g.phase) // which ends it
 	g.t.Attr(subtest.Phases, fmt.Sprintf("start %.1f  collect %.1f  tests %.1f  finish %.1f  exit %.1f", g.took[starting].Seconds(),
 		g.took[collecting].Seconds(), g.took[inTests].Seconds(), g.took[finishing].Seconds(), g.took[exiting].Seconds()))
@@ -226,11 +225,21 @@ func (g *group) noTestsWords() string {
 	return fmt.Sprintf("no tests found in %s: name files in Tests, or look at testpaths and python_files in the project's pytest configuration", where)
 }
 
+// sessionName is, in the JUnit file, what made a group red and is no single test's fault.
+const sessionName = "(session)"
+
 // keepLedger hands the group's verdicts over for the JUnit file that users keep.
 func (g *group) keepLedger() {
-	suite := verdict.Suite{Name: g.t.Name(), ExitFault: g.exitFault, CollectErrors: slices.Concat(g.hungFiles, g.collectErrors), CollectSkips: g.collectSkips, Host: g.Tree.HostText}
+	suite := verdict.Suite{Name: g.t.Name(), CollectErrors: slices.Concat(g.hungFiles, g.collectErrors), CollectSkips: g.collectSkips, Host: g.Tree.HostText}
 	for _, test := range g.selected {
-		suite.Tests = append(suite.Tests, test.Test)
+		if !g.Debug { // where none has a verdict
+			suite.Tests = append(suite.Tests, test.Test)
+		}
+	}
+	for _, fault := range []verdict.Fault{{Name: sessionName, Text: strings.Join(g.said, "\n")}, {Name: exitName, Text: g.exitFault}} {
+		if fault.Text != "" {
+			suite.Faults = append(suite.Faults, fault)
+		}
 	}
 	g.Evidence.Add(suite)
 }

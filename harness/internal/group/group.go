@@ -133,6 +133,7 @@ type group struct {
 	waiting     []*dumpRequest
 	fate        string   // how the container ended before it was to, "" where it did not
 	problems    []string // what is no single test's fault; each makes the group red
+	said        []string // those that were printed
 	redSeen     bool     // a test failed
 	kept        int      // bytes of the texts of tests that have ended
 }
@@ -178,6 +179,7 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 			g.mend(context.WithoutCancel(ctx))
 			g.sayProblems()
 		}
+		g.keepLedger()
 	}()
 	if config.Debug && err == nil {
 		g.debug(ctx)
@@ -426,5 +428,5 @@ func (g *group) sayProblems() {
 		fmt.Fprintln(g.t.Output(), problem)
 		g.t.Fail()
 	}
-	g.problems = nil
+	g.said, g.problems = append(g.said, g.problems...), nil
 }

@@ -149,16 +149,20 @@ func TestWriteJUnit(t *testing.T) {
 		Name: "TestPython/g", Tests: []Test{hung, skip, {NodeID: "a.py::u", Classname: "a", Name: "u"}},
 		CollectErrors: []CollectError{{NodeID: "b.py", Longrepr: "no module", Name: "b"}},
 		CollectSkips:  []CollectSkip{{NodeID: "c.py", Reason: "not here", Name: "c"}},
+		Faults:        []Fault{{Name: "(session)", Text: "no end\n/src"}},
 		Host:          func(text string) string { return strings.ReplaceAll(text, "/src", "/home/me") },
 	}}))
 	require.Equal(t, `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites>
- <testsuite name="TestPython/g" tests="5" failures="0" errors="3" skipped="2" time="1.000">
+ <testsuite name="TestPython/g" tests="6" failures="0" errors="4" skipped="2" time="1.000">
   <testcase classname="" name="b" time="0.000">
    <error type="collection" message="could not be collected">no module</error>
   </testcase>
   <testcase classname="" name="c" time="0.000">
    <skipped type="collection" message="not here"></skipped>
+  </testcase>
+  <testcase classname="TestPython/g" name="(session)" time="0.000">
+   <error type="session" message="no end">no end&#xA;/home/me</error>
   </testcase>
   <testcase classname="a" name="t" file="/home/me/a.py" line="7" time="0.500">
    <error type="hung" message="hung: no end">hung: no end&#xA;/home/me/a.py</error>
@@ -178,5 +182,17 @@ func TestWriteJUnit(t *testing.T) {
 `, file.String())
 	cases, err := ReadJUnit(&file, 1<<20)
 	require.NoError(t, err)
-	require.Len(t, cases, 5)
+	require.Len(t, cases, 6)
+}
+
+// TestRedSuites: a suite is red for each of its parts that can be.
+func TestRedSuites(t *testing.T) {
+	pass, fail := ended(whole(report("call", "passed"))...), ended(whole(report("call", "failed"))...)
+	for _, suite := range []Suite{{Tests: []Test{pass, fail}}, {Tests: []Test{{}}}, {CollectErrors: []CollectError{{}}}, {Faults: []Fault{{}}}} {
+		var file bytes.Buffer
+		require.NoError(t, WriteJUnit(&file, []Suite{suite}))
+		require.True(t, suite.Red())
+		require.Regexp(t, `(failures|errors)="1"`, file.String())
+	}
+	require.False(t, Suite{Tests: []Test{pass}, CollectSkips: []CollectSkip{{}}}.Red())
 }

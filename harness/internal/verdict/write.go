@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,8 +15,20 @@ type Suite struct {
 	Tests         []Test
 	CollectErrors []CollectError
 	CollectSkips  []CollectSkip
-	ExitFault     string                   // what was wrong with the interpreter's end after the session, "" where nothing was
+	Faults        []Fault
 	Host          func(text string) string // turns the container's paths in a text into the user's; nil leaves them
+}
+
+// Fault is what makes a group, or a run, red and is no single test's fault.
+type Fault struct {
+	Name string // of its testcase: a word in parentheses, such as "(exit)"
+	Text string
+}
+
+// Red reports whether the suite's element in the file has a failure or an error.
+func (s Suite) Red() bool {
+	return len(s.Faults) > 0 || len(s.CollectErrors) > 0 ||
+		slices.ContainsFunc(s.Tests, func(t Test) bool { return t.Verdict().Outcome.Red() })
 }
 
 // The elements of the file. Attributes beyond the common ones are those of pytest's own "xunit1" family.
@@ -97,11 +110,11 @@ func (s Suite) element() junitSuite {
 			Skipped: &junitText{Type: "collection", Message: legal(host(e.Reason))},
 		})
 	}
-	if s.ExitFault != "" {
-		first, _, _ := strings.Cut(host(s.ExitFault), "\n")
-		element.add(junitCase{
-			Classname: legal(s.Name), Name: "(exit)", Time: seconds(0), Error: &junitText{Type: "exit", Message: legal(first), Text: legal(host(s.ExitFault))},
-		})
+	for _, fault := range s.Faults {
+		first, _, _ := strings.Cut(host(fault.Text), "\n")
+		element.add(junitCase{Classname: legal(s.Name), Name: legal(fault.Name), Time: seconds(0), Error: &junitText{
+			Type: strings.Trim(fault.Name, "()"), Message: legal(first), Text: legal(host(fault.Text)),
+		}})
 	}
 	for _, test := range s.Tests {
 		v := test.Verdict()
