@@ -125,6 +125,8 @@
 // names: that of -artifacts, a folder of PYO3TEST_ARTIFACTS, or the user's cache folder, where the newest twenty stay,
 // 1 GiB at most. Of one file 64 MiB are kept, of one run 256 MiB: what is cut says so at its end.
 // Of what a test prints, the log has 64 KiB of each phase, head and tail, and the folder a file with all of it.
+// These files have it as it was printed. Where it is shown, control characters are written as \x1b, and a backslash breaks
+// what a CI system or a reader of go test's output would take for a command or an event.
 // PYO3TEST_JUNIT names a file for the JUnit report of every run, or a folder for one file a run; where it is relative, it
 // is so to the package's folder. The report of a red run is red, also where no test is to blame: such causes are testcases
 // named (build), (setup), (session) or (exit), for example. It is red from the start, and stays so if the run is killed.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"reflect"
@@ -24,6 +25,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/visible"
 )
 
 // T is what a run needs of a test: *testing.T by way of Run, a command line program or a recorder by way of RunT.
@@ -50,11 +52,15 @@ func (t testingT) Run(name string, f func(T)) bool {
 // Attr leaves the harness's own attributes to machines: a reader of -v would get three more lines a test.
 func (t testingT) Attr(key, value string) {
 	if t.json || !strings.HasPrefix(key, "pytest.") {
-		t.T.Attr(key, value)
+		t.T.Attr(visible.Word(key), visible.Word(value))
 	}
 }
 
-// RunT is Run for other implementations of T.
+// Output lets no text of a test be taken for go test's own, or be obeyed by who reads it.
+func (t testingT) Output() io.Writer { return visible.Writer{To: t.T.Output()} }
+
+// RunT is Run for other implementations of T. Texts and attributes come to them as the tests wrote them, control characters
+// and all: it is for them to print nothing that a terminal or a CI system obeys.
 func RunT(t T, suite Suite) {
 	t.Helper()
 	ctx, grace, cancel := deadline(t)

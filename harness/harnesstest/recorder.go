@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pyo3test/harness"
+	"pyo3test/harness/internal/visible"
 )
 
 // Outcome is what became of a recorded test.
@@ -153,7 +154,7 @@ func (r recording) Write(data []byte) (int, error) {
 	defer r.mutex.Unlock()
 	r.output.Write(data)
 	if r.parent == nil || r.parent.parent == nil {
-		return r.tb.Output().Write(data)
+		return visible.Writer{To: r.tb.Output()}.Write(data)
 	}
 	return len(data), nil
 }

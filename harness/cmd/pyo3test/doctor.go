@@ -18,6 +18,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/visible"
 )
 
 func doctorCommand() *cobra.Command {
@@ -81,6 +82,11 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	}
 	findings = append(findings, reached...)
 	doctor.Sort(findings)
+	for i := range findings {
+		for _, text := range []*string{&findings[i].What, &findings[i].Why, &findings[i].Mend, &findings[i].See} {
+			*text = visible.Text(*text)
+		}
+	}
 	if asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")

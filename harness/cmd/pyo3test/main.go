@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/visible"
 )
 
 // Exit codes.
@@ -69,7 +70,8 @@ func main() {
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := commands()
 	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
-	root.SetOut(stdout)
+	root.SetOut(visible.Writer{To: stdout})
+	stderr = visible.Writer{To: stderr}
 	root.SetErr(stderr)
 	done, err := root.ExecuteContextC(ctx)
 	if code := status(0); errors.As(err, &code) {

@@ -116,6 +116,14 @@ def test_error(broken):
     pass
 `
 
+// hostile is a test whose output is meant for the terminal, the CI system and the reader of go test's output.
+const hostile = `
+@pytest.mark.parametrize("x", ["##[error]x"])
+def test_hostile(x):
+    print("\x1b]52;c;aGk=\x07\n::error::forged\n  ##[error]forged\n\x16--- PASS: TestPython (0.00s)\n--- PASS: TestForged (0.00s)\n50 %\r100 %\x9b1m\u202e")
+    assert 0, "\x1b[31m"
+`
+
 // built is the program itself.
 func built(t *testing.T) string {
 	t.Helper()
@@ -158,7 +166,7 @@ func TestScreens(t *testing.T) {
 // TestEvents: --json is what go test -json is, and gotestsum reads it.
 func TestEvents(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed})
+	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed + hostile})
 	junit := filepath.Join(t.TempDir(), "junit.xml")
 	code, out, errs := call(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
 	require.Empty(t, errs)
@@ -177,8 +185,11 @@ func TestEvents(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"": "fail", "pyo3test": "fail", group: "fail",
 		group + "/tests/test_mixed.py/test_passes": "pass", group + "/tests/test_mixed.py/test_passes_too": "pass", group + "/tests/test_mixed.py/test_hangs": "fail",
-		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_reads_nothing": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail",
+		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_reads_nothing": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail", group + "/tests/test_mixed.py/test_hostile[##\\[error]x]": "fail",
 	}, last)
+	require.NotRegexp(t, `(?i)\\u00(1b|16|07|9b)|\\[bfr]|[\x{80}-\x{9f}\x{202e}]`, strings.ReplaceAll(out, `\\`, ""))
+	require.Contains(t, out, `\\x1b]52;c;aGk=\\a`)
+	require.Contains(t, out, `\\--- PASS: TestForged`)
 	written, err := os.ReadFile(junit)
 	require.NoError(t, err)
 	require.Contains(t, string(written), `name="test_hangs"`)
@@ -191,7 +202,7 @@ func TestEvents(t *testing.T) {
 	require.NoError(t, os.WriteFile(events, []byte(out), 0o644))
 	read, err := exec.Command("go", "run", gotestsum, "--raw-command", "--format=testname", "--", "cat", events).CombinedOutput()
 	require.NoError(t, err, string(read)) // cat does not fail
-	require.Contains(t, string(read), "DONE 10 tests, 1 skipped, 7 failures")
+	require.Contains(t, string(read), "DONE 11 tests, 1 skipped, 8 failures")
 }
 
 // TestCauses: the exit code says what kept the tests from being run, and the words what to do.
@@ -243,6 +254,20 @@ func TestCauses(t *testing.T) {
 	code, out, _ := call(t, "help")
 	require.Equal(t, exitPassed, code)
 	require.Contains(t, out, "Exit codes: ")
+}
+
+// TestErrorsAreVisible: the name of a file does nothing to the terminal that it is shown on, and a red file is left.
+func TestErrorsAreVisible(t *testing.T) {
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	t.Setenv("PYO3TEST_JUNIT", junit)
+	code, out, errs := call(t, "run", "/no/such\x1b]52;c;aGk=\a")
+	require.Equal(t, exitUsage, code)
+	require.Empty(t, out)
+	require.Contains(t, errs, `/no/such\x1b]52;c;aGk=\a: no such file or directory`)
+	require.NotContains(t, errs, "\x1b")
+	written, err := os.ReadFile(junit)
+	require.NoError(t, err)
+	require.Contains(t, string(written), `errors="1"`)
 }
 
 // TestFailed: only what did not pass last time runs again, until it passes.

@@ -18,6 +18,7 @@ import (
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/visible"
 )
 
 // runFlags are what the flags of run say.
@@ -148,7 +149,7 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 		}
 		options.Flags.Only = only
 	}
-	reporting, done, err := f.console(c.OutOrStdout(), crate, options)
+	reporting, done, err := f.console(visible.Unwrap(c.OutOrStdout()), crate, options)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/visible"
 )
 
 // reporter turns what happens into something to read. Its calls come one at a time.
@@ -139,7 +140,7 @@ func (n *node) Name() string { return n.name }
 
 // Run runs a subtest and tells whether it did not fail.
 func (n *node) Run(name string, f func(subtest.T)) bool {
-	sub := &node{console: n.console, name: n.name + "/" + name, parent: n}
+	sub := &node{console: n.console, name: n.name + "/" + visible.Word(name), parent: n}
 	sub.call(f)
 	return !sub.Failed()
 }

@@ -171,3 +171,56 @@ func TestEvents(t *testing.T) {
 		"run/group/b.py/t1": "fail", "run/group/b.py/t2": "skip", "run/group/b.py/t3": "fail",
 	}, ends)
 }
+
+// TestHostileText: nothing that comes from a test is obeyed by who reads a reporter's output.
+func TestHostileText(t *testing.T) {
+	const evil = "\x1b]52;c;aGk=\a\n::error::forged\n\t ##[error]forged\r\n\x16--- PASS: forged (0.00s)\n--- FAIL: forged (0.00s)\n=== RUN   forged\n1\r2\b\u009b\u202e\xff\n"
+	hostile := func(t subtest.T) {
+		screen := t.(subtest.Screen)
+		screen.Phase("build", evil, time.Second)
+		fmt.Fprint(t.Output(), evil)
+		t.Run("group"+evil, func(t subtest.T) {
+			t.Attr(subtest.Tests, "1")
+			t.Attr(evil, evil)
+			fmt.Fprint(t.Output(), evil)
+			open := subtest.Begin(t, "a.py/t"+evil)
+			t.(subtest.Screen).Slow("a.py::t"+evil, time.Second, evil)
+			open.End(func(t subtest.T) {
+				t.Attr(subtest.NodeID, "a.py::t"+evil)
+				t.Attr(subtest.Outcome, "failed")
+				fmt.Fprint(t.Output(), "/home/job/"+evil+evil)
+				t.Fail()
+			})
+			t.Attr(subtest.Phases, evil)
+			t.Attr(subtest.Summary, evil)
+		})
+	}
+	control := regexp.MustCompile(`[\x00-\x08\x0b-\x1f\x7f-\x{9f}\x{202e}]`)
+	obeyed := regexp.MustCompile(`(?m)^\s*(::error::|--- (PASS|FAIL)|=== RUN)|##\[`)
+	for _, quiet := range []bool{false, true} {
+		var out bytes.Buffer
+		c, done := NewScreen(Screen{Out: &out, Quiet: quiet, Title: evil, Failed: evil, GitHub: "/home/job", Colour: true}, Options{Again: again})
+		require.Equal(t, map[string]verdict.Outcome{"a.py::t" + evil: verdict.Failed}, c.Run("run", hostile).Outcomes, "the name stays the test's own")
+		done()
+		text := out.String()
+		for _, colour := range []ours{red, green, yellow, plain} {
+			text = strings.ReplaceAll(text, string(colour), "")
+		}
+		require.NotRegexp(t, control, text)
+		require.NotRegexp(t, obeyed, text)
+		require.Contains(t, text, `\x1b]52;c;aGk=\a`)
+		require.Equal(t, 1, strings.Count(text, "\n::error title=FAIL a.py%3A%3At"), text)
+	}
+
+	var out bytes.Buffer
+	NewEvents(&out, "crate"+evil, Options{Again: again}).Run("run", hostile)
+	for decoder := json.NewDecoder(&out); decoder.More(); {
+		var e event
+		require.NoError(t, decoder.Decode(&e))
+		for _, text := range []string{e.Package, e.Test, e.Key, e.Value, e.Output} {
+			require.NotRegexp(t, control, text)
+			require.NotContains(t, text, "##[")
+			require.NotRegexp(t, `(?m)^\s*(::error::|=== RUN   forged|--- (PASS|FAIL): forged)`, text)
+		}
+	}
+}

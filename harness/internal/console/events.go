@@ -7,12 +7,14 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"pyo3test/harness/internal/visible"
 )
 
 // NewEvents is a console for machines: the lines of `go test -json`, and nothing else. What it tells of is said to be the
 // package of the name.
 func NewEvents(out io.Writer, name string, o Options) *Console {
-	return newConsole(&events{encoder: json.NewEncoder(out), name: name}, o)
+	return newConsole(&events{encoder: json.NewEncoder(out), name: visible.Word(name)}, o)
 }
 
 type events struct {
@@ -49,7 +51,7 @@ func (e *events) slow(n *node, nodeID string, ran time.Duration, words string) {
 }
 
 // urgent is for people: machines read the events.
-func (e *events) urgent(text string) { fmt.Fprintln(os.Stderr, text) }
+func (e *events) urgent(text string) { fmt.Fprintln(os.Stderr, visible.Text(text)) }
 
 func (e *events) begin(n *node) {
 	if n.parent == nil {
@@ -60,7 +62,7 @@ func (e *events) begin(n *node) {
 }
 
 func (e *events) say(n *node, text string) {
-	for _, line := range strings.SplitAfter(text, "\n") {
+	for _, line := range strings.SplitAfter(visible.Text(text), "\n") {
 		if line != "" {
 			e.tell(event{Action: "output", Test: n.name, Output: "    " + line})
 		}
@@ -68,7 +70,7 @@ func (e *events) say(n *node, text string) {
 }
 
 func (e *events) attr(n *node, key, value string) {
-	e.tell(event{Action: "attr", Test: n.name, Key: key, Value: value})
+	e.tell(event{Action: "attr", Test: n.name, Key: visible.Word(key), Value: visible.Word(value)})
 }
 
 func (e *events) end(n *node) {

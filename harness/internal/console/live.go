@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/moby/term"
+
+	"pyo3test/harness/internal/visible"
 )
 
 // live is the last lines of a terminal, which are drawn again and again.
@@ -30,7 +32,7 @@ func (l *live) draw(lines []string) {
 	}
 	l.clear()
 	for _, line := range lines {
-		fmt.Fprintln(l.to, cut(strings.Map(printable, line), width))
+		fmt.Fprintln(l.to, cut(strings.Map(printable, visible.Text(line)), width))
 	}
 	l.lines = len(lines)
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/visible"
 	"pyo3test/harness/internal/words"
 )
 
@@ -91,7 +91,8 @@ type file struct {
 // line is one test that did not pass.
 type line struct {
 	outcome verdict.Outcome
-	text    string
+	status  ours
+	name    string
 }
 
 // statuses are the words for the outcomes, in the order in which a reader wants to see them at the end.
@@ -118,15 +119,24 @@ func status(outcome verdict.Outcome, text string) string {
 	return strings.ToUpper(string(outcome))
 }
 
+// print writes a line. Of the texts in it, only what is ours may do something to a terminal.
 func (s *screen) print(format string, args ...any) {
 	s.spoke = time.Now()
 	s.live.clear()
+	for i, arg := range args {
+		if text, ok := arg.(string); ok {
+			args[i] = visible.Text(text)
+		}
+	}
 	fmt.Fprintf(s.Out, format+"\n", args...)
 }
 
+// ours is text that no test has a part in.
+type ours string
+
 // word is a status in its twelve columns.
-func (s *screen) word(word string) string {
-	padded := fmt.Sprintf("%12s", word)
+func (s *screen) word(word string) ours {
+	padded := ours(fmt.Sprintf("%12s", word))
 	if !s.Colour {
 		return padded
 	}
@@ -142,10 +152,10 @@ func (s *screen) word(word string) string {
 
 // Colours of a terminal: https://en.wikipedia.org/wiki/ANSI_escape_code#Colors
 const (
-	red    = "\x1b[31;1m"
-	green  = "\x1b[32;1m"
-	yellow = "\x1b[33;1m"
-	plain  = "\x1b[0m"
+	red    ours = "\x1b[31;1m"
+	green  ours = "\x1b[32;1m"
+	yellow ours = "\x1b[33;1m"
+	plain  ours = "\x1b[0m"
 )
 
 // phase shows what goes on before the tests: a line at its end, and what is said meanwhile below its name.
@@ -249,7 +259,7 @@ func (s *screen) printText(text string) {
 	if text = strings.TrimRight(text, "\n"); text == "" {
 		return
 	}
-	for _, each := range strings.Split(text, "\n") {
+	for _, each := range strings.Split(visible.Text(text), "\n") {
 		s.print("%s", strings.TrimRight("    "+each, " "))
 	}
 }
@@ -310,13 +320,13 @@ func (s *screen) endTest(n *node) {
 	if name == "" {
 		name = strings.TrimPrefix(n.name, n.parent.name+"/")
 	}
-	words := fmt.Sprintf("%s [%8.3fs] %s %s", s.word(status(outcome, text)), n.elapsed.Seconds(), s.counter(n.parent), name)
+	word := s.word(status(outcome, text))
 	if outcome.Red() {
-		s.red = append(s.red, line{outcome, s.word(status(outcome, text)) + " " + name})
+		s.red = append(s.red, line{outcome, word, name})
 	} else if s.Quiet {
 		return
 	}
-	s.print("%s", words)
+	s.print("%s [%8.3fs] %s %s", word, n.elapsed.Seconds(), s.counter(n.parent), name)
 	s.printText(text)
 	if outcome.Red() {
 		s.annotate(status(outcome, text), name, text)
@@ -336,7 +346,7 @@ func (s *screen) finish(n *node) {
 	for _, each := range statuses {
 		for _, ended := range s.red {
 			if ended.outcome == each.outcome {
-				s.print("%s", ended.text)
+				s.print("%s %s", ended.status, ended.name)
 			}
 		}
 	}
@@ -420,25 +430,3 @@ func (s *screen) longest() (names []string, more int) {
 	shown := min(len(names), mostRunning)
 	return names[:shown], len(names) - shown
 }
-
-// place is where a report says that its test is.
-var place = regexp.MustCompile(`^(.+):(\d+): `)
-
-// annotate tells GitHub of a test that is red: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
-func (s *screen) annotate(status, name, text string) {
-	if s.GitHub == "" {
-		return
-	}
-	where := ""
-	if match := place.FindStringSubmatch(text); match != nil {
-		if file, err := filepath.Rel(s.GitHub, match[1]); err == nil && filepath.IsLocal(file) {
-			where = "file=" + escapeProperty.Replace(filepath.ToSlash(file)) + ",line=" + match[2] + ","
-		}
-	}
-	s.print("::error %stitle=%s::%s", where, escapeProperty.Replace(status+" "+name), escapeMessage.Replace(strings.TrimSpace(text)))
-}
-
-var (
-	escapeMessage  = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-	escapeProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
-)

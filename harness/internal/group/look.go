@@ -12,6 +12,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/visible"
 )
 
 // dumpRequest is a wait for stacks, and what to do when they are there or cannot be had.
@@ -131,7 +132,8 @@ func (g *group) showStacks(why string, then func()) {
 		if screen, ok := g.t.(subtest.Screen); ok {
 			screen.Urgent(fmt.Sprintf("%s: %s\n%s", what, why, text))
 		} else {
-			fmt.Fprintf(os.Stderr, "%s: %s\n%s\n", what, why, text)
+			shown := visible.Text(fmt.Sprintf("%s: %s\n%s", what, why, text))
+			fmt.Fprintln(os.Stderr, strings.ReplaceAll(shown, "\n", "\n    ")) // no line of it is go test's
 		}
 		if left--; left == 0 {
 			then()

@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+
+	"pyo3test/harness/internal/visible"
 )
 
 // Table holds the names of a session's tests, both ways.
@@ -60,7 +63,7 @@ func Name(nodeID string) string {
 	if name = rewrite(name); name == "" {
 		return "_"
 	}
-	return name
+	return visible.Word(name)
 }
 
 // rewrite does to a name what testing does: no white space, nothing unprintable.
@@ -102,16 +105,21 @@ func Pattern(fullName string) string {
 
 // ShellQuote makes one word of a text for a POSIX shell; where control characters are in it, for bash.
 func ShellQuote(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return r < 0x20 || r == 0x7f }) >= 0 {
+	special := func(r rune) bool { return r < 0x20 || visible.Control(r) || r == utf8.RuneError }
+	if strings.IndexFunc(text, special) >= 0 {
 		var out strings.Builder
-		for _, b := range []byte(text) {
+		for at, size := 0, 0; at < len(text); at += size {
+			var r rune
+			r, size = utf8.DecodeRuneInString(text[at:])
 			switch {
-			case b < 0x20 || b == 0x7f:
-				fmt.Fprintf(&out, `\x%02x`, b)
-			case b == '\'' || b == '\\':
-				out.WriteString(`\` + string(b))
+			case special(r):
+				for _, b := range []byte(text[at : at+size]) {
+					fmt.Fprintf(&out, `\x%02x`, b)
+				}
+			case r == '\'' || r == '\\':
+				out.WriteString(`\` + string(r))
 			default:
-				out.WriteByte(b)
+				out.WriteString(text[at : at+size])
 			}
 		}
 		return "$'" + out.String() + "'"

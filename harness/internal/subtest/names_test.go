@@ -17,6 +17,7 @@ func TestName(t *testing.T) {
 		"a b.py::test[ \t\n]":               "a_b.py/test[___]",
 		"a.py::test[\x1b\x00]":              `a.py/test[\x1b\x00]`,
 		"a.py::test[数\u200d]":               `a.py/test[数\u200d]`,
+		"a.py::test[##[error]x]":            `a.py/test[##\[error]x]`,
 		"":                                  "_",
 		"a.py::test[" + strings.Repeat("x", 10_000): "a.py/test[" + strings.Repeat("x", 10_000),
 	} {
@@ -27,7 +28,7 @@ func TestName(t *testing.T) {
 // hostile are node ids whose names collide in one way or another.
 var hostile = []string{
 	"a.py::t[a b]", "a.py::t[a_b]", "a.py::t[a\tb]", "a.py::t[a b]", "a.py::t#01", "a.py::t", "a.py::t", "a.py::t~2", "a.py::t#00", "a.py::t#1", "a.py::t#001",
-	"a.py::t[#01]", "a.py/t", "a.py::t/", "a.py::t//", "a.py::t[x]#02", "a.py::t[x]", "a.py::t[x]", "", "", "/", ".", "..", "a.py::t[^$|()]", `a.py::t[\]`, "a.py::t[']",
+	"a.py::t[#01]", "a.py::t[##[x]", `a.py::t[##\[x]`, "a.py/t", "a.py::t/", "a.py::t//", "a.py::t[x]#02", "a.py::t[x]", "a.py::t[x]", "", "", "/", ".", "..", "a.py::t[^$|()]", `a.py::t[\]`, "a.py::t[']",
 }
 
 func TestTableIsReversible(t *testing.T) {
@@ -76,6 +77,7 @@ func TestShellQuote(t *testing.T) {
 	require.Equal(t, `'^TestX$/^a b$'`, ShellQuote("^TestX$/^a b$"))
 	require.Equal(t, `'it'\''s'`, ShellQuote("it's"))
 	require.Equal(t, `$'a\x0ab\'\\'`, ShellQuote("a\nb'\\"))
+	require.Equal(t, `$'é\xe2\x80\xae\xff\xc2\x9b'`, ShellQuote("é\u202e\xff\u009b"))
 }
 
 func TestPatternsAreAnchored(t *testing.T) {
