@@ -208,6 +208,25 @@ func TestMemory(t *testing.T) {
 	require.Contains(t, group.Subs()[0].Text(), "killed by the kernel for memory, limit 128 MiB")
 }
 
+// TestForkBomb: it costs its own test, and no more time than its budget and the end of all those processes.
+func TestForkBomb(t *testing.T) {
+	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os
+
+def test_bomb():
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+
+def test_last():
+    pass
+`})
+	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 8 * time.Second, Processes: 600})
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_bomb": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Regexp(t, `cause: \d+ processes run in the container`, group.Subs()[0].Text())
+}
+
 func TestNoEngine(t *testing.T) {
 	crate := writeCrate(t, nil)
 	t.Setenv("DOCKER_HOST", "unix:///no/such/socket")

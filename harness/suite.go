@@ -37,7 +37,7 @@ const (
 	DefaultFinishTimeout  = 2 * time.Minute
 	DefaultExitTimeout    = 2 * time.Second
 	DefaultMemory         = 2 << 30
-	DefaultProcesses      = 4096
+	DefaultProcesses      = 2048
 )
 
 // Suite is one crate and its tests. Only Crate has to be set.

@@ -115,6 +115,7 @@ type Event struct {
 	Stacks json.RawMessage `json:"stacks"`
 	Facts  string          `json:"facts"`          // what /proc tells of the process
 	Parent []string        `json:"parent_threads"` // those that its parent has beside its main one
+	Crowd  int             `json:"crowd"`          // how many processes there were where these were too many, else 0
 	// dump, pace
 	Pace *hang.Pace `json:"pace"`
 

@@ -18,6 +18,8 @@ const (
 	dumpTimeout = 10 * time.Second
 	// killTimeout bounds how long the agent may take to report that something is dead.
 	killTimeout = 10 * time.Second
+	// deathTimeout bounds how long a test's processes may take to die; a thousand of them take seconds.
+	deathTimeout = 30 * time.Second
 )
 
 // checkBudgets acts on every budget that is over.
@@ -29,8 +31,8 @@ func (g *group) checkBudgets(now time.Time) {
 		switch ran := now.Sub(test.started); {
 		case test.isOver(): // its time is pytest's own
 		case test.expired:
-			if !test.killed.IsZero() && now.Sub(test.killed) > killTimeout {
-				g.stop(fmt.Sprintf("%s hung, and was not dead %v after it was to be killed", test.NodeID, killTimeout))
+			if !test.killed.IsZero() && now.Sub(test.killed) > deathTimeout {
+				g.stop(fmt.Sprintf("%s hung, and was not dead %v after it was to be killed", test.NodeID, deathTimeout))
 			}
 		case ran > test.budget:
 			g.expire(test)

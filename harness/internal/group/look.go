@@ -79,8 +79,12 @@ func (g *group) endDump(e agent.Event) {
 		request := g.dump
 		g.nextDump()
 		dump := g.dumpOf(e)
+		cause := dump.Diagnose(request.seen).Stopped(request.pid, e.Facts)
+		if e.Crowd > 0 { // which the agent has stopped
+			cause = dump.Diagnose(request.seen).Crowded(e.Crowd)
+		}
 		request.then(hang.Report{
-			Dump: dump, Cause: dump.Diagnose(request.seen).Stopped(request.pid, e.Facts), Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
+			Dump: dump, Cause: cause, Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
 		})
 	}
 }

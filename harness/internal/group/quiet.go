@@ -10,6 +10,9 @@ import (
 // deadlines stand still, as far as that is known from outside the container: what runs inside can stop the agent too.
 const standstill = 3 * time.Second
 
+// mercy is by how much an overloaded machine may move deadlines, in each phase and between the ends of two tests.
+const mercy = 10 * time.Second
+
 // quiet follows how long the agent has said nothing, and how much of that time does not count.
 type quiet struct {
 	heard   time.Time     // when it said something last
@@ -94,7 +97,7 @@ func (g *group) longest() time.Duration {
 	sum := g.Budgets.Finish + patience*g.Budgets.Exit + lastMargin
 	for _, test := range g.selected {
 		if test.round == g.round && !test.closed {
-			sum += test.budget + hooks*g.Budgets.Finish + 2*dumpTimeout + killTimeout
+			sum += test.budget + hooks*g.Budgets.Finish + 2*dumpTimeout + deathTimeout
 		}
 	}
 	return sum

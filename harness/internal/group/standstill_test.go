@@ -157,7 +157,7 @@ func TestKillThatIsNotCarriedOut(t *testing.T) {
 	seen(g)
 	g.checkBudgets(time.Now())
 	require.Equal(t, []string{"kill 10"}, session.orders)
-	g.checkBudgets(time.Now().Add(killTimeout + time.Second))
+	g.checkBudgets(time.Now().Add(deathTimeout + time.Second))
 	require.Equal(t, []string{"kill 10", "stop"}, session.orders)
 	g.quiet.hear(time.Now())
 	require.NoError(t, g.giveUp(time.Now()))

@@ -41,7 +41,7 @@ func (g *group) enterPhase(p phase) {
 	}
 	g.phase, g.entered = p, time.Now()
 	g.phaseEnd = time.Now().Add(g.budget(p))
-	g.quiet.mercy = silence
+	g.quiet.mercy = mercy
 	delete(g.paces, g.pytest)
 }
 
@@ -78,7 +78,7 @@ func (g *group) watch(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	last := time.Now()
-	g.quiet = quiet{heard: last, mercy: silence}
+	g.quiet = quiet{heard: last, mercy: mercy}
 	paused := make(chan bool, 1)
 	done := ctx.Done()
 	g.asked = asked.Load()

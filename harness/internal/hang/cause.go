@@ -32,6 +32,7 @@ const (
 	ExitAtexit           Key = "exit-atexit"
 	ExitThread           Key = "exit-thread"
 	AttachFinalizing     Key = "attach-finalizing"
+	ForkBomb             Key = "fork-bomb"
 	StoppedBySignal      Key = "stopped-by-signal"
 	Unknown              Key = "unknown"
 )

@@ -20,6 +20,7 @@ const (
 	cureNetwork    = "give sockets a time-out; what has to reach another host needs Suite.Network."
 	cureNativeWait = "look at the thread that should wake it: it is gone, or waits too. The stacks show which are there."
 	cureExitThread = "stop and join the thread before the session ends, in a fixture's tear-down; or make it a daemon if it may be cut off."
+	cureForkBomb   = "bound how many processes it starts, and end each with os._exit; Suite.Processes is the limit of a group."
 	cureStopped    = "look for what sends it (os.kill, os.killpg, signal.raise_signal); SIGCONT lets a stopped process continue."
 	cureExit       = "join threads before the interpreter ends, with Python::detach around the join; an exit handler runs with the GIL held."
 )

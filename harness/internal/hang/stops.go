@@ -9,6 +9,12 @@ import (
 // stoppedLine is a thread or a descendant, in what the system tells of a process, that a signal has stopped.
 var stoppedLine = regexp.MustCompile(`(?m)^(thread|descendant) (\d+) .*: state T, (.*)$`)
 
+// Crowded is the cause where so many processes ran that each had next to no processor time.
+func (c Cause) Crowded(processes int) Cause {
+	sentence := fmt.Sprintf("%d processes run in the container: the test starts them without an end", processes)
+	return Cause{Key: ForkBomb, Sentence: sentence, Cure: cureForkBomb, File: c.File, Line: c.Line}
+}
+
 // Stopped is the cause where the process, or one that it has started, is stopped by a signal; else it is c. facts is what the
 // system tells of the process.
 func (c Cause) Stopped(pid int, facts string) Cause {

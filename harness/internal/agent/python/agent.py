@@ -32,8 +32,6 @@ PROTOCOL = 1
 BEAT = 1.0
 LEAVE = 0.2
 """Seconds in which what a test has left running may end by itself, as multiprocessing's resource tracker does."""
-NAMED = 50
-"""How many of the processes that a test has left are named."""
 DRAIN = 2.0
 """Seconds to read what is left in the event pipe after pytest's end."""
 
@@ -224,13 +222,23 @@ class Agent:
         """Begin to collect the stacks of a process of ours."""
         pid, name = int(command["pid"]), str(command.get("id", ""))
         self.tell_gone()
-        if not procs.is_below(pid, os.getpid(), procs.everything()):
+        if not self.is_ours(pid):
             self.say("dump", id=name, pid=pid, stacks=None, text="", error="the process is gone, or none of the tests'")
             return
         stacks = self.job.stacks if isinstance(self.job, stages.Pytest) else ""
         dump = Dump(pid, name, stacks, stages.STACKS_SIGNAL if stacks else 0)
         dump.step()
         self.dumps.append(dump)
+
+    def is_ours(self, pid: int) -> bool:
+        """Whether a process lives, and is the tests' or pytest."""
+        process = procs.look(pid)
+        if process is None or process.dead:  # how that one ended is known already
+            return False
+        known = {self.job.pid} if self.job is not None else set()
+        if isinstance(self.job, stages.Pytest):
+            known |= self.job.running
+        return pid in known or procs.is_below(pid, os.getpid(), procs.everything())
 
     def on_kill(self, command: dict[str, Any]) -> None:
         """End a process and what descends from it; if it is a test's, let the plugin know why, first."""
@@ -239,8 +247,9 @@ class Agent:
             dump.abort("killed meanwhile")  # a traced process dies only when its tracer lets go
         killed: list[dict[str, object]] = []
         self.tell_gone()
-        table = procs.everything()
-        if procs.is_below(pid, os.getpid(), table) and not table[pid].dead:  # how a dead one ended is known already
+        if self.is_ours(pid):
+            if procs.crowd():  # it leaves us no time to stop one by one
+                procs.send_group(pid, signal.SIGKILL)
             if isinstance(self.job, stages.Pytest) and pid != self.job.pid:
                 self.job.tell({"kill": pid, "reason": reason, "message": str(command.get("message", ""))})
             elif self.job is not None:
@@ -328,7 +337,7 @@ class Agent:
         if left:
             killed = procs.kill_trees([process.pid for process in left])
             fields = {name: event[name] for name in ("index", "pid") if name in event}
-            self.say("killed", reason="leftover", processes=killed[:NAMED], count=len(killed), **fields)
+            self.say("killed", reason="leftover", processes=killed[: procs.NAMED], count=len(killed), **fields)
             self.reap()
 
 

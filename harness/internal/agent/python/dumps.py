@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,9 @@ class Dump:
         self.pid = pid
         self.name = name
         self.pace = facts.pace(pid)  # before a tool stops it
+        self.crowd = procs.crowd()
+        if self.crowd:  # or nobody else would have a turn
+            procs.send_group(pid, signal.SIGSTOP)
         self.stacks_file = stacks
         self.signal = stacks_signal
         self.errors: list[str] = []
@@ -86,7 +90,10 @@ class Dump:
         self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
         self.result["pace"] = self.pace
         self.result["facts"] = facts.of(self.pid)
+        self.result["crowd"] = self.crowd
         self.result["parent_threads"] = facts.parents_threads(self.pid)
+        if self.crowd:
+            procs.send_group(self.pid, signal.SIGCONT)
 
     def _start_tool(self) -> None:
         process = procs.look(self.pid)

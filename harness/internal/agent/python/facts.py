@@ -22,9 +22,12 @@ STATES = {1: "established", 2: "connecting", 6: "time-wait", 7: "closed", 8: "cl
 
 
 def pace(pid: int) -> dict[str, float]:
-    """What a process has done: seconds of processor time with its living descendants', its threads' switches."""
+    """What a process has done: seconds of processor time with its living descendants', its threads' switches.
+
+    Descendants that are a crowd are left out.
+    """
     now = time.monotonic()
-    below = [each.pid for each in procs.below(pid, procs.everything())]
+    below = [] if procs.crowd() else [each.pid for each in procs.below(pid, procs.everything())]
     cpu = sum(procs.cpu_seconds(each) for each in [pid, *below])
     switches = 0
     for thread in procs.threads(pid):

@@ -10,6 +10,11 @@ import time
 PATIENCE = 5.0
 """Seconds to try to end a tree. A process in an uninterruptible wait may need longer than anyone's patience."""
 
+NAMED = 50
+"""How many of the processes that are killed are named."""
+CROWD = 300
+"""With more processes than this the processor is theirs: to look at each would take the agent minutes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Process:
@@ -112,6 +117,21 @@ def send(pid: int, number: int) -> bool:
     return True
 
 
+def crowd() -> int:
+    """How many processes there are, if they are too many to look at each; else 0."""
+    count = sum(name.isdigit() for name in os.listdir("/proc"))
+    return count if count > CROWD else 0
+
+
+def send_group(pid: int, number: int) -> None:
+    """Send a signal to a process and all that it has forked, in one go, if it leads a group of its own."""
+    try:
+        if os.getpgid(pid) == pid != os.getpgrp():
+            os.killpg(pid, number)
+    except OSError:
+        pass
+
+
 def kill_trees(roots: list[int], with_roots: bool = True) -> list[dict[str, object]]:
     """Freeze the trees, so that nobody can fork away from the signal, then kill them; repeat until nobody is left.
 
@@ -122,7 +142,7 @@ def kill_trees(roots: list[int], with_roots: bool = True) -> list[dict[str, obje
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         fresh = True
-        while fresh:
+        while fresh and time.monotonic() < deadline:
             table = everything()
             members = [table[root] for root in roots if with_roots and root in table]
             for root in roots:
@@ -135,7 +155,8 @@ def kill_trees(roots: list[int], with_roots: bool = True) -> list[dict[str, obje
                 if process.identity in marked or process.dead or process.pid == os.getpid():
                     continue
                 marked[process.identity] = process
-                killed.append({"pid": process.pid, "cmd": command(process.pid)})
+                words = command(process.pid) if len(killed) < NAMED else ""
+                killed.append({"pid": process.pid, "cmd": words})
                 fresh = send(process.pid, signal.SIGSTOP) or fresh
         alive = [process for process in marked.values() if _alive(process)]
         if not alive:
