@@ -313,7 +313,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code.
+// TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code; --failed knows what it did not run.
 func TestInterrupt(t *testing.T) {
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
 	c := exec.Command(built(t), "run", crate+"/tests/test_slow.py")
@@ -340,4 +340,22 @@ func TestInterrupt(t *testing.T) {
 	require.Empty(t, errs.String())
 	require.Regexp(t, `(?s)test_slow, running for .*: interrupted by a signal.*time\.sleep.*NOT RUN`, out.String())
 	require.Contains(t, out.String(), "NOT RUN tests/test_slow.py::test_slow")
+
+	// What it did not run is known, and that a run was killed too.
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_slow.py"), []byte("def test_slow():\n    pass\n"), 0o644))
+	code, screen, failedErrs := call(t, "run", "--quiet", "--failed", crate)
+	require.Equal(t, exitPassed, code, screen+failedErrs)
+	require.Contains(t, screen, "1 of 92 tests: 1 passed")
+	require.NotContains(t, failedErrs, "without a verdict")
+	killed := exec.Command(c.Path, "run", crate+"/tests/test_slow.py")
+	stdout, err = killed.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, killed.Start())
+	_, err = stdout.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, killed.Process.Kill())
+	_ = killed.Wait()
+	code, screen, failedErrs = call(t, "run", "--quiet", "--failed", crate+"/tests/test_slow.py")
+	require.Equal(t, exitPassed, code, screen+failedErrs)
+	require.Contains(t, failedErrs, "left tests without a verdict (it was cut off)")
 }
