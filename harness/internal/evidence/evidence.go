@@ -24,8 +24,8 @@ import (
 // Variables that say where evidence goes.
 const (
 	ArtifactsVariable = "PYO3TEST_ARTIFACTS" // a folder, in which each run has one of its own
-	// JUnitVariable names a file for the JUnit report; where it is a folder, or ends with a slash, each run has a file of
-	// its own in it.
+	// JUnitVariable names a file for the JUnit report; where it is a folder, or ends with a slash, each run has a
+	// file of its own in it.
 	JUnitVariable = "PYO3TEST_JUNIT"
 )
 
@@ -47,8 +47,8 @@ type Run struct {
 	leftOut int // files that the limits left no room for
 }
 
-// New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs, else
-// the user's cache folder, where only failures stay.
+// New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs,
+// else the user's cache folder, where only failures stay.
 func New(t subtest.T, flags subtest.Flags) *Run {
 	r := &Run{test: t.Name(), name: runName(t.Name()), limits: defaults, names: newNames()}
 	switch {

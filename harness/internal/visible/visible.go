@@ -1,5 +1,5 @@
-// Package visible makes text of tests, builds and file names safe to print: what a terminal, a CI system or a reader of go
-// test's output would obey is shown instead.
+// Package visible makes text of tests, builds and file names safe to print: what a terminal, a CI system or a reader
+// of go test's output would obey is shown instead.
 package visible
 
 import (
@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns a text of whole lines with nothing in it that is obeyed. Control characters are written as in Go's strings,
-// \x1b for example, and a backslash breaks what would be a command to a CI system or an event of go test.
+// Text returns a text of whole lines with nothing in it that is obeyed. Control characters are written as in Go's
+// strings, \x1b for example, and a backslash breaks what would be a command to a CI system or an event of go test.
 func Text(text string) string {
 	return lineStart.ReplaceAllString(shown(text), `$1\$2`)
 }
@@ -45,15 +45,15 @@ func shown(text string) string {
 	return command.ReplaceAllString(text, `##$1\[`)
 }
 
-// Control reports whether a character is a control character other than a new line or a tab: one of ASCII or of Latin-1, one
-// that changes the direction of what follows, or a separator of lines.
+// Control reports whether a character is a control character other than a new line or a tab: one of ASCII or of
+// Latin-1, one that changes the direction of what follows, or a separator of lines.
 func Control(r rune) bool {
 	return r != '\n' && r != '\t' && unicode.Is(unicode.Cc, r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
 var (
-	// lineStart finds what counts at the start of a line, or behind white space there: commands of GitHub, and the lines by
-	// which test2json and others know tests in the output of go test.
+	// lineStart finds what counts at the start of a line, or behind white space there: commands of GitHub, and the
+	// lines by which test2json and others know tests in the output of go test.
 	lineStart = regexp.MustCompile(`(?m)^([\t\pZ]*)(::|=== (?:RUN|PAUSE|CONT|NAME|PASS|FAIL|SKIP|ATTR|ARTIFACTS)\b|--- (?:PASS|FAIL|SKIP|BENCH):)`)
 	// command finds what counts anywhere in a line: older commands of GitHub, and those of Azure and TeamCity.
 	command = regexp.MustCompile(`##(\w*)\[`)
