@@ -147,6 +147,9 @@
 // with its package's RECORD, and a build that changes one is an error. Images and
 // bytecode are kept for each place too, and bytecode is taken before a test can change it.
 //
+// A project's own files say what travels and whether there is a network: path dependencies, requirements and [tool.pyo3test]
+// can name any file that you can read. Read those of a stranger's crate before you run it.
+//
 // What is at one place counts as one project: if branches that do not trust each other are checked out at the same path in
 // turn, give each an engine or a path of its own.
 //
