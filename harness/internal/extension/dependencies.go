@@ -25,9 +25,10 @@ type Dependencies struct {
 	Requirements []string          `json:"requirements"`
 	Files        []RequirementFile `json:"files"`
 	Sourced      *Sourced          `json:"sourced"`
-	Pytest       bool              `json:"-"` // they bring a pytest of their own
-	Local        bool              `json:"-"` // folders of the tree are installed
-	Travel       []string          `json:"-"` // the host's files and folders that installing takes
+	Settings     map[string]any    `json:"settings"` // [tool.uv]: uv finds them by itself, and they count in the keys
+	Pytest       bool              `json:"-"`        // they bring a pytest of their own
+	Local        bool              `json:"-"`        // folders of the tree are installed
+	Travel       []string          `json:"-"`        // the host's files and folders that installing takes
 }
 
 // Lock is a lock file that uv reads where it lies in the tree.
@@ -59,7 +60,9 @@ var requirementsNames = []string{
 // Dependencies finds what the tests need: what the Suite says; else uv.lock, at the crate or above it; pylock.toml; a
 // dependency group, an extra, or a requirements file of a usual name. What the project itself needs to run comes with it.
 func (p Project) Dependencies(wanted Wanted, open Open) (Dependencies, error) {
-	c := chooser{Project: p, open: open, Dependencies: Dependencies{Requirements: []string{}, Files: []RequirementFile{}}}
+	c := chooser{Project: p, open: open, Dependencies: Dependencies{
+		Requirements: []string{}, Files: []RequirementFile{}, Settings: p.uv,
+	}}
 	if err := c.choose(wanted); err != nil {
 		return Dependencies{}, err
 	}

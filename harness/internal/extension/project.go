@@ -15,6 +15,7 @@ import (
 type Project struct {
 	Folder string // the crate's, absolute and without links
 	pyproject
+	uv map[string]any // all of [tool.uv]
 }
 
 type pyproject struct {
@@ -65,6 +66,11 @@ func ReadProject(crate string) (Project, error) {
 	case p.BuildSystem == nil || p.BuildSystem.Backend != "maturin":
 		return p, fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
 	}
+	var all struct{ Tool struct{ UV map[string]any } }
+	if err := readTOML(path, &all); err != nil {
+		return p, err
+	}
+	p.uv = all.Tool.UV
 	if _, err := os.Stat(p.cargoManifest()); errors.Is(err, fs.ErrNotExist) {
 		return p, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in [tool.maturin] its Cargo.toml", filepath.Dir(p.cargoManifest()))
 	}
