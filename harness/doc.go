@@ -163,5 +163,5 @@
 // role is made from Debian's packages, which takes root on Debian. PYO3TEST_BASE_IMAGE names another base, which has to
 // bring Python 3.11 or later, Rust and gcc; PYO3TEST_MIRROR is put before the pinned names (some mirrors want it to end in
 // /library). Neither is replaced by another base where it cannot be had. Credentials are those of docker login.
-// Certificates, proxies and index settings of the host reach the build, and only the build.
+// Certificates, proxies and index settings of the host reach the steps that fetch and install, and only these.
 package harness
