@@ -260,7 +260,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestContainerThatEnds: no test is blamed for what somebody did to its container.
+// TestContainerThatEnds: no test is blamed for what was done to its container from outside.
 func TestContainerThatEnds(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
 	stopped := make(chan error, 1)

@@ -22,7 +22,7 @@ const (
 	Pace      Kind = "pace"
 	Deadlock  Kind = "deadlock"
 	Killed    Kind = "killed"
-	Gone      Kind = "gone" // a test's process has ended, and pytest has not told it yet
+	Gone      Kind = "gone" // a test's process has ended, and pytest has not reported it yet
 	Bytecode  Kind = "bytecode"
 	JUnit     Kind = "junit"
 	Exit      Kind = "exit"

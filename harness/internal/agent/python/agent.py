@@ -109,13 +109,13 @@ class Agent:
                 return
 
     def tell_gone(self) -> None:
-        """Tell which tests' processes have ended although pytest has not told their end: it is waited for, not them."""
+        """Report whose processes have ended before pytest has reported it: the group then waits for pytest."""
         if isinstance(self.job, stages.Pytest):
             for pid in self.job.gone():
                 self.say("gone", pid=pid)
 
     def reap(self) -> None:
-        """Let zombies go. A test's process is handed to us when what it was forked from has ended: pytest is told."""
+        """Reap zombies. Pytest gets the status of a test's process from us if what that was forked from has ended."""
         for pid, status in procs.reap(self.awaited()):
             if isinstance(self.job, stages.Pytest) and self.job.command["isolation"] != "inprocess":
                 self.job.tell({"ended": pid, "status": status})

@@ -42,7 +42,7 @@ class Dump:
         self.name = name
         self.pace = facts.pace(pid)  # before a tool stops it
         self.crowd = procs.crowd()
-        if self.crowd:  # or nobody else would have a turn
+        if self.crowd:  # or no other process would get a turn
             procs.send_group(pid, signal.SIGSTOP)
         self.stacks_file = stacks
         self.signal = stacks_signal

@@ -17,7 +17,7 @@ from .ledger import Ledger
 from .running import Running
 
 REPORT = "report"
-"""The phase of a test whose process is done, and of which pytest and its plugins are told in pytest's own process."""
+"""The phase of a test whose process has ended, while hooks of pytest's own process report it."""
 AHEAD = 2
 """Children for each worker that are forked before their turn, at most. After each fork the parent copies hundreds of
 pages anew, after several in a row but once; and with fewer workers than processors, the fork and a child's first steps
