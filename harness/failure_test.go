@@ -24,7 +24,8 @@ import (
 )
 
 // recordRed runs a suite that has to be red, and returns what the test of the group, or of the run where no group began,
-// says of it. Its JUnit files are red too, whatever an earlier run has left there.
+// says of it. Its JUnit files are red too, whatever an earlier run has left there; PYO3TEST_JUNIT names one of them until the
+// test ends.
 func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string) {
 	t.Helper()
 	artifacts, junit := t.TempDir(), greenJUnit(t)

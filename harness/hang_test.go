@@ -106,8 +106,6 @@ def test_exits():
 def test_last():
     pass
 `}
-	junit := filepath.Join(t.TempDir(), "junit.xml")
-	t.Setenv("PYO3TEST_JUNIT", junit)
 	group, text := recordRed(t, harness.Suite{Crate: writeCrate(t, files), Workers: 2})
 	require.Contains(t, text, "6 of 6 tests: 1 passed, 2 hung, 3 crashed")
 	const again = "(proof) tests/test_tiny.py::test_%s, run once more in a fresh interpreter, without a fork"
@@ -124,7 +122,7 @@ def test_last():
 	for _, test := range group.Subs() {
 		require.NotContains(t, test.Text(), "(proof)", "no test waits for it")
 	}
-	written, err := os.ReadFile(junit)
+	written, err := os.ReadFile(os.Getenv("PYO3TEST_JUNIT"))
 	require.NoError(t, err)
 	require.Equal(t, 4, strings.Count(string(written), "(proof) tests/"), "%s", written)
 }
@@ -236,15 +234,13 @@ func TestBadExits(t *testing.T) {
 		"a crash": {"import atexit, os\n\natexit.register(os.abort)\n", time.Second, []string{"pytest's session was over, and its process died: SIGABRT (6)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			junit := filepath.Join(t.TempDir(), "junit.xml")
-			t.Setenv("PYO3TEST_JUNIT", junit)
 			suite := harness.Suite{Crate: writeCrate(t, map[string]string{"conftest.py": c.conftest}), ExitTimeout: c.timeout}
 			group, text := recordRed(t, suite)
 			require.Equal(t, map[string]string{"tests/test_tiny.py::test_answer": "passed", "(exit)": "error"}, outcomes(group), text)
 			for _, want := range c.want {
 				require.Contains(t, group.Sub("(exit)").Text(), crateIn(want, suite.Crate))
 			}
-			written, err := os.ReadFile(junit)
+			written, err := os.ReadFile(os.Getenv("PYO3TEST_JUNIT"))
 			require.NoError(t, err)
 			require.Contains(t, string(written), `name="test_answer"`)
 			require.Contains(t, string(written), `name="(exit)"`)

@@ -25,7 +25,7 @@ var plugged = []string{"pytest-rerunfailures==16.7", "flaky==3.8.1", "pyfakefs==
 
 // TestPython runs the tests of the agent's Python side, in the tools image and as the user that tests have there.
 func TestPython(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)
