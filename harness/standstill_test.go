@@ -32,7 +32,7 @@ func TestStandstill(t *testing.T) {
 			[]string{"pytest's own process stood still after the end of tests/test_tiny.py::test_b and was killed after 10s", "pytest_runtest_logstart  {crate}/conftest.py:5"}, onlyB},
 		"a hook that always sleeps": {harness.Suite{FinishTimeout: 2 * time.Second}, map[string]string{"conftest.py": "import time\n\ndef pytest_runtest_logfinish():\n    time.sleep(1000)\n",
 			"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(5))\ndef test_n(n):\n    pass\n"}, []string{"5 of 5 tests: 3 error, 2 not run", "2 tests not run: pytest's own process stood still"}, nil},
-		"a test that stops pytest": {harness.Suite{}, map[string]string{"tests/test_tiny.py": "import os, signal\n\ndef test_a():\n    pass\n\ndef test_b():\n    os.kill(os.getppid(), signal.SIGSTOP)\n\ndef test_c():\n    pass\n"},
+		"a test that stops pytest": {harness.Suite{}, map[string]string{"tests/test_tiny.py": "import os, signal, time\n\ndef test_a():\n    pass\n\ndef test_b():\n    time.sleep(1)  # pytest reports test_a\n    os.kill(os.getppid(), signal.SIGSTOP)\n\ndef test_c():\n    pass\n"},
 			[]string{"pytest's own process stood still after the end of tests/test_tiny.py::test_b and was killed after 4s", "is stopped by a signal such as SIGSTOP"}, onlyB},
 		"a hook after the collection": {harness.Suite{CollectTimeout: 4 * time.Second}, hook("pytest_collection_modifyitems()", "True", "time.sleep(1000)"),
 			[]string{"pytest hung during collection and was killed after 4s", "pytest_collection_modifyitems  {crate}/conftest.py:5"}, map[string]string{}},
