@@ -122,6 +122,7 @@ func TestReconcile(t *testing.T) {
 		"a status of a plugin":    {Ran{Tests: []Test{pass}, ExitStatus: 1}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"}},
 		"an interrupted session":  {Ran{Tests: []Test{pass}, ExitStatus: 2}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 2: the session was interrupted"}},
 		"a status of nobody":      {Ran{Tests: []Test{pass}, ExitStatus: 77}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 77: none of pytest's own, a plugin or a test set it"}},
+		"too many warnings":       {Ran{Tests: []Test{pass}, ExitStatus: 6}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 6: more warnings than --max-warnings allows"}},
 		"tests, and pytest has 5": {Ran{Tests: []Test{pass}, ExitStatus: 5}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 5: no tests were run"}},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, Reconcile(c.ran, c.file)) })

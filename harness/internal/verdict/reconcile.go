@@ -32,6 +32,7 @@ const (
 	exitTestsFailed = 1
 	ExitUsage       = 4
 	ExitNoTests     = 5 // none were collected, or none were left
+	exitMaxWarnings = 6
 )
 
 // Ran is all that was seen of a session that ended by itself.
@@ -174,6 +175,8 @@ func StatusMeaning(status int) string {
 		return "a usage error"
 	case ExitNoTests:
 		return "no tests were run"
+	case exitMaxWarnings:
+		return "more warnings than --max-warnings allows"
 	}
 	return "none of pytest's own, a plugin or a test set it"
 }
