@@ -211,3 +211,27 @@ def test_a_flood_of_garbage_in_the_event_pipe(suite: Suite, isolation: str) -> N
     )
     run = suite.run(isolation=isolation)
     assert len(run.of("garbage")) == 11 and "more lines" in run.of("garbage")[-1]["text"] and proper(run)
+
+
+@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("when", ["setup", "call", "teardown"])
+def test_an_error_of_a_hook_that_reports(suite: Suite, when: str, isolation: str) -> None:
+    """The session ends with it, and what was running is told to have ended before."""
+    suite.write(
+        conftest=f"def pytest_runtest_logreport(report):\n    if report.when == {when!r}: raise ValueError('my own')\n",
+        test_a="def test_1(): pass\n" + AFTER,
+    )
+    run = suite.run(isolation=isolation)
+    kinds = [event["ev"] for event in run.events]
+    assert proper(run) and run.one("exit")["exit"] == 3
+    assert run.finish("test_1") and kinds.index("finish") < kinds.index("finished")
+
+
+@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+@pytest.mark.parametrize("stop", ["pytest.exit('enough')", "raise KeyboardInterrupt('enough')"])
+def test_a_test_that_stops_the_session(suite: Suite, stop: str, isolation: str) -> None:
+    """It is told to have ended, and that it stopped the others."""
+    run = suite.write(test_a=f"import pytest\ndef test_1(): {stop}\n" + AFTER).run(isolation=isolation)
+    kinds = [event["ev"] for event in run.events]
+    assert proper(run) and kinds.index("finish") < kinds.index("finished")
+    assert "enough" in run.finish("test_1")["interrupt"]

@@ -340,6 +340,9 @@ class ForkRunner:
                     fields = {} if told else {"stdout": out, "stderr": err}
                     crash.complete(running, reports, took, told, out, err)
                 self._publish(running.item, running.index, reports, running)
+        except BaseException:  # a hook's, and the session ends with it: the test has ended all the same
+            self._tell_finish(running, complete, took, **fields)
+            raise
         finally:
             running.close()
         if running.interrupt is not None:

@@ -109,14 +109,27 @@ class SessionLoop:
                 ("start", {"index": index, "pid": pid, "threads": linux.thread_count()}),
                 ("phase", {"index": index, "pid": pid, "when": "setup"}),
             )
+            fields: dict[str, Any] = {}
             try:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+            except (KeyboardInterrupt, pytest.exit.Exception) as stop:
+                kind = "KeyboardInterrupt" if isinstance(stop, KeyboardInterrupt) else "pytest.exit"
+                fields = {"interrupt": f"{kind}: {stop}"}
+                raise
             finally:
                 self.ledger.current = None
-            took = self.runner.clock() - start
-            self.events.send(
-                "finish", index=index, pid=pid, exit=0, signal=None, complete=True, duration=took, killed=None
-            )
+                took = self.runner.clock() - start
+                self.events.send(
+                    "finish",
+                    index=index,
+                    pid=pid,
+                    exit=0,
+                    signal=None,
+                    complete=True,
+                    duration=took,
+                    killed=None,
+                    **fields,
+                )
             self.runner.stop_if_told(session)
 
 
