@@ -122,3 +122,33 @@ def test_errors_of_garbage_in_process(suite: Suite) -> None:
     suite.write(test_a=LEFT)
     run = suite.run("-W", "error", "--collect-garbage", "-k", "file or good", isolation="inprocess")
     assert run.verdicts() == {"test_a.py::test_file": "error", "test_a.py::test_good": "passed"}, run.log
+
+
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
+def test_garbage_that_was_there_before_the_test(suite: Suite, isolation: str) -> None:
+    """What a test lets go of is its garbage, also where a module made it."""
+    suite.write(
+        test_a="""
+        import gc, weakref
+        class Cycle:
+            def __init__(self): self.me = self
+        class Raises(Cycle):
+            def __del__(self): raise ValueError("from a finalizer")
+        quiet, loud = Cycle(), Raises()
+        seen = weakref.ref(quiet)
+        def test_collects():
+            global quiet
+            del quiet
+            gc.collect()
+            assert seen() is None
+        def test_lets_go():
+            global loud
+            del loud
+        def test_after(): pass
+        """
+    )
+    arguments = ["--collect-garbage"] if isolation == "inprocess" else []
+    verdicts = suite.run("-W", "error", *arguments, isolation=isolation).verdicts()
+    assert verdicts["test_a.py::test_collects"] == verdicts["test_a.py::test_after"] == "passed"
+    if version(suite) >= (8, 4):
+        assert verdicts["test_a.py::test_lets_go"] == "error"

@@ -83,8 +83,7 @@ class Forks:
         """What all children would otherwise do each for themselves."""
         self.undisturbed = not others_hear(self.config, REPORTED)
         self.warnings_heard = others_hear(self.config, WARNED)
-        gc.collect()
-        gc.freeze()  # a collection in a child would touch, so copy, every page
+        gc.collect()  # what is garbage already is no test's
 
     def may_go_ahead(self) -> bool:
         """Not where plugins and conftests with hooks that are called in between, or threads, may change anything."""
