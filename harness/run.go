@@ -76,7 +76,7 @@ func RunT(t T, suite Suite) {
 		run.refuse(t, subtest.CauseProject, fmt.Sprintf("harness.Suite: %v", err))
 	}
 	if err := run.prepare(ctx); err != nil {
-		run.refuse(t, causeOf(err), run.explain(ctx, err))
+		run.refuse(t, causeOf(ctx, err), run.explain(ctx, err))
 	}
 	defer run.engine.Close()
 	if run.debug {
@@ -102,7 +102,10 @@ func (r *run) refuse(t T, cause, text string) {
 }
 
 // causeOf names what kept a run from its tests.
-func causeOf(err error) string {
+func causeOf(ctx context.Context, err error) string {
+	if ctx.Err() != nil {
+		return subtest.CauseInterrupted
+	}
 	if failed := (*extension.Error)(nil); errors.As(err, &failed) && !failed.Unreached() {
 		return subtest.CauseBuild
 	}

@@ -166,6 +166,8 @@ func whyUnsettled(cause string) string {
 		return "the build failed"
 	case subtest.CauseCollection:
 		return "pytest could not collect, or found nothing"
+	case subtest.CauseInterrupted:
+		return "it was interrupted"
 	}
 	return "it was red for more than its tests"
 }

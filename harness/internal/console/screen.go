@@ -387,6 +387,7 @@ var whyNone = map[string]string{
 	subtest.CauseProject: ": this is no project that can be tested",
 	subtest.CauseSetup:   ": the engine, an image, the network or the cache folder failed",
 	subtest.CauseBuild:   ": the build failed", subtest.CauseCollection: ": pytest could not collect, or found nothing",
+	subtest.CauseInterrupted: ": the run was interrupted",
 }
 
 // mostRunning is how many of the tests that run are named.

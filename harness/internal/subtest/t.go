@@ -37,10 +37,11 @@ const (
 
 // Values of Cause.
 const (
-	CauseProject    = "project"    // it, or the Suite, is not what a run takes
-	CauseSetup      = "setup"      // engine, images or network
-	CauseBuild      = "build"      // the extension or its dependencies
-	CauseCollection = "collection" // pytest could not collect, or found nothing
+	CauseProject     = "project"     // it, or the Suite, is not what a run takes
+	CauseSetup       = "setup"       // engine, images or network
+	CauseBuild       = "build"       // the extension or its dependencies
+	CauseCollection  = "collection"  // pytest could not collect, or found nothing
+	CauseInterrupted = "interrupted" // a signal, or the end of the time that go test gives
 )
 
 // Screen is a T that shows in a way of its own what go test has no place for.
