@@ -50,6 +50,32 @@ def test_a_session_that_one_of_two_tests_stops(suite: Suite) -> None:
     assert list(run.verdicts().values()) == ["passed", "passed", "not run"] and run.one("exit")["exit"] == 2
 
 
+LOOP = """
+    import pytest
+    def pytest_runtestloop(session):
+        print("the loop of the conftest")
+        {statement}
+    """
+
+
+@pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
+@pytest.mark.parametrize(
+    "statement",
+    ["raise RuntimeError('no')", "pytest.exit('no device', 3)", "return True", ""],
+)
+def test_loops_of_others_are_called(suite: Suite, statement: str, isolation: str) -> None:
+    """Before ours, and once: what they raise or return counts as in plain pytest."""
+    suite.write(conftest=LOOP.replace("{statement}", statement), test_a="def test_1(): pass\ndef test_2(): pass\n")
+    run = suite.run(isolation=isolation)
+    assert run.log.count("the loop of the conftest") == 1
+    status, outcomes = plain(suite)
+    if statement == "return True":  # plain pytest is green then, though no test has run; no test is told here
+        assert not run.of("start")
+    else:
+        assert (run.one("exit")["exit"], counts(run.log)) == (status, outcomes)
+    assert set(run.verdicts().values()) <= ({"not run"} if statement else {"passed"})
+
+
 DEPENDENT = """
     import pytest
     @pytest.mark.dependency()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import _pytest.main
 import pytest
 
 from . import linux, oneprocess
@@ -47,7 +48,9 @@ class SessionLoop:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run what the agent chooses, in its order."""
+        """Run what the agent chooses, in its order. This takes the place of pytest's own loop, which comes last."""
+        if self._others(session) is not None:
+            return True  # pytest would not run its own loop either
         options = session.config.option
         if session.testsfailed and not options.continue_on_collection_errors:
             errors = session.testsfailed
@@ -69,6 +72,14 @@ class SessionLoop:
         else:
             self._run_in_process(session, chosen)
         return True
+
+    def _others(self, session: pytest.Session) -> object:
+        """Call the hooks of this name that conftests and plugins have. Wrappers are around them all already."""
+        called = self.config.hook.pytest_runtestloop.get_hookimpls()
+        around = {each.plugin for each in called if each.hookwrapper or getattr(each, "wrapper", False)}
+        manager = self.config.pluginmanager
+        others = manager.subset_hook_caller("pytest_runtestloop", {self, _pytest.main, *around})
+        return others(session=session)
 
     def _needs(self, items: list[pytest.Item]) -> list[str]:
         """What cannot work where each test has a process, and what to choose instead."""
