@@ -10,7 +10,7 @@ from _pytest.junitxml import xml_key
 from _pytest.runner import call_and_report
 
 from . import capture, coverage_support, garbage, linux, whole, wire
-from .kept import os
+from .kept import gc, os
 from .lines import clip
 
 LEAVE = os._exit
@@ -176,6 +176,7 @@ def _identity(fd: int) -> tuple[int, int]:
 
 def become(config: pytest.Config, told: int, out: int, err: int) -> Child:
     """The first steps of a forked child."""
+    gc.unfreeze()  # a test may let go of what a module made
     # A group of its own: a test that signals "its" group must not reach pytest or its siblings.
     os.setpgid(0, 0)
     linux.allow_tracing()

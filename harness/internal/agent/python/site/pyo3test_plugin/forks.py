@@ -84,6 +84,7 @@ class Forks:
         self.undisturbed = not others_hear(self.config, REPORTED)
         self.warnings_heard = others_hear(self.config, WARNED)
         gc.collect()  # what is garbage already is no test's
+        gc.freeze()  # a child unfreezes: until it collects all, it touches none of these pages
 
     def may_go_ahead(self) -> bool:
         """Not where plugins and conftests with hooks that are called in between, or threads, may change anything."""

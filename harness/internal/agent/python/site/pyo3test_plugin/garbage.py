@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 
 import pytest
 
 from .kept import gc
+
+OLDEST, YOUNG = 2, 1
+"""Generations. A full collection in a forked child touches, so copies, every page of the parent's objects: 10 ms and
+more in a large project. If errors of garbage are only warnings, that of young objects, the test's own, has to do."""
 
 HEARD = ("unraisableexception", "threadexception")
 """pytest's plugins that report errors that no code could catch."""
@@ -21,7 +26,7 @@ class Collector:
     def pytest_runtest_teardown(self) -> None:
         """Before theirs, which are the last to be called; or inside theirs, which are wrappers before pytest 8.4."""
         if self.asked:
-            gc.collect()
+            gc.collect(OLDEST if any(each[0] == "error" for each in warnings.filters) else YOUNG)
 
 
 COLLECTOR = Collector()
