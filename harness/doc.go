@@ -19,12 +19,12 @@
 // modules (.so, .pyd, .dylib), data of coverage runs, and output folders: virtual environments, node_modules,
 // .egg-info, and what holds a CACHEDIR.TAG or a .rustc_info.json. Native modules and output folders travel too as far
 // as git tracks them, pytest finds tests in them, or the project, [Suite.Tests] or [Suite.Include] names them. A
-// native module that could be imported instead of the built one never travels, and one line of the run names what was
-// left out.
+// native module that could be imported instead of the built one never travels, a file above 1 GiB only if Include names
+// it, and one line of the run names what was left out. In a container every file of the sources has one fixed time.
 //
 // A link travels as a link. One that leads out of those folders is followed only if git tracks its target in the
 // crate's repository, if the target is in [Suite.Root], or if Include names the link or its target; the others lead
-// nowhere in the container, and the run names them. Nothing is read from /proc, /sys or /dev. Bazel's runfiles are
+// to what the container has of that name, which is mostly nothing, and the run names them. Nothing is read from /proc, /sys or /dev. Bazel's runfiles are
 // links out of the tree: set Root to a folder that holds both them and the sources, or Include to the sources'
 // folder.
 //

@@ -104,7 +104,7 @@ func (s *Store) Add(settings, name string, data []byte) {
 }
 
 // Pack adds to a tar stream what was compiled of the tree's present content under the settings. Python takes it for that of
-// its source, because files without a time, as a tree's are, have the time that it was compiled with.
+// its source, because the files of a tree always have the same time.
 func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

@@ -2,6 +2,7 @@ package extension
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"embed"
@@ -148,6 +149,9 @@ func fetchEnvironment(recipe Recipe) map[string]string {
 	return env
 }
 
+// maxMessage bounds a message of build.py, in bytes: the longest is its result, with the names of all that is installed.
+const maxMessage = 16 << 20
+
 // errNotFetched reports that a build lacks what the phase "fetch" downloads.
 var errNotFetched = errors.New("build: crates are missing")
 
@@ -157,7 +161,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	config, err := json.Marshal(map[string]any{
 		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name,
 		"profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
-		"maturin_args": nonNil(recipe.MaturinArgs), "network": recipe.Network, "fetch": b.fetchKey(),
+		"maturin_args": nonNil(recipe.MaturinArgs), "fetch": b.fetchKey(), "local": recipe.Dependencies.Local,
 		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies,
 	})
 	if err != nil {
@@ -183,7 +187,10 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	var built *result
 	var failure *Error
 	missing := false
-	for decoder := json.NewDecoder(reader); ; {
+	var noise []string // of the loader, for example, where the project's environment breaks it
+	lines := bufio.NewScanner(reader)
+	lines.Buffer(nil, maxMessage)
+	for lines.Scan() {
 		var message struct {
 			Phase   string  `json:"phase"`
 			Line    *string `json:"line"`
@@ -191,11 +198,10 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 			Result  *result `json:"result"`
 			Missing bool    `json:"missing"`
 		}
-		if err := decoder.Decode(&message); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			rest, _ := io.ReadAll(io.MultiReader(decoder.Buffered(), reader))
-			return result{}, errors.Join(fmt.Errorf("build: the build program broke down: %s", bytes.TrimSpace(rest)), <-ended)
+		if json.Unmarshal(lines.Bytes(), &message) != nil {
+			noise = append(noise, log.add(lines.Text()))
+			b.say("build", noise[len(noise)-1])
+			continue
 		}
 		switch {
 		case message.Result != nil:
@@ -208,11 +214,14 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 			b.say("build", log.add(*message.Line))
 		}
 	}
-	err = <-ended
+	reader.CloseWithError(lines.Err())
+	err = errors.Join(<-ended, lines.Err())
 	switch {
 	case failure != nil:
 		failure.Log = log.fromFirstError()
 		return result{}, failure
+	case err != nil && len(noise) > 0:
+		return result{}, fmt.Errorf("build: the build program broke down: %s: %w", strings.Join(noise, "\n"), err)
 	case err != nil:
 		return result{}, fmt.Errorf("build: %w", err)
 	case missing:

@@ -146,6 +146,11 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 		switch {
 		case err != nil:
 			return FieldError("Requirements", "%w", err)
+		case ok && archive.MatchString(requirement):
+			if !strings.HasPrefix(requirement, ".") && !filepath.IsAbs(requirement) {
+				requirement = "./" + requirement // as pip would not take it for a name
+			}
+			err = c.add([]string{requirement})
 		case ok:
 			err = c.addFile(requirement)
 		case strings.HasSuffix(requirement, ".txt"):
@@ -251,6 +256,9 @@ func (c *chooser) addExtras(extras []string) error {
 	}
 	return nil
 }
+
+// archive matches the names of packages as files.
+var archive = regexp.MustCompile(`\.(whl|zip|tar\.[a-z0-9]+|tgz)$`)
 
 var (
 	requirementName = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?`)

@@ -38,6 +38,14 @@ func TestDependencies(t *testing.T) {
 				Pytest: true, Local: true, Travel: []string{"uv.lock", "pyproject.toml", "helper"},
 			},
 		},
+		"packages as files": {
+			files:  map[string]string{"py/pyproject.toml": project, "py/w/x-1.whl": "PK", "py/y-1.tar.gz": "gz"},
+			wanted: Wanted{Requirements: []string{"./w/x-1.whl", "y-1.tar.gz"}},
+			want: Dependencies{
+				From: "the Suite", Requirements: []string{"./w/x-1.whl", "./y-1.tar.gz", "numpy>=2"}, Local: true,
+				Travel: []string{"py/w/x-1.whl", "py/y-1.tar.gz"},
+			},
+		},
 		"the lock of another project": {
 			files: map[string]string{"py/pyproject.toml": project, "uv.lock": "version = 1\n[[package]]\nname = \"pytest\"\nsource = { virtual = \".\" }\n"},
 			want:  Dependencies{Requirements: []string{"numpy>=2"}},

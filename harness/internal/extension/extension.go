@@ -223,16 +223,16 @@ func (b builder) build(ctx context.Context, key string) (_ Extension, err error)
 	return extension(id, built), prune(ctx, b.engine, crateLabel, labels[crateLabel])
 }
 
-// compile builds in a container without a network, whose cache is read-only, as the project's code runs there. What it lacks
-// is fetched first, in another.
+// compile builds in a container that cannot write to what was fetched and, unless the project asks for it, has no network: the
+// project's code runs there. What it lacks is fetched first, in another.
 func (b builder) compile(ctx context.Context, environment string) (c *engine.Container, built result, err error) {
 	network := b.network.Offline()
 	if b.recipe.Network {
 		network = b.network
 	}
 	volumes := map[string]engine.Volume{
-		"/cache": {Name: b.cacheVolume(), ReadOnly: !b.recipe.Network},
-		"/build": {Name: "pyo3test-target-" + CrateID(b.tree, b.tools)},
+		"/cache": {Name: b.volume("cache"), ReadOnly: true},
+		"/build": {Name: b.volume("target")},
 	}
 	c, err = b.inContainer(ctx, network, environment, volumes, func(c *engine.Container) (err error) {
 		built, err = b.runBuild(ctx, c, network, "build")
@@ -250,7 +250,7 @@ func (b builder) compile(ctx context.Context, environment string) (c *engine.Con
 
 // fetch downloads what cargo needs, in a container that has the network and runs no code of the project.
 func (b builder) fetch(ctx context.Context) error {
-	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
+	volumes := map[string]engine.Volume{"/cache": {Name: b.volume("cache")}}
 	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "fetch")
 		return err
@@ -277,9 +277,11 @@ func (b builder) fetchKey() string {
 	return sum(text.String())[:16]
 }
 
-// cacheVolume names the volume that holds what cargo, uv and rustup have downloaded for the crate. No other crate uses it:
-// a package's own build, and a build that has the network, can write there.
-func (b builder) cacheVolume() string { return "pyo3test-cache-" + CrateID(b.tree, b.tools) }
+// volume names a volume of the crate: "cache" holds what cargo and rustup have downloaded, "packages" what uv has, "target" is
+// cargo's target folder. No other crate uses them, and code of the project can write to none that the step "fetch" reads.
+func (b builder) volume(kind string) string {
+	return "pyo3test-" + kind + "-" + CrateID(b.tree, b.tools)
+}
 
 // ensureEnvironment returns the id of an image with what the tests need: it outlives edits of the crate.
 func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
@@ -287,7 +289,7 @@ func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 	if found, ok, err := b.engine.Made(ctx, repository+tag); ok || err != nil {
 		return found.ID, err
 	}
-	volumes := map[string]engine.Volume{"/cache": {Name: b.cacheVolume()}}
+	volumes := map[string]engine.Volume{"/cache/uv": {Name: b.volume("packages")}}
 	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "dependencies")
 		return err

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Sources is the folder of the container below which a tree is unpacked.
@@ -161,6 +162,10 @@ func sum(text string) string {
 	return hex.EncodeToString(s[:])
 }
 
+// Modified is the time of each file of a tree in a container, so that equal content is equal there too. It is none before
+// 1980, which zip files could not hold.
+var Modified = time.Unix(1_000_000_000, 0)
+
 // Pack writes the tree to a tar stream that is unpacked at the container's root folder, owned by the user who builds
 // and tests. A file that changed since Collect read it is an error: what is tested has to be what was hashed.
 func (t Tree) Pack(w *tar.Writer) error {
@@ -184,20 +189,25 @@ func packFolders(w *tar.Writer, folder string, made map[string]bool) error {
 		return err
 	}
 	made[folder] = true
-	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: strings.TrimPrefix(folder, "/") + "/", Mode: 0o755, Uid: 1000, Gid: 1000})
+	return w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeDir, Name: strings.TrimPrefix(folder, "/") + "/", Mode: 0o755, ModTime: Modified, Uid: 1000, Gid: 1000,
+	})
 }
 
 func (f File) pack(w *tar.Writer) error {
 	name := strings.TrimPrefix(path.Join(Sources, f.Name), "/")
 	if f.Link != "" {
-		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777, Uid: 1000, Gid: 1000})
+		return w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777, ModTime: Modified, Uid: 1000, Gid: 1000,
+		})
 	}
 	in, err := os.Open(f.host)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: int64(f.Mode | 0o600), Size: f.Size, Uid: 1000, Gid: 1000}); err != nil {
+	header := tar.Header{Name: name, Mode: int64(f.Mode | 0o600), Size: f.Size, ModTime: Modified, Uid: 1000, Gid: 1000}
+	if err := w.WriteHeader(&header); err != nil {
 		return err
 	}
 	h := sha256.New()

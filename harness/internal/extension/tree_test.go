@@ -129,6 +129,7 @@ func TestPackedIsWhatWasHashed(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.Equal(t, 1000, header.Uid)
+		require.True(t, header.ModTime.Equal(Modified), "a zip file holds no time before 1980")
 		data, err := io.ReadAll(r)
 		require.NoError(t, err)
 		found[header.Name] = string(data) + header.Linkname

@@ -160,8 +160,20 @@ func (w *walker) entry(p place, entry fs.DirEntry) error {
 	if link {
 		return w.link(p)
 	}
+	info, err := entry.Info()
+	if err != nil {
+		return fmt.Errorf("read the sources: %w", err)
+	}
+	if info.Size() > largest && !p.whole && !slices.Contains(w.included, p.name) {
+		w.leave(p.name)
+		return nil
+	}
 	return w.file(p)
 }
+
+// largest is the size in bytes of a file that travels unless the user names it: a larger one is a core dump or a disk image,
+// and to read it would take minutes.
+const largest = 1 << 30
 
 func (w *walker) subfolder(p place, name string) error {
 	named := slices.Contains(w.named, p.name)
@@ -228,7 +240,7 @@ func isBuilt(built []string, name string) bool {
 }
 
 // link keeps a link. If that leads out of what travels, and the user or the project vouches for its target, it takes
-// the target instead. Otherwise the link leads nowhere in the container.
+// the target instead. Otherwise it leads to what the container has there, if anything.
 func (w *walker) link(p place) error {
 	target, err := os.Readlink(p.host)
 	if err != nil {

@@ -253,6 +253,16 @@ func TestKernelsFiles(t *testing.T) {
 	require.Equal(t, []string{notFollowed("proc")}, tree.Notes, "a file that the project names")
 }
 
+// TestLargeFiles: a core dump or a disk image is not read for minutes without a word.
+func TestLargeFiles(t *testing.T) {
+	folder := crate(t, map[string]string{"data/disk.img": "", "data/small": "s"})
+	require.NoError(t, os.Truncate(filepath.Join(folder, "data/disk.img"), 1<<40))
+	tree, names := collect(t, folder)
+	require.Contains(t, names, "data/small")
+	require.NotContains(t, names, "data/disk.img")
+	require.Equal(t, []string{"left out: data/disk.img; to bring one, name it in Include"}, tree.Notes)
+}
+
 // TestRepositoryThatLies: a crate's own .git cannot vouch for what is outside, nor make git run a program.
 func TestRepositoryThatLies(t *testing.T) {
 	above := realTemp(t)

@@ -272,8 +272,11 @@ func (g *group) summary() string {
 	if n := g.count(func(t *test) bool { return len(t.Left) > 0 }); n > 0 && !g.FailLeaky {
 		parts = append(parts, fmt.Sprintf("%d of them leaky", n))
 	}
-	if g.exitFault != "" {
+	switch {
+	case g.exitFault != "":
 		parts = append(parts, "a bad end of the interpreter")
+	case len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // or it would read as green
+		parts = append(parts, "an error of the session")
 	}
 	if len(parts) == 0 {
 		parts = []string{"no tests to run"}

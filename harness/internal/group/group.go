@@ -304,7 +304,7 @@ func (g *group) restart(ctx context.Context) error {
 // compileSettings is all beside a file's content that can change what pytest compiles it to, or what it says as it does.
 func (g *group) compileSettings() string {
 	settings := sha256.New()
-	_ = json.NewEncoder(settings).Encode([]any{g.PytestArgs, g.Env, g.Tree.Configuration()})
+	_ = json.NewEncoder(settings).Encode([]any{extension.Modified, g.PytestArgs, g.Env, g.Tree.Configuration()})
 	return hex.EncodeToString(settings.Sum(nil))
 }
 

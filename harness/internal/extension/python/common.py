@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = Path("/src")
-CACHE = Path("/cache")  # a volume of this crate's own: what cargo, uv and rustup download; "build" cannot write to it
+CACHE = Path("/cache")  # a volume of this crate's own: what cargo and rustup download; "fetch" alone can write to it
 TARGET = Path("/build")  # a volume of this crate's own: cargo's target folder
 BUILT = Path("/opt/pyo3test/built")
 TOOLS = Path("/opt/pyo3test/tools/bin")

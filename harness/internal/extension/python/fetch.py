@@ -35,17 +35,14 @@ def own_cargo() -> None:
         link = Path(os.environ["CARGO_HOME"], name)
         link.parent.mkdir(parents=True, exist_ok=True)
         (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(CACHE / "cargo" / name)
+        link.symlink_to(CACHE / "cargo" / name)
 
 
 def use(config: dict[str, Any], crate: Path) -> None:
     """Take the Cargo.lock that was fetched for. A project that builds with ``--locked`` keeps its own."""
     fetched, lock = CACHE / "fetched" / config["fetch"], SOURCES / config["workspace"] / "Cargo.lock"
     if not fetched.exists():
-        if not config["network"]:
-            raise NotFetched
-        fetch(config, crate)
+        raise NotFetched
     own_cargo()
     maturin = tomllib.loads((crate / "pyproject.toml").read_text()).get("tool", {}).get("maturin", {})
     locked = "--locked" in config["maturin_args"] or maturin.get("locked")  # cargo refuses a lock file of another time
@@ -133,6 +130,7 @@ def registry_settings(crate: Path) -> list[str]:
                 settings = tomllib.loads(file.read_text())
                 lines = [f"{key} = {toml(without_programs(settings[key]))}\n" for key in FROM_WHERE if key in settings]
                 chosen = file.with_name("pyo3test-fetch.toml")  # beside it, as paths are relative to its place
+                chosen.unlink(missing_ok=True)  # a link of the project's could lead anywhere
                 chosen.write_text("".join(lines))
                 arguments += ["--config", str(chosen)]
                 break

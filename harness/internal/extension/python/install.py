@@ -24,6 +24,8 @@ def install(config: dict[str, Any], crate: Path) -> None:
     own = SCRATCH / "own.txt"
     own.write_text(config["project"])
     chosen_install = [*INSTALL, "--excludes", str(own)] if config["project"] else INSTALL
+    if config["local"]:  # uv takes a wheel of a folder for the one of that name that it has seen before
+        chosen_install = [*chosen_install, "--refresh"]
     if chosen["lock"]:
         install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
     together = list(chosen["requirements"])
