@@ -1,7 +1,9 @@
 package harness_test
 
 import (
+	"archive/zip"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -226,4 +228,40 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "g", Env: map[string]string{"WANT": step.want}}}})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	}
+}
+
+// TestWheelOfTheSameName: a package in a folder is the one that is there now, not one of its name and version from before.
+func TestWheelOfTheSameName(t *testing.T) {
+	crate := writeCrate(t, map[string]string{
+		"requirements-test.txt": "--find-links wheels\nwhl\n",
+		"tests/test_tiny.py":    "import tiny, whl\n\ndef test_value():\n    assert whl.VALUE == 1\n",
+		"wheels/.keep":          " ",
+	})
+	for value, outcome := range []harnesstest.Outcome{harnesstest.Failed, harnesstest.Passed, harnesstest.Failed} {
+		writeWheel(t, filepath.Join(crate, "wheels/whl-1-py3-none-any.whl"), fmt.Sprintf("VALUE = %d\n", value))
+		r := harnesstest.Record(t, harness.Suite{Crate: crate})
+		require.Equal(t, outcome, r.Outcome(), "%d\n%s", value, r.Text())
+		require.Len(t, r.Sub("tiny").Subs(), 1, r.Text())
+	}
+}
+
+// writeWheel writes a wheel "whl" of version 1 that holds one module.
+func writeWheel(t *testing.T, path, module string) {
+	t.Helper()
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	w := zip.NewWriter(f)
+	for name, text := range map[string]string{
+		"whl.py":                   module,
+		"whl-1.dist-info/WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		"whl-1.dist-info/RECORD":   "whl.py,,\nwhl-1.dist-info/WHEEL,,\nwhl-1.dist-info/METADATA,,\nwhl-1.dist-info/RECORD,,\n",
+		"whl-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: whl\nVersion: 1\n",
+	} {
+		entry, err := w.Create(name)
+		require.NoError(t, err)
+		_, err = io.WriteString(entry, text)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
 }
