@@ -192,6 +192,16 @@ def test_faulthandler_timeout_is_off(suite: Suite) -> None:
     assert not [note for note in notes if "faulthandler" in note], notes
 
 
+def test_a_faulthandler_that_ends_pytest_is_a_budget(suite: Suite) -> None:
+    """Plain pytest ends with status 1 then, and the test must not be green here."""
+    settings = "[pytest]\nfaulthandler_timeout = 0.5\nfaulthandler_exit_on_timeout = true\n"
+    run = suite.write(test_a=TRIVIAL, pytest__ini=settings).run()
+    if tuple(map(int, run.one("session")["pytest"].split(".")[:2])) < (9, 0):
+        pytest.skip("this pytest has no faulthandler_exit_on_timeout")
+    assert {each["timeout"] for each in run.of("item")} == {0.5}
+    assert [note for note in run.one("session")["notes"] if "it is the tests' budget" in note]
+
+
 def test_the_alarms_of_pytest_timeout_are_off(suite: Suite) -> None:
     needs(suite, "pytest_timeout")
     suite.write(

@@ -9,7 +9,6 @@ import atexit
 import dataclasses
 import faulthandler
 import importlib.metadata
-import re
 import sys
 from collections.abc import Generator
 from types import SimpleNamespace
@@ -40,7 +39,6 @@ ENVIRONMENT = dict(os.environ)
 if EVENTS is not None:
     # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
     atexit.register(EVENTS.send, "leave", pid=EVENTS.owner)
-FAULTHANDLER_TIMEOUT = re.compile(r"^\s*faulthandler_timeout\s*=\s*[\"']?0*[.0]*[1-9]", re.MULTILINE)
 NOTES_KEY = pytest.StashKey["list[str]"]()
 WORKERS_KEY = pytest.StashKey[int]()
 RUNNER_KEY = pytest.StashKey[ForkRunner]()
@@ -233,11 +231,10 @@ def _start_lone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
 def _disarmed(config: pytest.Config) -> list[str]:
     """The project's own watchdogs, which fire in the wrong process or never, in words."""
     notes = []
-    try:
-        text = config.inipath.read_text(encoding="utf-8") if config.inipath is not None else ""
-    except (OSError, ValueError):
-        text = ""
-    if FAULTHANDLER_TIMEOUT.search(text):  # the agent overrides it on the command line
+    seconds, ends = Ledger.faulthandler_timeout(config)
+    if seconds and ends:
+        notes.append("faulthandler_timeout: it is the tests' budget, kept from outside; its own end of pytest is off")
+    elif seconds:
         notes.append("faulthandler_timeout switched off: with it, a forked test that fails hangs")
     if Ledger.project_timeout(config):
         notes.append("pytest-timeout: its limits are the tests' budgets, kept from outside; its own alarms are off")

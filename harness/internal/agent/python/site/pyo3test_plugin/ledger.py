@@ -15,6 +15,7 @@ from .events import Events
 from .kept import os
 from .wire import plain
 
+FAULTHANDLER_TIMEOUT = re.compile(r"^\s*faulthandler_timeout\s*=\s*[\"']?([0-9.]+)", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 AT_LINE = re.compile(r"^(?P<path>[^\s:][^:\n]*):(?P<line>\d+): ", re.MULTILINE)
 FILE_LINE = re.compile(r"^E? *File \"(?P<path>[^\"\n]+)\", line (?P<line>\d+)", re.MULTILINE)
@@ -113,6 +114,21 @@ class Ledger:
         return [".".join(classes), bin_xml_escape(names[-1])]
 
     @staticmethod
+    def faulthandler_timeout(config: pytest.Config) -> tuple[float, bool]:
+        """The project's own faulthandler_timeout, which the agent overrides, and whether it ends pytest."""
+        try:
+            text = config.inipath.read_text(encoding="utf-8") if config.inipath is not None else ""
+            found = FAULTHANDLER_TIMEOUT.search(text)
+            seconds = float(found[1]) if found else 0.0
+        except (OSError, ValueError):
+            seconds = 0.0
+        try:
+            ends = bool(config.getini("faulthandler_exit_on_timeout"))
+        except (ValueError, KeyError):  # an older pytest
+            ends = False
+        return seconds, ends
+
+    @staticmethod
     def project_timeout(config: pytest.Config) -> list[Any]:
         """The limits that the project gives all its tests in pytest-timeout's words, the one that counts first."""
         candidates = [config.getoption("timeout", None), os.environ.get("PYTEST_TIMEOUT")]
@@ -123,12 +139,15 @@ class Ledger:
         return [candidate for candidate in candidates if candidate not in (None, "")]
 
     def _timeout(self, item: pytest.Item) -> float | None:
-        """The seconds that the project gives the test in pytest-timeout's words, if it does."""
+        """The seconds that the project gives the test by pytest-timeout or faulthandler, if it does."""
         mark = item.get_closest_marker("timeout")
         candidates: list[Any] = []
         if mark is not None:
             candidates.append(mark.kwargs.get("timeout", mark.args[0] if mark.args else None))
         candidates += self.project_timeout(self.config)
+        seconds, ends = self.faulthandler_timeout(self.config)
+        if ends:
+            candidates.append(seconds)
         for candidate in candidates:
             if candidate in (None, ""):
                 continue
