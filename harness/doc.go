@@ -55,6 +55,8 @@
 // pytest: `--forked` means what pytest-forked means by it, and each child sets up and tears down all its fixtures, those of
 // session scope too. It is carried out by a plugin of the harness, which works with pytest 9.2 where pytest-forked fails
 // every test, and keeps warnings, properties, subtests and coverage. A project's -n N becomes N children at a time.
+// A child ends as soon as its test is reported, as one of pytest-forked does: threads that the test has left, daemons or not,
+// are cut off.
 //
 // Under [Subprocess] each has a fresh interpreter instead, forked from a process with one thread that has loaded nothing of
 // the project, which collects the test's file once more and runs the one test: for hangs that fork itself causes. It costs
