@@ -63,7 +63,7 @@ func (g *group) awaitPytest(budget time.Duration) {
 }
 
 // expireStandstill ends a pytest whose own process stands still among the tests. None is at work; the one that it is
-// reporting, or each whose end it does not tell where it reports none, is red.
+// reporting, or would report last, is red.
 func (g *group) expireStandstill(d *deadlock) {
 	after := fmt.Sprintf(" after %v", g.Budgets.Finish)
 	if d != nil {
@@ -71,8 +71,8 @@ func (g *group) expireStandstill(d *deadlock) {
 	}
 	untold := g.untold()
 	at := "between two tests"
-	if len(untold) > 0 {
-		at = "after the end of " + untold[0].NodeID
+	if untold != nil {
+		at = "after the end of " + untold.NodeID
 	}
 	end := g.phaseEnd
 	g.standing = true
@@ -86,14 +86,10 @@ func (g *group) expireStandstill(d *deadlock) {
 		name := fmt.Sprintf("standstill-%d", g.standstills)
 		g.standstills++
 		text := g.hangText(name, d.text(), report)
-		red := false
-		for _, test := range untold {
-			if g.running[test.Index] == test { // it is still not told
-				red, test.still = true, true
-				test.Seen = strings.TrimRight(g.stopping+"\n"+text, "\n")
-			}
-		}
-		if !red {
+		if untold != nil && g.running[untold.Index] == untold { // it is still not told
+			untold.still = true
+			untold.Seen = strings.TrimRight(g.stopping+"\n"+text, "\n")
+		} else {
 			g.problem("%s\n%s", g.stopping, text)
 		}
 		g.again = g.standstills < maxStandstills && g.canGoOn()
@@ -101,18 +97,18 @@ func (g *group) expireStandstill(d *deadlock) {
 	})
 }
 
-// untold are the tests at whose report pytest's own process stands still.
-func (g *group) untold() (found []*test) {
-	for _, t := range g.selected {
+// untold is the test at whose report pytest's own process stands still, nil if none is under way. Where it reports none, that
+// is the one that began last: pytest still moved then, so a test before it, whose report is only late, did not stop it.
+func (g *group) untold() (last *test) {
+	for _, t := range g.running {
 		switch {
-		case g.running[t.Index] != t:
 		case !t.reporting.IsZero():
-			return []*test{t}
-		default:
-			found = append(found, t)
+			return t
+		case last == nil || t.started.After(last.started):
+			last = t
 		}
 	}
-	return found
+	return last
 }
 
 // isBystander reports whether a test lost its result, or its process, only because the harness killed pytest as it stood

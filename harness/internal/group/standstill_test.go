@@ -117,6 +117,20 @@ func TestBystanders(t *testing.T) {
 	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.t.(*outcomeT).names, "a subtest begins once")
 }
 
+// TestLateReport: a test that had ended, and whose report came too late because the next one stopped pytest, is not red for it.
+func TestLateReport(t *testing.T) {
+	g, _ := underWay(t, 2)
+	say(t, g, `{"ev":"gone","pid":10}`, `{"ev":"gone","pid":11}`)
+	g.checkBudgets(time.Now().Add(70 * time.Second))
+	seen(g)
+	g.spareBystanders()
+	g.closeRunning()
+	require.False(t, g.selected[0].closed)
+	require.True(t, g.selected[1].closed)
+	require.Equal(t, verdict.Error, g.selected[1].Verdict().Outcome)
+	require.Contains(t, g.selected[1].Seen, "stood still after the end of a.py::t1")
+}
+
 // TestStandstillsAreCounted: a hook that never returns is not tried forever.
 func TestStandstillsAreCounted(t *testing.T) {
 	g, _ := underWay(t, 5)
