@@ -140,14 +140,17 @@
 // # What crates share
 //
 // No code of a project can write what the build or the tests of another project read. A crate, which is a place on this
-// host, has two volumes of its own: one for what cargo, uv and rustup download, one for cargo's target folder. Crates and
-// toolchains are fetched in a container that has the network and the host's credentials and runs no code of the project:
-// cargo and rustup run outside the sources, with those settings of the project alone that say where crates come from. The
-// build then has no network, no credentials, no capabilities and limits, and what was fetched is read-only for it;
-// [Suite.BuildNetwork] gives a build script the network. What the tests need is installed with the network. Packages that
-// come as sources run code then, which can write to the crate's own volume only; every installed file is then compared
-// with its package's RECORD, and a build that changes one is an error. Images and
-// bytecode are kept for each place too, and bytecode is taken before a test can change it.
+// host, has three volumes of its own: for what cargo and rustup download, for what uv does, and for cargo's target folder.
+//
+// Crates and toolchains are fetched in a container that has the network and the host's credentials and runs no code of the
+// project: cargo and rustup run outside the sources, with those settings of the project alone that say where crates come
+// from. The build then has no network, no credentials and no capabilities, it has limits, and what was fetched is
+// read-only for it; [Suite.BuildNetwork] gives a build script the network. The address of a registry reaches the build as it
+// is, as cargo names folders by it: keep passwords out of it.
+//
+// What the tests need is installed with the network. Packages that come as sources run code then, which can write to uv's
+// volume alone. Every installed file is then compared with its package's RECORD, and a build that changes one is an error.
+// Images and bytecode are kept for each place too, and bytecode is taken before a test can change it.
 //
 // A project's own files say what travels and whether there is a network: path dependencies, requirements and [tool.pyo3test]
 // can name any file that you can read. Read those of a stranger's crate before you run it.
