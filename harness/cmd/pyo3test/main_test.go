@@ -167,6 +167,7 @@ func TestScreens(t *testing.T) {
 func TestEvents(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed + hostile})
+	t.Setenv("PYO3TEST_JUNIT", "") // --junit sets it, for the process and so for the tests after this one
 	junit := filepath.Join(t.TempDir(), "junit.xml")
 	code, out, errs := call(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
 	require.Empty(t, errs)
