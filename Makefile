@@ -18,7 +18,7 @@ demo-hang: ## show three hangs as a user meets them: named, with their cause, am
 	@$(with_engine) PYO3TEST_DEMO=1 go test -v -count=1 -run '^TestDemo$$' ./pytests/hangs || true
 
 test: ## run all tests of this project
-	@$(with_engine) go test -timeout 60m ./...
+	@$(with_engine) go test -timeout 80m ./...
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

@@ -2,6 +2,7 @@
 package docs_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,11 +68,18 @@ func steps(t *testing.T, page string) (found []step) {
 // needs are the lines that a module has to have to use this one, as README says.
 const needs = "    require pyo3test v0.0.0\n    replace pyo3test => %s\n"
 
-// monorepo is a Go module with one of our crates in it, and the folder of the crate.
+// monorepo is a Go module with one of our crates in it, and the folder of the crate. It is at one place each time, so that the
+// crate is built once, and no run of it is remembered.
 func monorepo(t *testing.T, here, ours string) (crate string) {
 	t.Helper()
-	root := t.TempDir()
-	require.NoError(t, os.Mkdir(filepath.Join(root, ".git"), 0o755))
+	root := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-docs-%d", os.Getuid()), strings.ReplaceAll(ours, "/", "-"))
+	require.NoError(t, os.RemoveAll(root))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(root))) })
+	caches, err := os.UserCacheDir()
+	require.NoError(t, err)
+	last := fmt.Sprintf("pyo3test/last/%x.json", sha256.Sum256([]byte(filepath.Join(root, "mycrate"))))
+	require.NoError(t, os.RemoveAll(filepath.Join(caches, last)))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, ".git"), 0o755))
 	crate = filepath.Join(root, "mycrate")
 	require.NoError(t, os.CopyFS(crate, os.DirFS(filepath.Join(here, ours))))
 	tests, err := filepath.Glob(filepath.Join(crate, "*_test.go"))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,10 +29,17 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// modern is a copy of the crate, under a name with a space and a letter that is not ASCII.
+// modern is a copy of the crate, under a name with a space and a letter that is not ASCII. It is at one place each time, so
+// that it is built once, and no run of it is remembered.
 func modern(t *testing.T, files map[string]string) string {
 	t.Helper()
-	crate := filepath.Join(t.TempDir(), "mein Prüfling")
+	above := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-command-%d", os.Getuid()))
+	crate := filepath.Join(above, "mein Prüfling")
+	require.NoError(t, os.RemoveAll(above))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(above)) })
+	last, err := remember(crate, scope{})
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(last.file))
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../pytests/modern")))
 	for name, content := range files {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
