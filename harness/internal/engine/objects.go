@@ -57,7 +57,7 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 		}
 		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size, Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
 	}
-	usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.VolumeObject}})
+	usage, err := e.volumes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
@@ -73,6 +73,23 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 		found = append(found, object)
 	}
 	return found, nil
+}
+
+// volumes lists the volumes with their sizes. An engine measures for one client at a time, and refuses the others meanwhile.
+func (e *Engine) volumes(ctx context.Context) (types.DiskUsage, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		usage, err := e.cli.DiskUsage(ctx, types.DiskUsageOptions{Types: []types.DiskUsageObject{types.VolumeObject}})
+		if err == nil || !strings.Contains(err.Error(), "disk usage operation is already running") {
+			return usage, err
+		}
+		select {
+		case <-ctx.Done():
+			return usage, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // Container is the container that an object is, to run programs in; it is another process's, and removing it is not ours.
