@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,7 +39,25 @@ func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhil
 	return seen.text.String()
 }
 
-const slow = "import time\n\ndef test_first():\n    pass\n\ndef test_slow():\n    time.sleep(%s)\n\ndef test_last():\n    pass\n"
+const slow = "import pathlib, time\n\ndef test_first():\n    pass\n\ndef test_slow():\n    pathlib.Path('" + begun + "').touch()\n    time.sleep(%s)\n\ndef test_last():\n    pass\n"
+
+// begun is what the slow test writes: that a test runs is said before its setup, which takes its time on a loaded machine.
+const begun = "/tmp/begun"
+
+// waitForTest waits until the slow test itself runs, in any container of ours.
+func waitForTest(t *testing.T) {
+	t.Helper()
+	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	require.NoError(t, err)
+	defer cli.Close()
+	require.Eventually(t, func() bool {
+		found, err := cli.ContainerList(t.Context(), container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+		return err == nil && slices.ContainsFunc(found, func(c container.Summary) bool {
+			_, err := cli.ContainerStatPath(t.Context(), c.ID, begun)
+			return err == nil
+		})
+	}, time.Minute, 50*time.Millisecond)
+}
 
 // TestInterrupted: a signal, or the end of who started the tests, ends a run in order: what ran is named with where it
 // stood, at once and in its verdict, and nothing stays.
@@ -52,7 +71,7 @@ func TestInterrupted(t *testing.T) {
 	inOrder := func(output, why string) {
 		t.Helper()
 		for _, want := range []string{
-			"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": " + why, "test_slow  " + crate + "/tests/test_tiny.py:7",
+			"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": " + why, "test_slow  " + crate + "/tests/test_tiny.py:8",
 			"it was running when its group was ended", "1 test not run: " + why, "3 of 3 tests: 1 passed, 2 not run", "--- FAIL: TestPython",
 		} {
 			require.Contains(t, output, want)
@@ -61,7 +80,10 @@ func TestInterrupted(t *testing.T) {
 	for _, number := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(number.String(), func(t *testing.T) {
 			c := command(binary, "testdata/anycrate", "-test.v")
-			output := interrupted(t, crate, c, running, func() { _ = c.Process.Signal(number) })
+			output := interrupted(t, crate, c, running, func() {
+				waitForTest(t)
+				_ = c.Process.Signal(number)
+			})
 			inOrder(output, "interrupted by a signal: "+number.String())
 			require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
 		})
@@ -69,11 +91,15 @@ func TestInterrupted(t *testing.T) {
 	t.Run("killed", func(t *testing.T) {
 		c := command(binary, "testdata/anycrate", "-test.v")
 		interrupted(t, crate, c, running, func() { _ = c.Process.Kill() })
+		require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
 	})
 	t.Run("parent gone", func(t *testing.T) {
 		c := command("sh", "testdata/anycrate", "-c", `"$0" -test.v & echo "pid: $! ;"; sleep 1000 >/dev/null 2>&1`, binary)
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		output := interrupted(t, crate, c, running, func() { _ = c.Process.Kill() })
+		output := interrupted(t, crate, c, running, func() {
+			waitForTest(t)
+			_ = c.Process.Kill()
+		})
 		inOrder(output, "the process that started the tests is gone")
 		_, after, _ := strings.Cut(output, "pid: ")
 		number, _, _ := strings.Cut(after, " ;")
@@ -140,9 +166,12 @@ func TestDeadlinesStandStill(t *testing.T) {
 func TestStacksOnRequest(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "5", 1)})
 	c := command(compiled(t, anycratePackage), "testdata/anycrate", "-test.v")
-	output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() { _ = c.Process.Signal(syscall.SIGQUIT) })
+	output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() {
+		waitForTest(t)
+		_ = c.Process.Signal(syscall.SIGQUIT)
+	})
 	for _, want := range []string{
-		"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": asked for", "test_slow  " + crate + "/tests/test_tiny.py:7",
+		"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": asked for", "test_slow  " + crate + "/tests/test_tiny.py:8",
 		"3 of 3 tests: 3 passed", "--- PASS: TestPython",
 	} {
 		require.Contains(t, output, want)

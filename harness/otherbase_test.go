@@ -12,6 +12,9 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/agent"
+	"pyo3test/harness/internal/doctor"
+	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/prereq"
 )
 
@@ -52,6 +55,15 @@ func TestAnotherBase(t *testing.T) {
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.13", Profile: "dev"})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "Python 3.13.")
+
+	tools, ok, err := image.Find(t.Context(), h.Engine, agent.Programs(), "")
+	require.NoError(t, err)
+	require.True(t, ok)
+	findings, err := doctor.Network(t.Context(), h.Engine, tools.ID, true)
+	require.NoError(t, err)
+	require.Len(t, findings, 1, "that there is no toolchain but the crate's is no fault of the network")
+	require.Equal(t, doctor.Note, findings[0].Level)
+	require.Contains(t, findings[0].What, "whether builds reach the index of crates was not tried: ")
 
 	r = harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.12"})
 	require.Equal(t, harnesstest.Failed, r.Outcome())

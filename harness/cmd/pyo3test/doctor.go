@@ -13,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness"
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/doctor"
+	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/subtest"
@@ -118,19 +120,18 @@ func look(out io.Writer, project extension.Project, module string) (found []doct
 	return found, result, err
 }
 
-// reach looks whether builds reach the package indexes: in the newest tools image, once there is one.
+// reach looks whether builds reach the package indexes: in the tools image that the run had, if it got that far.
 func reach(ctx context.Context, red bool) ([]doctor.Finding, error) {
-	e, objects, err := connect(ctx, io.Discard)
+	e, err := engine.Connect(ctx)
 	if err != nil {
 		return nil, nil // the run said so
 	}
 	defer e.Close()
-	for _, o := range objects {
-		if _, _, is := image.ToolsOf(o); is {
-			return doctor.Network(ctx, e, o.ID, red)
-		}
+	tools, ok, err := image.Find(ctx, e, agent.Programs(), "")
+	if err != nil || !ok {
+		return nil, err
 	}
-	return nil, nil
+	return doctor.Network(ctx, e, tools.ID, red)
 }
 
 // show writes findings for people.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/doctor"
+	"pyo3test/harness/internal/engine"
 )
 
 // patient is a crate at the same place each time, so that its dependencies are compiled once.
@@ -186,9 +189,16 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 	}
 }
 
-// TestDoctorNetwork: what builds cannot reach is said, by what and with what it would have been; without values, which may be secret.
+// TestDoctorNetwork: what builds cannot reach is said, by what and with what it would have been; without values, which may be
+// secret. It is tried in the run's own tools image: here there is a newer one, which holds nothing.
 func TestDoctorNetwork(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	e, err := engine.Connect(t.Context())
+	require.NoError(t, err)
+	defer e.Close()
+	const other = "localhost/pyo3test/tools:of-another-base"
+	require.NoError(t, e.Import(t.Context(), other, bytes.NewReader(make([]byte, 1024)), []string{"LABEL " + engine.Label + "=image", "LABEL " + engine.MadeAs + "=" + other}))
+	defer func() { require.NoError(t, e.RemoveImage(context.WithoutCancel(t.Context()), other)) }()
 	crate := patient(t, nil)
 	code, out, errs := call(t, "doctor", crate)
 	require.Equal(t, exitPassed, code, out+errs)

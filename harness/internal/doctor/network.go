@@ -15,10 +15,11 @@ import (
 // reachTimeout bounds one look at an index, which takes about a second.
 const reachTimeout = time.Minute
 
-// indexes are where builds fetch from, and a command that asks each for what every build needs, with nothing kept.
-var indexes = []struct{ name, script string }{
-	{"the index of Python packages", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
-	{"the index of crates", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
+// indexes are where builds fetch from, the tool that does, and a command that asks each for what every build needs, with
+// nothing kept.
+var indexes = []struct{ name, tool, script string }{
+	{"the index of Python packages", "uv", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
+	{"the index of crates", "cargo", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
 }
 
 // Network looks whether builds reach the package indexes from a container of a tools image, as the host does. Red says that
@@ -34,21 +35,29 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
 	env := append(network.Env(), "PATH="+image.Path, "UV_HTTP_TIMEOUT=10", "UV_HTTP_RETRIES=0", "CARGO_HTTP_TIMEOUT=10", "CARGO_NET_RETRY=0", "CARGO_TERM_COLOR=never")
-	for _, index := range indexes {
+	ask := func(script string) (words string, err error) {
 		within, cancel := context.WithTimeout(ctx, reachTimeout)
+		defer cancel()
 		var said bytes.Buffer
-		err := image.Run(within, c, engine.Command{Argv: []string{"sh", "-c", index.script}, Env: env}, nil, &said)
-		expired := within.Err() != nil
-		cancel()
-		if ctx.Err() != nil {
+		err = image.Run(within, c, engine.Command{Argv: []string{"sh", "-c", script}, Env: env}, nil, &said)
+		if within.Err() != nil {
+			return fmt.Sprintf("no answer within %v", reachTimeout), err
+		}
+		return lastWords(said.String()), err
+	}
+	for _, index := range indexes {
+		// A rustup without a default toolchain leaves the choice to the crate's rust-toolchain file: there is none to ask with.
+		words, err := ask(index.tool + " --version")
+		if err != nil && ctx.Err() == nil {
+			found = append(found, Finding{Check: "network", Level: Note, What: fmt.Sprintf("whether builds reach %s was not tried: %s", index.name, words),
+				Why: "the base image has no " + index.tool + " that works in every crate", Mend: "nothing, where each crate has a rust-toolchain file"})
+			continue
+		}
+		if words, err = ask(index.script); ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
 			continue
-		}
-		words := lastWords(said.String())
-		if expired {
-			words = fmt.Sprintf("no answer within %v", reachTimeout)
 		}
 		finding := Finding{Check: "network", Level: Note, What: fmt.Sprintf("builds do not reach %s: %s", index.name, words), Mend: mendNetwork(words),
 			Why: "what is built already runs; a new requirement, or a change of Cargo.lock, cannot be built (" + network.String() + ")"}

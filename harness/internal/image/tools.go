@@ -79,12 +79,22 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Pro
 	return tools, err
 }
 
+// Find returns the tools image that [Ensure] would return; ok is false where the engine does not have it yet.
+func Find(ctx context.Context, e *engine.Engine, programs Programs, python string) (tools Image, ok bool, err error) {
+	return find(ctx, e, pins(cmp.Or(python, DefaultPython)), programs)
+}
+
+func find(ctx context.Context, e *engine.Engine, pins pinned, programs Programs) (tools Image, ok bool, err error) {
+	on, ok, err := pins.there(ctx, e)
+	if !ok || err != nil {
+		return Image{}, false, err
+	}
+	return on.tools(ctx, e, programs)
+}
+
 func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
 	// Without the lock first: it is held for minutes while an image is made, and that may be another one.
-	on, ok, err := pins.there(ctx, e)
-	if err == nil && ok {
-		on, ok, err = on.tools(ctx, e, programs)
-	}
+	on, ok, err := find(ctx, e, pins, programs)
 	if ok || err != nil {
 		return on, err
 	}
