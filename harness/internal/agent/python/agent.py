@@ -31,7 +31,11 @@ from pyo3test_plugin.linux import adopt_orphans
 PROTOCOL = 1
 BEAT = 1.0
 LEAVE = 0.2
-"""Seconds in which what a test has left running may end by itself, as multiprocessing's resource tracker does."""
+"""Seconds in which what a test has left running may end by itself."""
+TRACKER = "from multiprocessing.resource_tracker import "
+"""In the command of a process that outlives those it serves by design, and not by much."""
+TRACKER_LEAVE = 5.0
+"""Seconds for it alone: it waits for a processor, as all do on a loaded machine, then for its pipe to close."""
 DRAIN = 2.0
 """Seconds to read what is left in the event pipe after pytest's end."""
 
@@ -329,8 +333,12 @@ class Agent:
         assert isinstance(self.job, stages.Pytest)
         pid, name = event.get("pid", -1), self.job.name(event)
         left = self.job.leftovers(pid, name)
-        deadline = time.monotonic() + (0 if self.job.ended() else LEAVE)
-        while left and time.monotonic() < deadline:
+        began, patience = time.monotonic(), 0 if self.job.ended() else LEAVE
+        commands: dict[int, str] = {}  # a process that is about to end has none any more
+        while left:
+            trackers = all(TRACKER in commands.setdefault(each.pid, procs.command(each.pid)) for each in left)
+            if time.monotonic() - began >= (TRACKER_LEAVE if trackers else patience):
+                break
             time.sleep(0.005)
             self.reap()
             left = self.job.leftovers(pid, name)

@@ -65,7 +65,7 @@ def test_patches_of_a_conftest(suite: Suite) -> None:
         """,
         test_a="def test_1(): pass\ndef test_2(): assert 0\n",
     )
-    run = suite.run("-p", "no:tmpdir", "-p", "no:cacheprovider")
+    run = suite.run("-p", "no:tmpdir", "-p", "no:cacheprovider", "-p", "no:benchmark")
     assert list(run.verdicts().values()) == ["passed", "failed"], run.log
 
 

@@ -196,6 +196,12 @@ class ForkRunner:
 
     def _start_child(self, index: int, item: pytest.Item, patience: float) -> Running:
         """A child at its closed gate."""
+        with contextlib.suppress(Lost):  # another test may have ended the one that it was to be forked from
+            return self._try_child(index, item, patience)
+        return self._try_child(index, item, patience)
+
+    def _try_child(self, index: int, item: pytest.Item, patience: float) -> Running:
+        """The same, with descriptors that no child of an earlier attempt has."""
         fds: list[int] = []
         try:
             for make in (linux.memory_file, linux.scratch_file, linux.scratch_file):

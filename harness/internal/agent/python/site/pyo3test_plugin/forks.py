@@ -24,7 +24,7 @@ WARNED = ("pytest_warning_recorded",)
 
 
 class Lost(ChildProcessError):
-    """Nobody can know any more how a child ended."""
+    """Nobody can know any more how a child ended, or whether there is one."""
 
 
 class Starter(Protocol):
@@ -44,7 +44,8 @@ class Starter(Protocol):
     def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
         """A child at its closed gate: its pid, a descriptor that is readable when it ends or -1, and how many threads
         its parent had. Of fds, which Running names, all are the child's but the last; ours stay open. With patience in
-        seconds where there is no room for one now.
+        seconds where there is no room for one now. Lost, where there may be a child that nobody knows: it waits at its
+        gate, so let another be started at another one.
         """
 
     def reap(self, pid: int, wait: bool = False) -> int | None:

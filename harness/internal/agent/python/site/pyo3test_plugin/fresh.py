@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import subprocess
 import sys
@@ -23,8 +22,6 @@ PROGRAM = f"import sys; sys.path.insert(0, {SITE!r}); import {__package__}.templ
 START = 60.0
 """Seconds that the template may take to start, which it does in a quarter of one."""
 LOST = "the process that fresh interpreters are forked from ended or does not answer: did the test kill it?"
-ATTEMPTS = 2
-"""How often a template is asked for one child: a test may have ended the one that is there."""
 
 
 class Fresh:
@@ -114,17 +111,15 @@ class Fresh:
 
     def _ask(self, item: pytest.Item, fds: list[int]) -> int:
         """The pid of a child for a test, which has the descriptors from now on."""
-        request = json.dumps(self.requests[item]).encode()
-        for _ in range(ATTEMPTS):
-            if self.socket is None:
-                self.begin()
-            pid = self._child(request, fds)
-            if pid is not None:
-                self.statuses.pop(pid, None)  # another's, long ago
-                self.orphans.discard(pid)
-                self.alive.add(pid)
-                return pid
-        raise OSError(errno.EPIPE, LOST)
+        if self.socket is None:
+            self.begin()
+        pid = self._child(json.dumps(self.requests[item]).encode(), fds)
+        if pid is None:
+            raise Lost(LOST)
+        self.statuses.pop(pid, None)  # another's, long ago
+        self.orphans.discard(pid)
+        self.alive.add(pid)
+        return pid
 
     def _child(self, request: bytes, fds: list[int]) -> int | None:
         """The same of the template that is there; None if it is lost."""
