@@ -11,6 +11,15 @@ import (
 
 const between = "import time\n\ndef test_first():\n    pass\n\ndef test_between():\n    %s\n\ndef test_last():\n    pass\n"
 
+// fills is a build script that writes more than there is room for, and leaves nothing.
+const fills = `fn main() {
+    let name = std::path::Path::new(&std::env::var("OUT_DIR").unwrap()).join("filling");
+    let written = std::fs::write(&name, vec![0; 1 << 28]);
+    std::fs::remove_file(&name).unwrap();
+    written.unwrap();
+}
+`
+
 // TestEngineFailures: whatever becomes of the engine during a run, the run ends, is red, names the engine first and says
 // what to do; and the next run on a mended engine is green and leaves no container.
 func TestEngineFailures(t *testing.T) {
@@ -75,6 +84,9 @@ func TestEngineFailures(t *testing.T) {
 		full := engine.DiskFull + "\n"
 		p.fill(t, 8<<20)
 		red(t, map[string]string{"requirements-test.txt": "attrs\n"}, "", nil, full, "dependencies failed for ", "No space left on device")
+		p.fill(t, everything)
+		p.fill(t, 100<<20)
+		red(t, map[string]string{"build.rs": fills}, "", nil, full, "build failed for ", "No space left on device")
 		p.fill(t, everything)
 		red(t, rust("44"), "Compiling tiny", func() { p.fill(t, 0) }, full, "o space left on device") // in the build or the commit
 		p.fill(t, 0)                                                                                  // the compiler has cleaned up
