@@ -127,8 +127,11 @@ func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
 	edit(t, crate, map[string]string{
 		"build.rs":             "",
 		"edits/pyproject.toml": "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n[project]\nname = \"edits\"\nversion = \"1\"\n",
-		"edits/setup.py": `import glob
+		"edits/setup.py": `import glob, os
 from setuptools import setup
+
+assert os.access("/cache/uv", os.W_OK)
+assert not os.path.exists("/cache/cargo"), "the volume is there that crates are fetched to"
 
 (target,) = glob.glob("/opt/venv/lib/python3*/site-packages/_pytest/python.py")
 with open(target, "a") as file:

@@ -136,3 +136,11 @@ func TestBuildPastItsDeadline(t *testing.T) {
 	r = harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
+
+// TestNoiseOfTheLoader: what the loader prints, as each program of a build starts, is shown and breaks no build.
+func TestNoiseOfTheLoader(t *testing.T) {
+	crate := writeCrate(t, nil)
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"LD_PRELOAD": "/nowhere.so"}})
+	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
+	require.Contains(t, r.Text(), "object '/nowhere.so' from LD_PRELOAD cannot be preloaded")
+}

@@ -275,7 +275,7 @@ func (g *group) summary() string {
 	switch {
 	case g.exitFault != "":
 		parts = append(parts, "a bad end of the interpreter")
-	case len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // or it would read as green
+	case len(g.said)+len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // or it would read as green
 		parts = append(parts, "an error of the session")
 	}
 	if len(parts) == 0 {
