@@ -25,6 +25,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // forkedPair is the newest pair that pytest-forked works with.
@@ -86,11 +87,11 @@ func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, extensio
 	t.Helper()
 	tree, built, err := harness.Prepared(t, suite)
 	require.NoError(t, err)
-	c, err := h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
+	c, err := h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: layout.User, Confined: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) })
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
-	inside(t, c, "test ! -d "+image.Built+"/tree || cp -r "+image.Built+"/tree/. "+extension.Sources)
+	inside(t, c, "test ! -d "+layout.Built+"/tree || cp -r "+layout.Built+"/tree/. "+layout.Sources)
 	return c, tree
 }
 
@@ -127,7 +128,7 @@ func (h host) benchWarm(t *testing.T) {
 		[]string{"compiled test binary on rpds_py, nothing changed", "pytest --forked exec'ed in a container that is up"},
 		func() float64 { return seconds(ours) },
 		func() float64 {
-			return seconds(func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest --forked -q") })
+			return seconds(func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest --forked -q") })
 		})
 }
 
@@ -155,14 +156,14 @@ func (h host) benchParts(t *testing.T) {
 		}},
 		{"create and start", func() {
 			var err error
-			c, err = h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
+			c, err = h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: layout.User, Confined: true})
 			require.NoError(t, err)
 		}},
 		{"upload", func() { require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack)) }},
 		{"exec", func() { inside(t, c, "true") }},
-		{"start and end of the agent", func() { inside(t, c, ": | "+image.Tools+"/python -I "+image.Agent+"/agent.py") }},
-		{"start of pytest and collection", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
-		{"the same again, rewritten tests kept", func() { inside(t, c, "cd "+extension.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"start and end of the agent", func() { inside(t, c, ": | "+layout.Tools+"/python -I "+layout.Agent+"/agent.py") }},
+		{"start of pytest and collection", func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"the same again, rewritten tests kept", func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
 		{"removal", func() { require.NoError(t, c.Remove(t.Context())) }},
 	}
 	values := make([][]float64, len(pieces))
@@ -204,7 +205,7 @@ func (h host) benchNative(t *testing.T) {
 
 // quiet is our runner without events, to see what they cost: the plugin alone, with its order from a pipe.
 const quiet = `import sys
-sys.path.insert(0, "` + image.Agent + `")
+sys.path.insert(0, "` + layout.Agent + `")
 import launch
 launch.disguise()
 launch.preload()
@@ -254,14 +255,14 @@ func (h host) benchForkRunner(t *testing.T) {
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Workers: 2})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	c, tree := h.up(t, harness.Suite{Crate: crate})
-	where := extension.Sources + "/" + tree.Crate
+	where := layout.Sources + "/" + tree.Crate
 	withAgent := func(workers int) func() {
 		return func() {
 			session, err := agent.Open(t.Context(), c)
 			require.NoError(t, err)
 			defer session.Close()
 			require.NoError(t, session.Start(agent.Start{
-				Python: image.Venv + "/bin/python", Dir: where, Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
+				Python: layout.Venv + "/bin/python", Dir: where, Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
 				Args: []string{"-q"}, Out: "/tmp/out", Imports: []agent.Module{},
 			}))
 			order, finished := []int{}, 0
@@ -332,7 +333,7 @@ func (h host) benchEdits(t *testing.T) {
 	require.NoError(t, err)
 	tree, err := project.Collect(extension.Selection{}, os.Open)
 	require.NoError(t, err)
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))

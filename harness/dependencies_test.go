@@ -12,16 +12,17 @@ import (
 	"pyo3test/harness/harnesstest"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // inTools runs a script in a container of the tools image, with the network, and returns what it prints on both streams.
 func (h host) inTools(t *testing.T, script, input string) string {
 	t.Helper()
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	var output strings.Builder
-	env := append(h.network.Env(), "PATH="+image.Path)
+	env := append(h.network.Env(), "PATH="+layout.Path)
 	err = image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env}, strings.NewReader(input), &output)
 	require.NoError(t, err, output.String())
 	return output.String()

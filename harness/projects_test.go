@@ -20,6 +20,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -104,10 +105,10 @@ var projects = []project{
 func (h host) fetch(t *testing.T, p project) string {
 	t.Helper()
 	ctx := t.Context()
-	c, err := image.StartBuilder(ctx, h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: image.User})
+	c, err := image.StartBuilder(ctx, h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
-	script := `cd /tmp && cat >wanted.txt && PATH=` + image.Path + ` ` + image.Tools + `/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes -r wanted.txt -d sdist`
+	script := `cd /tmp && cat >wanted.txt && PATH=` + layout.Path + ` ` + layout.Tools + `/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes -r wanted.txt -d sdist`
 	requirement := p.name + "==" + p.version + " --hash=sha256:" + p.sha256
 	var output strings.Builder
 	require.NoError(t, image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: h.network.Env()}, strings.NewReader(requirement), &output), output.String())
@@ -151,11 +152,11 @@ func (h host) fetch(t *testing.T, p project) string {
 func (h host) byHand(t *testing.T, built string, tree extension.Tree, arguments ...string) []verdict.Case {
 	t.Helper()
 	ctx := t.Context()
-	c, err := h.Start(ctx, engine.Spec{Image: built, Purpose: "test", User: image.User, Confined: true})
+	c, err := h.Start(ctx, engine.Spec{Image: built, Purpose: "test", User: layout.User, Confined: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
 	require.NoError(t, c.UploadTar(ctx, "/", tree.Pack))
-	script := `cp -r ` + image.Built + `/tree/. ` + extension.Sources + ` 2>/dev/null; cd ` + path.Join(extension.Sources, tree.Crate) +
+	script := `cp -r ` + layout.Built + `/tree/. ` + layout.Sources + ` 2>/dev/null; cd ` + path.Join(layout.Sources, tree.Crate) +
 		` && pytest -q --junitxml=/tmp/junit.xml "$@"; cat /tmp/junit.xml >&2`
 	var env []string
 	for key, value := range extension.Environment(nil) {

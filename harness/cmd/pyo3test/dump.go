@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/layout"
 )
 
 func dumpCommand() *cobra.Command {
@@ -62,7 +63,7 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 	}
 	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
 	for _, e := range events {
-		seen := e.Seen(extension.Sources)
+		seen := e.Seen(layout.Sources)
 		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent, Now: e.Pace}
 		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
 	}

@@ -18,6 +18,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -94,7 +95,7 @@ type Session struct {
 // Open starts the agent in a container. The end of ctx cuts its streams: use one without a deadline where the agent has
 // to be told to end.
 func Open(ctx context.Context, c *engine.Container) (*Session, error) {
-	p, err := c.Exec(ctx, engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/agent.py"}})
+	p, err := c.Exec(ctx, engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/agent.py"}})
 	if err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
@@ -113,7 +114,7 @@ func (s *Session) Start(start Start) error {
 // Look gives the stacks of all that pytest runs in a container, as dump events. The container may be another process's.
 func Look(ctx context.Context, c *engine.Container) ([]Event, error) {
 	var said bytes.Buffer
-	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", image.Agent + "/look.py"}}
+	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/look.py"}}
 	if err := image.Run(ctx, c, command, nil, &said); err != nil {
 		return nil, fmt.Errorf("look into the container: %w: %.500s", err, said.String())
 	}

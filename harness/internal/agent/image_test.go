@@ -13,6 +13,7 @@ import (
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // TestToolsImage makes the tools image where it is not there, and then finds it, even while others make one.
@@ -48,7 +49,7 @@ func TestMade(t *testing.T) {
 	tools, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", say)
 	require.NoError(t, err)
 	start := func(id string) *engine.Container {
-		c, err := e.Start(ctx, engine.Spec{Image: id, Purpose: "test", User: image.User})
+		c, err := e.Start(ctx, engine.Spec{Image: id, Purpose: "test", User: layout.User})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, c.Remove(context.WithoutCancel(ctx))) })
 		return c

@@ -13,6 +13,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/images"
 )
 
@@ -34,7 +35,7 @@ func TestPython(t *testing.T) {
 	require.NoError(t, err)
 	tools, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
 	require.NoError(t, err)
-	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: image.User})
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(context.WithoutCancel(ctx))) }()
 
@@ -58,14 +59,14 @@ func TestPython(t *testing.T) {
 		})
 	}))
 	script := `set -eu
-		uv=` + image.Tools + `/uv
+		uv=` + layout.Tools + `/uv
 		for name in locked plugged old oldest; do "$uv" venv --quiet "/tmp/$name"; done
 		for name in locked plugged; do "$uv" pip install --quiet --python "/tmp/$name/bin/python" --require-hashes -r /tmp/pytest.txt; done
 		"$uv" pip install --quiet --python /tmp/plugged/bin/python ` + strings.Join(plugged, " ") + `
 		"$uv" pip install --quiet --python /tmp/old/bin/python ` + strings.Join(oldPytest, " ") + `
 		"$uv" pip install --quiet --python /tmp/oldest/bin/python pytest==7.4.4
 		cd /tmp/python/tests
-		PATH=` + image.Tools + `:$PATH PYO3TEST_PLUGGED=/tmp/plugged/bin/python PYO3TEST_PYTHONS=/tmp/old/bin/python:/tmp/oldest/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
+		PATH=` + layout.Tools + `:$PATH PYO3TEST_PLUGGED=/tmp/plugged/bin/python PYO3TEST_PYTHONS=/tmp/old/bin/python:/tmp/oldest/bin/python exec /tmp/locked/bin/python -m pytest -q -n 2 -p no:cacheprovider --color=no -rs`
 	var output strings.Builder
 	err = image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: network.Env()}, nil, &output)
 	require.NoError(t, err, output.String())

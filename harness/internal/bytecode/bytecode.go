@@ -18,6 +18,7 @@ import (
 
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/layout"
 )
 
 const (
@@ -114,7 +115,7 @@ func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error)
 		if key.Settings != settings || entry.Source != s.sources[from] {
 			continue
 		}
-		name := strings.TrimPrefix(path.Join(extension.Sources, key.Name), "/")
+		name := strings.TrimPrefix(path.Join(layout.Sources, key.Name), "/")
 		if folder := path.Dir(name); !folders[folder] {
 			folders[folder] = true
 			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: 0o755, Uid: 1000, Gid: 1000})

@@ -13,7 +13,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/words"
 )
@@ -87,7 +87,7 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 	}
 	if err == nil {
 		// Beside its own folder, whose other files must not be imported.
-		err = run(ctx, []string{image.Venv + "/bin/python", "-P", file, ".", string(questions)}, nil, &said)
+		err = run(ctx, []string{layout.Venv + "/bin/python", "-P", file, ".", string(questions)}, nil, &said)
 	}
 	if err != nil {
 		return facts, fmt.Errorf("look at the project in the container: %w: %s", err, said.String())

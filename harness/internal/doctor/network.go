@@ -10,6 +10,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // reachTimeout bounds one look at an index, which takes about a second.
@@ -29,12 +30,12 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 	if err != nil {
 		return nil, err
 	}
-	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools, Purpose: "doctor", User: image.User})
+	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools, Purpose: "doctor", User: layout.User})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	env := append(network.Env(), "PATH="+image.Path, "UV_HTTP_TIMEOUT=10", "UV_HTTP_RETRIES=0", "CARGO_HTTP_TIMEOUT=10", "CARGO_NET_RETRY=0", "CARGO_TERM_COLOR=never")
+	env := append(network.Env(), "PATH="+layout.Path, "UV_HTTP_TIMEOUT=10", "UV_HTTP_RETRIES=0", "CARGO_HTTP_TIMEOUT=10", "CARGO_NET_RETRY=0", "CARGO_TERM_COLOR=never")
 	ask := func(script string) (words string, err error) {
 		within, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()

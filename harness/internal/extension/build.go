@@ -18,6 +18,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/images"
 )
 
@@ -70,9 +71,6 @@ func (e *Error) Mend() string {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Phase, e.Text) }
 
-// buildFolder is where the build programs are in a container.
-const buildFolder = image.Home + "/build"
-
 //go:embed python/*.py
 var pythonFiles embed.FS
 
@@ -96,7 +94,7 @@ func readPrograms() map[string]string {
 func upload(ctx context.Context, c *engine.Container, tree Tree) error {
 	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
 		for name, text := range buildPrograms {
-			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(buildFolder, "/"), name), []byte(text)); err != nil {
+			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(layout.Build, "/"), name), []byte(text)); err != nil {
 				return err
 			}
 		}
@@ -107,10 +105,10 @@ func upload(ctx context.Context, c *engine.Container, tree Tree) error {
 // Environment is what builds and tests both have: with another path or interpreter all would be compiled again.
 func Environment(user map[string]string) map[string]string {
 	env := map[string]string{
-		"PATH":        image.Path,
-		"VIRTUAL_ENV": image.Venv,
+		"PATH":        layout.Path,
+		"VIRTUAL_ENV": layout.Venv,
 		"LANG":        "C.UTF-8",
-		"PYO3_PYTHON": image.Venv + "/bin/python",
+		"PYO3_PYTHON": layout.Venv + "/bin/python",
 		// Nothing in PyO3 reads this one; people rely on finding it set.
 		"PYO3_NO_PYTHON_VERSION_CHECK": "1",
 	}
@@ -123,9 +121,9 @@ func Environment(user map[string]string) map[string]string {
 // buildEnvironment is what a build depends on beside its sources; the network's settings are not part of it.
 func buildEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
-	env["CARGO_TARGET_DIR"] = "/build/target"
+	env["CARGO_TARGET_DIR"] = layout.CargoDir
 	env["CARGO_TERM_COLOR"] = "never"
-	env["UV_CACHE_DIR"] = "/cache/uv"
+	env["UV_CACHE_DIR"] = layout.Packages
 	env["UV_LINK_MODE"] = "copy"     // the cache is another file system
 	env["UV_COMPILE_BYTECODE"] = "1" // once here, or each group would
 	env["UV_NO_PROGRESS"] = "1"
@@ -143,7 +141,7 @@ func buildEnvironment(recipe Recipe) map[string]string {
 // from, as others could name a program to run.
 func fetchEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
-	env["PATH"] = image.FetchPath
+	env["PATH"] = layout.FetchPath
 	env["CARGO_TERM_COLOR"] = "never"
 	maps.Copy(env, image.Passed(recipe.Env))
 	return env
@@ -176,7 +174,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	for key, value := range variables {
 		env = append(env, key+"="+value)
 	}
-	command := engine.Command{Argv: []string{image.Tools + "/python", "-I", buildFolder + "/build.py"}, Env: env}
+	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Build + "/build.py"}, Env: env}
 	ended := make(chan error, 1)
 	go func() {
 		err := image.Run(ctx, c, command, bytes.NewReader(config), writer)

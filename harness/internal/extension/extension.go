@@ -17,6 +17,7 @@ import (
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // Recipe says how to build and what to install beside it.
@@ -231,8 +232,8 @@ func (b builder) compile(ctx context.Context, environment string) (c *engine.Con
 		network = b.network
 	}
 	volumes := map[string]engine.Volume{
-		"/cache": {Name: b.volume("cache"), ReadOnly: true},
-		"/build": {Name: b.volume("target")},
+		layout.Cache:  {Name: b.volume("cache"), ReadOnly: true},
+		layout.Target: {Name: b.volume("target")},
 	}
 	c, err = b.inContainer(ctx, network, environment, volumes, func(c *engine.Container) (err error) {
 		built, err = b.runBuild(ctx, c, network, "build")
@@ -250,7 +251,7 @@ func (b builder) compile(ctx context.Context, environment string) (c *engine.Con
 
 // fetch downloads what cargo needs, in a container that has the network and runs no code of the project.
 func (b builder) fetch(ctx context.Context) error {
-	volumes := map[string]engine.Volume{"/cache": {Name: b.volume("cache")}}
+	volumes := map[string]engine.Volume{layout.Cache: {Name: b.volume("cache")}}
 	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "fetch")
 		return err
@@ -289,7 +290,7 @@ func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 	if found, ok, err := b.engine.Made(ctx, repository+tag); ok || err != nil {
 		return found.ID, err
 	}
-	volumes := map[string]engine.Volume{"/cache/uv": {Name: b.volume("packages")}}
+	volumes := map[string]engine.Volume{layout.Packages: {Name: b.volume("packages")}}
 	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.runBuild(ctx, c, b.network, "dependencies")
 		return err
@@ -340,7 +341,7 @@ func (b builder) inContainer(
 		return nil, err
 	}
 	c, err := image.StartBuilder(ctx, b.engine, network, engine.Spec{
-		Image: on, Purpose: "build", User: image.User, Volumes: volumes, Confined: true,
+		Image: on, Purpose: "build", User: layout.User, Volumes: volumes, Confined: true,
 		PIDs: buildProcesses, Memory: int64(float64(memory) * buildMemory),
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"pyo3test/harness/internal/layout"
 	"regexp"
 	"slices"
 	"sort"
@@ -17,13 +18,10 @@ import (
 	"time"
 )
 
-// Sources is the folder of the container below which a tree is unpacked.
-const Sources = "/src"
-
 // Tree is what travels to the container: the crate, its path dependencies, its workspace and what the user adds. It
 // is never written to.
 type Tree struct {
-	Root      string   // the host's folder that becomes Sources
+	Root      string   // the host's folder that becomes layout.Sources
 	Name      string   // the project's, "" where pyproject.toml has none
 	Crate     string   // the crate below Root, with slashes; "." is Root itself
 	Data      string   // the folder that maturin copies to the wheel, below Root, with slashes; "" is none
@@ -171,14 +169,14 @@ var Modified = time.Unix(1_000_000_000, 0)
 func (t Tree) Pack(w *tar.Writer) error {
 	made := map[string]bool{}
 	for _, file := range t.Files {
-		if err := packFolders(w, path.Dir(path.Join(Sources, file.Name)), made); err != nil {
+		if err := packFolders(w, path.Dir(path.Join(layout.Sources, file.Name)), made); err != nil {
 			return err
 		}
 		if err := file.pack(w); err != nil {
 			return fmt.Errorf("pack %s: %w", file.Name, err)
 		}
 	}
-	return packFolders(w, path.Join(Sources, t.Crate), made)
+	return packFolders(w, path.Join(layout.Sources, t.Crate), made)
 }
 
 func packFolders(w *tar.Writer, folder string, made map[string]bool) error {
@@ -195,7 +193,7 @@ func packFolders(w *tar.Writer, folder string, made map[string]bool) error {
 }
 
 func (f File) pack(w *tar.Writer) error {
-	name := strings.TrimPrefix(path.Join(Sources, f.Name), "/")
+	name := strings.TrimPrefix(path.Join(layout.Sources, f.Name), "/")
 	if f.Link != "" {
 		return w.WriteHeader(&tar.Header{
 			Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777, ModTime: Modified, Uid: 1000, Gid: 1000,
@@ -225,10 +223,10 @@ func (t Tree) Equal(other Tree) bool {
 
 // HostPath turns a path of the container into the host's, where it lies in the sources.
 func (t Tree) HostPath(name string) string {
-	if name == Sources {
+	if name == layout.Sources {
 		return t.Root
 	}
-	if below, ok := strings.CutPrefix(name, Sources+"/"); ok {
+	if below, ok := strings.CutPrefix(name, layout.Sources+"/"); ok {
 		return filepath.Join(t.Root, filepath.FromSlash(below))
 	}
 	return name
@@ -240,7 +238,7 @@ var containerPath = regexp.MustCompile(`(^|[^\w/.-])/src(/[^\s:'",)\]]*|\b)`)
 // HostText replaces the container's source paths in text by the host's.
 func (t Tree) HostText(text string) string {
 	return containerPath.ReplaceAllStringFunc(text, func(found string) string {
-		at := strings.Index(found, Sources)
+		at := strings.Index(found, layout.Sources)
 		return found[:at] + t.HostPath(found[at:])
 	})
 }

@@ -12,8 +12,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 	"pyo3test/harness/internal/words"
@@ -56,7 +55,7 @@ func (g *group) conclude(ctx context.Context) {
 func (g *group) keepOutput(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	stream, err := g.container.Download(ctx, image.Out)
+	stream, err := g.container.Download(ctx, layout.Out)
 	if err != nil {
 		running, stateErr := g.container.Running(ctx)
 		switch {
@@ -218,7 +217,7 @@ func (g *group) noTestsWords() string {
 	if len(g.collectSkips) > 0 {
 		return "no tests found: every file skips itself as it is collected"
 	}
-	where := g.Tree.HostPath(path.Join(extension.Sources, g.Tree.Crate))
+	where := g.Tree.HostPath(path.Join(layout.Sources, g.Tree.Crate))
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}

@@ -8,8 +8,7 @@ import (
 	"strings"
 
 	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 )
 
@@ -40,10 +39,10 @@ func (g *group) debugTest(ctx context.Context, t subtest.T, test *test) {
 		"run", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", "-o", "faulthandler_timeout=0", "--capture=no",
 	}, g.PytestArgs...)
 	env := append(g.variables(), "TERM=xterm", "PYO3TEST_DEBUGGED=1") // the plugin's
-	fmt.Fprintf(t.Output(), "in the foreground, container %.12s: gdb and py-spy are in it, %s\n", g.container.ID, image.Tools)
+	fmt.Fprintf(t.Output(), "in the foreground, container %.12s: gdb and py-spy are in it, %s\n", g.container.ID, layout.Tools)
 	status, err := g.container.Foreground(ctx, engine.Command{
-		Argv: append(append([]string{image.Venv + "/bin/python", image.Agent + "/launch.py"}, args...), id),
-		Env:  env, Dir: path.Join(extension.Sources, g.Tree.Crate),
+		Argv: append(append([]string{layout.Venv + "/bin/python", layout.Agent + "/launch.py"}, args...), id),
+		Env:  env, Dir: path.Join(layout.Sources, g.Tree.Crate),
 	})
 	switch {
 	case ctx.Err() != nil:

@@ -24,7 +24,7 @@ import (
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -225,7 +225,7 @@ func (g *group) start(ctx context.Context) (err error) {
 		}
 	}()
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
-		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.t.Name(), LabelRoot: g.Tree.Root}, User: image.User, Network: g.Network, Confined: true,
+		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.t.Name(), LabelRoot: g.Tree.Root}, User: layout.User, Network: g.Network, Confined: true,
 		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
 	})
 	if err != nil {
@@ -262,14 +262,14 @@ func (g *group) startCommand(compiled []string) agent.Start {
 		args = append(args, "--ignore="+hung.Path)
 	}
 	return agent.Start{
-		Python: image.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
+		Python: layout.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
-		Out: image.Out, Imports: g.modules(), Restore: image.Built + "/tree", Into: extension.Sources, Compiled: compiled,
+		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources, Compiled: compiled,
 	}
 }
 
 // dir is where pytest is started.
-func (g *group) dir() string { return path.Join(extension.Sources, g.Tree.Crate) }
+func (g *group) dir() string { return path.Join(layout.Sources, g.Tree.Crate) }
 
 // maxRounds bounds how often pytest is started in one group.
 const maxRounds = 10

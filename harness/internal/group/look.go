@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
 )
@@ -96,7 +96,7 @@ func (g *group) hangText(name, proof string, report hang.Report) string {
 }
 
 func (g *group) dumpOf(e agent.Event) hang.Dump {
-	return e.Seen(path.Join(extension.Sources, g.Tree.Workspace))
+	return e.Seen(path.Join(layout.Sources, g.Tree.Workspace))
 }
 
 // read is the content of a file of the sources.

@@ -10,7 +10,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -77,7 +77,7 @@ func (g *group) runProof(ctx context.Context, p proof, number int) (string, erro
 	defer session.Close()
 	start := g.startCommand(nil)
 	start.Isolation, start.Workers, start.Debugger, start.Imports = "inprocess", 0, p.debugger, []agent.Module{}
-	start.Out, start.Restore = path.Join(image.Out, fmt.Sprintf("proof-%d", number+1)), ""
+	start.Out, start.Restore = path.Join(layout.Out, fmt.Sprintf("proof-%d", number+1)), ""
 	if err := session.Start(start); err != nil {
 		return "", err
 	}

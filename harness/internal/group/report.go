@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 	"pyo3test/harness/internal/words"
@@ -187,7 +187,7 @@ func (g *group) headline(test *test, v verdict.Verdict) string {
 // place is a file and line as the user knows them.
 func (g *group) place(file string, line int) string {
 	if !path.IsAbs(file) {
-		file = path.Join(extension.Sources, g.Tree.Crate, file)
+		file = path.Join(layout.Sources, g.Tree.Crate, file)
 	}
 	if line == 0 {
 		return g.Tree.HostPath(file)

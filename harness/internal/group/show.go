@@ -10,6 +10,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 )
 
 // show lets the user look at what the group's container holds at its end, where that was asked for.
@@ -37,14 +38,14 @@ func (g *group) keep(ctx context.Context) {
 		fmt.Fprintf(g.t.Output(), "the container could not be kept: %v\n", err)
 		return
 	}
-	fmt.Fprintf(g.t.Output(), "kept as an image, until pyo3test clean: docker run --rm -it --network none --user %s --workdir %s --entrypoint bash %s\n", image.User, g.dir(), name)
+	fmt.Fprintf(g.t.Output(), "kept as an image, until pyo3test clean: docker run --rm -it --network none --user %s --workdir %s --entrypoint bash %s\n", layout.User, g.dir(), name)
 }
 
 // shell gives the user a shell in the container, in the place and the environment of the tests.
 func (g *group) shell(ctx context.Context) {
-	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, image.Tools)
+	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, layout.Tools)
 	// pytest --forked is ours there, whatever this pytest and pytest-forked make of each other.
-	env := append(g.variables(), "PYTHONPATH="+image.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
+	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
 	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
 		fmt.Fprintln(g.t.Output(), err)
 	}

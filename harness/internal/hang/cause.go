@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/layout"
 )
 
 // Key names a cause for programs and tests.
@@ -57,7 +57,7 @@ type Cause struct {
 }
 
 // userFile tells the user's own sources.
-func userFile(name string) bool { return strings.HasPrefix(name, extension.Sources+"/") }
+func userFile(name string) bool { return strings.HasPrefix(name, layout.Sources+"/") }
 
 var (
 	onceFrames     = regexp.MustCompile(`(sync::(poison::)?once::|sys::.*once::|once_cell::|parking_lot::once).*(call_once|Once::call|initialize|get_or_init|force)|LazyLock<.*>(>)?::force|OnceLock<.*>(>)?::(initialize|get_or_init)|GILOnceCell|PyOnceLock`)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/ianlancetaylor/demangle"
 
-	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/words"
 )
 
@@ -200,10 +200,10 @@ var (
 )
 
 // machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
-var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(image.Agent) + `/`)
+var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(layout.Agent) + `/`)
 
 // fatalFrame matches a frame of pytest's in what faulthandler writes as a process crashes.
-var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(image.Agent) + `)/`)
+var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(layout.Agent) + `)/`)
 
 // FoldFatal folds the frames of pytest in what faulthandler wrote as a process crashed.
 func FoldFatal(text string) string {

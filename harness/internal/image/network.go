@@ -17,16 +17,14 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/layout"
 )
-
-// Scratch is where a build container finds the host's network settings: a tmpfs, so that no layer keeps them.
-const Scratch = "/run/pyo3test"
 
 // Network is what a build needs to reach package registries from here: certificates, proxies, index settings and
 // credentials. It is for build containers only; tests never see it, and no image keeps it.
 type Network struct {
 	env     map[string]string
-	files   map[string][]byte // path below Scratch -> content
+	files   map[string][]byte // path below layout.Scratch -> content
 	offline bool
 }
 
@@ -53,7 +51,7 @@ func HostNetwork() (Network, error) {
 	if bundle := certificates(); len(bundle) > 0 {
 		n.files["ca.pem"] = bundle
 		for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"} {
-			n.env[key] = Scratch + "/ca.pem"
+			n.env[key] = layout.Scratch + "/ca.pem"
 		}
 	}
 	n.pipConfiguration(home)
@@ -69,9 +67,9 @@ func HostNetwork() (Network, error) {
 		}
 	}
 	if _, ok := n.files["uv.toml"]; ok {
-		n.env["UV_CONFIG_FILE"] = Scratch + "/uv.toml"
+		n.env["UV_CONFIG_FILE"] = layout.Scratch + "/uv.toml"
 	}
-	n.env["HOME"] = Scratch + "/home"
+	n.env["HOME"] = layout.Scratch + "/home"
 	n.files["home/.keep"] = nil
 	return n, nil
 }
@@ -167,7 +165,7 @@ func (n Network) Proxies() map[string]*string {
 	return proxies
 }
 
-// tar returns the files as a tar stream to unpack into Scratch.
+// tar returns the files as a tar stream to unpack into layout.Scratch.
 func (n Network) tar() (io.Reader, error) {
 	var buffer bytes.Buffer
 	w := tar.NewWriter(&buffer)
@@ -242,7 +240,7 @@ func (n Network) cargoConfiguration(home string) error {
 	if folder == "" {
 		folder = filepath.Join(home, ".cargo")
 	}
-	n.env["CARGO_HOME"] = Scratch + "/cargo"
+	n.env["CARGO_HOME"] = layout.Scratch + "/cargo"
 	n.files["cargo/.keep"] = nil
 	if data, ok := firstFile(filepath.Join(folder, "credentials.toml"), filepath.Join(folder, "credentials")); ok {
 		n.files["cargo/credentials.toml"] = data

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pyo3test/harness/internal/layout"
 )
 
 // hostWith is the network of a host with this environment and these files of its user.
@@ -51,8 +52,8 @@ func TestHostNetwork(t *testing.T) {
 	require.Equal(t, n.env["PIP_INDEX_URL"], n.env["UV_DEFAULT_INDEX"])
 	require.Equal(t, "https://a.example.com https://b.example.com", n.env["UV_INDEX"])
 	require.Contains(t, string(n.files["ca.pem"]), "company")
-	require.Equal(t, Scratch+"/ca.pem", n.env["PIP_CERT"])
-	require.Equal(t, Scratch+"/ca.pem", n.env["CARGO_HTTP_CAINFO"])
+	require.Equal(t, layout.Scratch+"/ca.pem", n.env["PIP_CERT"])
+	require.Equal(t, layout.Scratch+"/ca.pem", n.env["CARGO_HTTP_CAINFO"])
 	cargo := string(n.files["cargo/config.toml"])
 	require.Contains(t, cargo, "replace-with")
 	require.NotContains(t, cargo, "cainfo")

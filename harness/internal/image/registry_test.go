@@ -28,6 +28,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/prereq"
 )
 
@@ -244,12 +245,12 @@ func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 		require.False(t, r.has(t, r.open+"/"+prefix+name), "the pulled image stays beside the base")
 	}
 
-	c, err := r.Start(t.Context(), engine.Spec{Image: tools.Name, Purpose: "test", User: User})
+	c, err := r.Start(t.Context(), engine.Spec{Image: tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) }()
 	script := `set -e; command -v cargo; cd /build; cargo init --quiet --vcs none --name it; cargo run --quiet; python3 -c 'print("and", "Python")'`
 	var words strings.Builder
-	command := engine.Command{Argv: []string{"bash", "-c", script}, Env: []string{"PATH=" + Path, "CARGO_HOME=/cache/cargo"}}
+	command := engine.Command{Argv: []string{"bash", "-c", script}, Env: []string{"PATH=" + layout.Path, "CARGO_HOME=/cache/cargo"}}
 	require.NoError(t, Run(t.Context(), c, command, nil, &words), "%s", &words)
 	require.Equal(t, "/usr/local/cargo/bin/cargo\nHello, world!\nand Python\n", words.String())
 }

@@ -18,20 +18,7 @@ import (
 
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
-)
-
-// Paths in the tools image.
-const (
-	Home  = "/opt/pyo3test"     // all of ours
-	Tools = Home + "/tools/bin" // uv, pip, maturin, py-spy and their Python
-	Venv  = "/opt/venv"         // the test environment, empty in the tools image
-	User  = "1000:1000"         // who builds and tests
-	Built = Home + "/built"     // what a build wrote into the sources
-	Out   = Home + "/out"       // what a group leaves behind as evidence
-	Agent = Home + "/agent"     // the programs that the harness brings along
-	// FetchPath leaves out what the project can have installed.
-	FetchPath = Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	Path      = Venv + "/bin:" + FetchPath
+	"pyo3test/harness/internal/layout"
 )
 
 const (
@@ -55,7 +42,7 @@ func ToolsOf(o engine.Object) (base, python string, is bool) {
 	return o.Labels[baseLabel], o.Labels[pythonLabel], is
 }
 
-// Programs are files that the tools image holds below [Home], compiled: those of who runs groups. The key is their names.
+// Programs are files that the tools image holds below [layout.Home], compiled: those of who runs groups. The key is their names.
 type Programs map[string][]byte
 
 func (p Programs) hash() string {
@@ -143,7 +130,7 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return err
 	}
 	relay := &lastLines{say: func(line string) { say("image", line) }}
-	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", Home + "/images/tools.sh"}, Env: network.Env()}, nil, relay); err != nil {
+	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/tools.sh"}, Env: network.Env()}, nil, relay); err != nil {
 		return fmt.Errorf("%s: %w", relay.last, err)
 	}
 	var version strings.Builder
@@ -161,7 +148,7 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 // [Network.Offline].
 func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec engine.Spec) (*engine.Container, error) {
 	spec.Network = !network.offline
-	spec.Tmpfs = map[string]string{Scratch: "mode=1777,exec,uid=1000,gid=1000"} // runc gives it the mode of a folder that is there, but not the owner
+	spec.Tmpfs = map[string]string{layout.Scratch: "mode=1777,exec,uid=1000,gid=1000"} // runc gives it the mode of a folder that is there, but not the owner
 	c, err := e.Start(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -169,7 +156,7 @@ func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec e
 	var words strings.Builder
 	settings, err := network.tar()
 	if err == nil {
-		unpack := engine.Command{Argv: []string{"tar", "-x", "--no-same-owner", "-C", Scratch}}
+		unpack := engine.Command{Argv: []string{"tar", "-x", "--no-same-owner", "-C", layout.Scratch}}
 		err = Run(ctx, c, unpack, settings, &words)
 	}
 	if err != nil {
