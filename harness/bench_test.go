@@ -26,17 +26,18 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 )
 
 // forkedPair is the newest pair that pytest-forked works with.
 const forkedPair = "pytest==9.1.1 pytest-forked==1.7.5"
 
 // rpds is the real project that is measured.
-func rpds(t *testing.T) project {
+func rpds(t *testing.T) realProject {
 	t.Helper()
-	at := slices.IndexFunc(projects, func(p project) bool { return p.name == "rpds_py" })
+	at := slices.IndexFunc(realProjects, func(p realProject) bool { return p.name == "rpds_py" })
 	require.NotEqual(t, -1, at)
-	return projects[at]
+	return realProjects[at]
 }
 
 // rounds is how often each measurement is taken; sides take turns, so that the machine's mood hits both.
@@ -83,7 +84,7 @@ func anycrate(t *testing.T, crate, requirements string) func() {
 }
 
 // up is a container that stays up, with a crate's build and sources in place as a group has them.
-func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, extension.Tree) {
+func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, project.Tree) {
 	t.Helper()
 	tree, built, err := harness.Prepared(t, suite)
 	require.NoError(t, err)
@@ -144,9 +145,9 @@ func (h host) benchParts(t *testing.T) {
 		run  func()
 	}{
 		{"hash the sources", func() {
-			project, err := extension.ReadProject(crate)
+			p, err := project.Read(crate)
 			require.NoError(t, err)
-			_, err = project.Collect(extension.Selection{}, os.Open)
+			_, err = p.Collect(project.Selection{}, os.Open)
 			require.NoError(t, err)
 		}},
 		{"find the engine", func() {
@@ -329,9 +330,9 @@ func (h host) benchEdits(t *testing.T) {
 	}
 	ours := anycrate(t, crate, forkedPair)
 	ours()
-	project, err := extension.ReadProject(crate)
+	p, err := project.Read(crate)
 	require.NoError(t, err)
-	tree, err := project.Collect(extension.Selection{}, os.Open)
+	tree, err := p.Collect(project.Selection{}, os.Open)
 	require.NoError(t, err)
 	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
@@ -438,9 +439,9 @@ func (h host) benchFresh(t *testing.T) {
 			c, err := image.StartBuilder(t.Context(), e, h.network, engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, c.Remove(t.Context())) }()
-			project, err := extension.ReadProject(crate)
+			of, err := project.Read(crate)
 			require.NoError(t, err)
-			tree, err := project.Collect(extension.Selection{}, os.Open)
+			tree, err := of.Collect(project.Selection{}, os.Open)
 			require.NoError(t, err)
 			require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
 			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+" && cd /src && "+

@@ -4,21 +4,21 @@ import (
 	"testing"
 
 	"pyo3test/harness/internal/evidence"
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 )
 
 // Prepared does what Run does before pytest, and returns what travels and the image of the build. To look for the newest
 // image of a crate is not the same: content that was there before is not built again, whatever was built since.
-func Prepared(t *testing.T, suite Suite) (extension.Tree, string, error) {
+func Prepared(t *testing.T, suite Suite) (project.Tree, string, error) {
 	r := &run{suite: suite, out: newProgress(testingT{T: t}), evidence: evidence.New(testingT{T: t}, subtest.Flags{})}
 	defer r.out.stop()
 	defer r.evidence.Finish(false)
 	if err := r.configure(); err != nil {
-		return extension.Tree{}, "", err
+		return project.Tree{}, "", err
 	}
 	if err := r.prepare(t.Context()); err != nil {
-		return extension.Tree{}, "", err
+		return project.Tree{}, "", err
 	}
 	return r.sources.tree, r.extension.Image, r.engine.Close()
 }

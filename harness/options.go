@@ -11,30 +11,30 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 // withOptions fills what the Suite leaves open from [tool.pyo3test] of the project's pyproject.toml. The keys are the
 // Suite's fields, in any case, with or without dashes or underscores; times are seconds or Go's "90s". It returns the keys
 // that mean nothing.
-func (s Suite) withOptions(project extension.Project) (_ Suite, unknown []string, err error) {
+func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err error) {
 	var options Suite
 	var read mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result: &options, Metadata: &read, MatchName: sameOption, DecodeHook: duration,
 	})
 	if err == nil {
-		err = decoder.Decode(project.Tool.PyO3Test)
+		err = decoder.Decode(p.Tool.PyO3Test)
 	}
 	if err != nil {
-		return s, nil, fmt.Errorf("%s: [tool.pyo3test]: %w", filepath.Join(project.Folder, "pyproject.toml"), err)
+		return s, nil, fmt.Errorf("%s: [tool.pyo3test]: %w", filepath.Join(p.Folder, "pyproject.toml"), err)
 	}
 	unknown = read.Unused
 	if options.Crate != "" {
 		unknown, options.Crate = append(unknown, "crate"), ""
 	}
 	if options.Root != "" && !filepath.IsAbs(options.Root) {
-		options.Root = filepath.Join(project.Folder, options.Root) // a Suite's is relative to the test
+		options.Root = filepath.Join(p.Folder, options.Root) // a Suite's is relative to the test
 	}
 	target, source := reflect.ValueOf(&s).Elem(), reflect.ValueOf(options)
 	for i := range target.NumField() {

@@ -21,11 +21,12 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/verdict"
 )
 
-// project is a source distribution that carries its tests, as pip knows it.
-type project struct {
+// realProject is a source distribution that carries its tests, as pip knows it.
+type realProject struct {
 	name, version, sha256 string
 	suite                 harness.Suite
 	tests                 int
@@ -36,9 +37,9 @@ type project struct {
 // withForked is the newest pair with which pytest-forked works.
 var withForked = []string{"pytest==9.1.1", "pytest-forked==1.7.5"}
 
-// projects are small ones that nobody here wrote, each of another kind. What their tests need is what they declare, at fixed
+// realProjects are small ones that nobody here wrote, each of another kind. What their tests need is what they declare, at fixed
 // versions, so that the outcomes stay what they are.
-var projects = []project{
+var realProjects = []realProject{
 	{
 		// Nothing is set. A workspace whose manifest-path names the crate, abi3, and tests of threads.
 		name: "lzallright", version: "0.3.0", sha256: "51a5c0c8ae9944d0b8f46ac13c14a98af0cc8a8aaa3f6bee3c6b0a66e01a4cec",
@@ -102,7 +103,7 @@ var projects = []project{
 
 // fetch has pip bring a project and returns the folder of its content. It lies at the same place each time, so that it is
 // compiled once.
-func (h host) fetch(t *testing.T, p project) string {
+func (h host) fetch(t *testing.T, p realProject) string {
 	t.Helper()
 	ctx := t.Context()
 	c, err := image.StartBuilder(ctx, h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
@@ -149,7 +150,7 @@ func (h host) fetch(t *testing.T, p project) string {
 }
 
 // byHand runs pytest by hand in a container of the same image, without anything of ours, and returns its JUnit.
-func (h host) byHand(t *testing.T, built string, tree extension.Tree, arguments ...string) []verdict.Case {
+func (h host) byHand(t *testing.T, built string, tree project.Tree, arguments ...string) []verdict.Case {
 	t.Helper()
 	ctx := t.Context()
 	c, err := h.Start(ctx, engine.Spec{Image: built, Purpose: "test", User: layout.User, Confined: true})
@@ -174,7 +175,7 @@ func (h host) byHand(t *testing.T, built string, tree extension.Tree, arguments 
 // same image, and nothing is written to their trees.
 func TestRealProjects(t *testing.T) {
 	h := thisHost(t)
-	for _, p := range projects {
+	for _, p := range realProjects {
 		t.Run(p.name, func(t *testing.T) {
 			p.suite.Crate = h.fetch(t, p)
 			before := snapshot(t, p.suite.Crate)

@@ -23,6 +23,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 	"pyo3test/harness/internal/visible"
@@ -153,9 +154,9 @@ type run struct {
 
 // sources is what the user's folders hold.
 type sources struct {
-	project      extension.Project
-	dependencies extension.Dependencies
-	tree         extension.Tree
+	project      project.Project
+	dependencies project.Dependencies
+	tree         project.Tree
 }
 
 // configure reads the project and its sources, and completes the Suite.
@@ -164,14 +165,14 @@ func (r *run) configure() (err error) {
 		return err
 	}
 	if r.suite.Crate == "" {
-		return extension.FieldError("Crate", "not set: name the folder of a crate")
+		return project.FieldError("Crate", "not set: name the folder of a crate")
 	}
-	project, err := extension.ReadProject(r.suite.Crate)
+	p, err := project.Read(r.suite.Crate)
 	if err != nil {
 		return err
 	}
 	var unknown []string
-	if r.suite, unknown, err = r.suite.withOptions(project); err != nil {
+	if r.suite, unknown, err = r.suite.withOptions(p); err != nil {
 		return err
 	}
 	for _, key := range unknown {
@@ -191,14 +192,14 @@ func (r *run) configure() (err error) {
 
 // readSources reads what the user's folders hold now.
 func (r *run) readSources() (s sources, err error) {
-	if s.project, err = extension.ReadProject(r.suite.Crate); err != nil {
+	if s.project, err = project.Read(r.suite.Crate); err != nil {
 		return s, err
 	}
-	wanted := extension.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras, Groups: r.suite.DependencyGroups}
+	wanted := project.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras, Groups: r.suite.DependencyGroups}
 	if s.dependencies, err = s.project.Dependencies(wanted, r.tracker.open); err != nil {
 		return s, err
 	}
-	s.tree, err = s.project.Collect(extension.Selection{
+	s.tree, err = s.project.Collect(project.Selection{
 		Root: r.suite.Root, Include: r.suite.Include, Travel: s.dependencies.Travel, Tests: r.suite.testArguments(),
 	}, r.tracker.open)
 	return s, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 // Isolation says what the tests of a group share.
@@ -250,16 +251,16 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // groups are the Suite's own, or one of the crate's name.
-func (s Suite) groups(project extension.Project) []Group {
+func (s Suite) groups(p project.Project) []Group {
 	if len(s.Groups) > 0 {
 		return s.Groups
 	}
-	name := cmp.Or(project.Metadata.Name, filepath.Base(project.Folder))
+	name := cmp.Or(p.Metadata.Name, filepath.Base(p.Folder))
 	return []Group{{Name: regexp.MustCompile(`[^\w.+-]`).ReplaceAllString(name, "_"), Tests: s.Tests}}
 }
 
 // recipe says what to build and what to install beside it.
-func (s Suite) recipe(dependencies extension.Dependencies) extension.Recipe {
+func (s Suite) recipe(dependencies project.Dependencies) extension.Recipe {
 	return extension.Recipe{
 		Profile: s.Profile, Features: s.Features, NoDefaultFeatures: s.NoDefaultFeatures, MaturinArgs: s.MaturinArgs,
 		Network: s.BuildNetwork, Dependencies: dependencies, Env: maps.Clone(s.Env), Timeout: s.BuildTimeout,

@@ -17,8 +17,8 @@ import (
 	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/doctor"
 	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
 )
@@ -58,11 +58,11 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 }
 
 func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) error {
-	project, pyo3, err := readProject(path)
+	p, pyo3, err := readProject(path)
 	if err != nil {
 		return err
 	}
-	findings, err := doctor.Static(project, pyo3)
+	findings, err := doctor.Static(p, pyo3)
 	if err != nil {
 		return fmt.Errorf("read the project: %w", err)
 	}
@@ -71,7 +71,7 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if !asJSON {
 		shown = io.MultiWriter(out, &screen)
 	}
-	looked, result, err := look(shown, project, project.ModuleName(pyo3.Library))
+	looked, result, err := look(shown, p, p.ModuleName(pyo3.Library))
 	if err != nil {
 		return err
 	}
@@ -103,19 +103,19 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 }
 
 // look builds the crate, lets pytest collect, and looks around where the tests would run.
-func look(out io.Writer, project extension.Project, module string) (found []doctor.Finding, result console.Result, err error) {
+func look(out io.Writer, p project.Project, module string) (found []doctor.Finding, result console.Result, err error) {
 	var once sync.Once // a project may have several groups
 	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
 		once.Do(func() {
 			var facts doctor.Facts
-			if facts, err = doctor.Probe(ctx, run, host, project, []string{module}); err == nil {
-				found = facts.Findings(project, doctor.CoveragePatched(project.Folder))
+			if facts, err = doctor.Probe(ctx, run, host, p, []string{module}); err == nil {
+				found = facts.Findings(p, doctor.CoveragePatched(p.Folder))
 			}
 		})
 	}
-	again := func(string) string { return "pyo3test run " + subtest.ShellQuote(project.Folder) }
+	again := func(string) string { return "pyo3test run " + subtest.ShellQuote(p.Folder) }
 	screen, done := console.NewScreen(console.Screen{Out: out, Collects: true}, console.Options{Again: again, Flags: subtest.Flags{Only: map[string]bool{}, Visit: visit}})
-	result = screen.Run("pyo3test", func(t subtest.T) { harness.RunT(t, harness.Suite{Crate: project.Folder}) })
+	result = screen.Run("pyo3test", func(t subtest.T) { harness.RunT(t, harness.Suite{Crate: p.Folder}) })
 	done()
 	return found, result, err
 }

@@ -11,10 +11,10 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 )
 
 func dumpCommand() *cobra.Command {
@@ -44,7 +44,7 @@ func dump(ctx context.Context, out io.Writer) error {
 		}
 		looked++
 		fmt.Fprintf(out, "%s  container %.12s, for %v\n", o.Labels[engine.Label+"."+group.LabelName], o.ID, time.Since(o.Created).Round(time.Second))
-		if err := dumpContainer(ctx, out, e.Container(o), extension.Tree{Root: o.Labels[engine.Label+"."+group.LabelRoot]}); err != nil {
+		if err := dumpContainer(ctx, out, e.Container(o), project.Tree{Root: o.Labels[engine.Label+"."+group.LabelRoot]}); err != nil {
 			fmt.Fprintf(out, "    %v\n", err) // it may have ended meanwhile
 		}
 	}
@@ -54,7 +54,7 @@ func dump(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree extension.Tree) error {
+func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree project.Tree) error {
 	ctx, cancel := context.WithTimeout(ctx, dumpTimeout)
 	defer cancel()
 	events, err := agent.Look(ctx, c)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/scaffold"
 )
 
@@ -63,14 +63,14 @@ func find(path string) (crate string, tests []string, err error) {
 }
 
 // readProject reads the crate of a path.
-func readProject(path string) (project extension.Project, pyo3 extension.PyO3, err error) {
+func readProject(path string) (p project.Project, pyo3 project.PyO3, err error) {
 	crate, _, err := find(path)
 	if err != nil {
-		return project, pyo3, err
+		return p, pyo3, err
 	}
-	if project, err = extension.ReadProject(crate); err != nil {
-		return project, pyo3, err
+	if p, err = project.Read(crate); err != nil {
+		return p, pyo3, err
 	}
-	pyo3, err = project.PyO3()
-	return project, pyo3, err
+	pyo3, err = p.PyO3()
+	return p, pyo3, err
 }

@@ -17,8 +17,8 @@ import (
 	"sync"
 
 	"pyo3test/harness/internal/cache"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 )
 
 const (
@@ -48,7 +48,7 @@ type entry struct {
 }
 
 // Open reads what is kept under an id for a tree. What cannot be read is compiled anew.
-func Open(id string, tree extension.Tree) (*Store, error) {
+func Open(id string, tree project.Tree) (*Store, error) {
 	folder, err := cache.Folder()
 	if err != nil {
 		return nil, err

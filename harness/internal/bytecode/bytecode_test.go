@@ -11,13 +11,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 const pyc = "tests/__pycache__/test_a.cpython-311-pytest-9.2.0.pyc"
 
-func tree(sum string) extension.Tree {
-	return extension.Tree{Files: []extension.File{{Name: "tests/test_a.py", Sum: sum}, {Name: "src/lib.rs", Sum: "r"}}}
+func tree(sum string) project.Tree {
+	return project.Tree{Files: []project.File{{Name: "tests/test_a.py", Sum: sum}, {Name: "src/lib.rs", Sum: "r"}}}
 }
 
 func open(t *testing.T, sum string) *Store {

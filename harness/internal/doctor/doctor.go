@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 // Level says how much a finding matters.
@@ -74,14 +74,14 @@ const (
 )
 
 // Static is what the project's files show alone.
-func Static(project extension.Project, pyo3 extension.PyO3) (found []Finding, err error) {
+func Static(p project.Project, pyo3 project.PyO3) (found []Finding, err error) {
 	if !pyo3.HasLock {
 		found = append(found, Finding{Check: "lock", Level: Note, What: pyo3.Lock + " is missing",
 			Why:  "each fresh build takes the newest crates there are: what is green today may not build tomorrow (the harness keeps the lock of its first build in the engine)",
 			Mend: "cargo generate-lockfile, and commit it", See: seeLock})
 	}
 	found = append(found, ofPyO3(pyo3)...)
-	files, err := readFiles(project.Folder)
+	files, err := readFiles(p.Folder)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func Static(project extension.Project, pyo3 extension.PyO3) (found []Finding, er
 // deprecated is the first version of PyO3 that maturin tells by a variable what the feature extension-module did.
 const deprecated = 26
 
-func ofPyO3(pyo3 extension.PyO3) (found []Finding) {
+func ofPyO3(pyo3 project.PyO3) (found []Finding) {
 	version := pyo3.Locked
 	if version == "" {
 		version = pyo3.Wanted

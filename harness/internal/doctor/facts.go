@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/words"
 )
@@ -65,12 +65,12 @@ type Facts struct {
 }
 
 // Probe finds out where the tests run what can be found out there alone.
-func Probe(ctx context.Context, run subtest.InContainer, host func(string) string, project extension.Project, modules []string) (facts Facts, err error) {
+func Probe(ctx context.Context, run subtest.InContainer, host func(string) string, p project.Project, modules []string) (facts Facts, err error) {
 	requires := map[string]string{}
-	if project.Metadata.Python != "" {
-		requires["python"] = project.Metadata.Python
+	if p.Metadata.Python != "" {
+		requires["python"] = p.Metadata.Python
 	}
-	for _, each := range project.BuildSystem.Requires {
+	for _, each := range p.BuildSystem.Requires {
 		if match := maturin.FindStringSubmatch(each); match != nil {
 			requires["maturin"] = match[1]
 		}
@@ -106,13 +106,13 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 var maturin = regexp.MustCompile(`^maturin(?:\[[^\]]*\])?\s*([<>=!~][^;]*)`)
 
 // Findings are what follows from the facts. patched tells whether coverage is set to see through the end of a forked process.
-func (f Facts) Findings(project extension.Project, patched bool) (found []Finding) {
+func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	add := func(check string, level Level, what, why, mend, see string) {
 		found = append(found, Finding{Check: check, Level: level, What: what, Why: why, Mend: mend, See: see})
 	}
-	pyproject := path.Join(project.Folder, "pyproject.toml")
+	pyproject := path.Join(p.Folder, "pyproject.toml")
 	if version, unfit := f.Unfit["python"]; unfit {
-		add("requires-python", Breaks, fmt.Sprintf("%s: requires-python is %q, and the tests run on Python %s", pyproject, project.Metadata.Python, version),
+		add("requires-python", Breaks, fmt.Sprintf("%s: requires-python is %q, and the tests run on Python %s", pyproject, p.Metadata.Python, version),
 			"what is tested is not what users can install", `name a version that fits: python = "3.12" in [tool.pyo3test], or Python in the Suite`, seeRequires)
 	} else {
 		add("python", Fine, "Python "+f.Python+"; PYO3_PYTHON names it for the build and the tests", "", "", "")
@@ -125,8 +125,8 @@ func (f Facts) Findings(project extension.Project, patched bool) (found []Findin
 	}
 	found = append(found, f.ofForked()...)
 	found = append(found, f.ofSettings(patched)...)
-	found = append(found, f.ofSources(project)...)
-	found = append(found, f.ofOneProcess(project)...)
+	found = append(found, f.ofSources(p)...)
+	found = append(found, f.ofOneProcess(p)...)
 	for module, threads := range f.Threads {
 		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, words.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
 			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits for ever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
@@ -236,9 +236,9 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 }
 
 // ofSources is what the project's Python files do.
-func (f Facts) ofSources(project extension.Project) (found []Finding) {
+func (f Facts) ofSources(p project.Project) (found []Finding) {
 	for _, each := range f.Sources.Hidden {
-		found = append(found, Finding{Check: "hidden-import", Level: ByHand, What: fmt.Sprintf("%s:%d: %s", path.Join(project.Folder, each.File), each.Line, each.Words),
+		found = append(found, Finding{Check: "hidden-import", Level: ByHand, What: fmt.Sprintf("%s:%d: %s", path.Join(p.Folder, each.File), each.Line, each.Words),
 			Why: "where the extension is not built, or not importable, the tests are skipped or run without it, and pytest is green", Mend: "import it outright, and let the failure end the run; the harness is red before any test where the import fails", See: seeImportSkip})
 	}
 	files, tests := 0, 0
@@ -248,7 +248,7 @@ func (f Facts) ofSources(project extension.Project) (found []Finding) {
 			break // nothing was looked into
 		}
 		if first == "" {
-			first = path.Join(project.Folder, each.File) + ": " + each.First
+			first = path.Join(p.Folder, each.File) + ": " + each.First
 		}
 		files, tests = files+1, tests+each.Tests
 	}
@@ -263,8 +263,8 @@ func (f Facts) ofSources(project extension.Project) (found []Finding) {
 }
 
 // ofOneProcess is what cannot work where each test has a process of its own.
-func (f Facts) ofOneProcess(project extension.Project) (found []Finding) {
-	if project.Tool.PyO3Test["isolation"] == "inprocess" {
+func (f Facts) ofOneProcess(p project.Project) (found []Finding) {
+	if p.Tool.PyO3Test["isolation"] == "inprocess" {
 		return nil
 	}
 	for _, each := range f.Session.OneProcess {

@@ -5,21 +5,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 // TestOneProcess: what needs one process is a finding, unless the project runs its tests in one.
 func TestOneProcess(t *testing.T) {
 	var facts Facts
 	facts.Session.OneProcess = [][2]string{{"pytest-dependency 0.6.1", "it skips"}, {"/a/conftest.py:3: pytest_sessionfinish", "it sees nothing"}}
-	var project extension.Project
-	found := facts.ofOneProcess(project)
+	var p project.Project
+	found := facts.ofOneProcess(p)
 	require.Len(t, found, 2)
 	for i, each := range found {
 		require.Equal(t, facts.Session.OneProcess[i], [2]string{each.What, each.Why})
 		require.Equal(t, Note, each.Level)
 		require.Contains(t, each.Mend, `isolation = "inprocess"`)
 	}
-	project.Tool.PyO3Test = map[string]any{"isolation": "inprocess"}
-	require.Empty(t, facts.ofOneProcess(project))
+	p.Tool.PyO3Test = map[string]any{"isolation": "inprocess"}
+	require.Empty(t, facts.ofOneProcess(p))
 }

@@ -19,6 +19,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 	"pyo3test/images"
 )
 
@@ -91,7 +92,7 @@ func readPrograms() map[string]string {
 }
 
 // upload brings the sources and the build programs.
-func upload(ctx context.Context, c *engine.Container, tree Tree) error {
+func upload(ctx context.Context, c *engine.Container, tree project.Tree) error {
 	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
 		for name, text := range buildPrograms {
 			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(layout.Build, "/"), name), []byte(text)); err != nil {
@@ -251,7 +252,7 @@ func nonNil[T any](list []T) []T {
 
 // buildLog keeps what a build printed, bounded, with paths as the user knows them.
 type buildLog struct {
-	tree  Tree
+	tree  project.Tree
 	lines []string
 }
 

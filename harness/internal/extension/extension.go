@@ -18,6 +18,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 )
 
 // Recipe says how to build and what to install beside it.
@@ -27,7 +28,7 @@ type Recipe struct {
 	NoDefaultFeatures bool
 	MaturinArgs       []string
 	Network           bool // for build scripts
-	Dependencies      Dependencies
+	Dependencies      project.Dependencies
 	Env               map[string]string
 	Timeout           time.Duration
 }
@@ -82,14 +83,14 @@ type builder struct {
 	engine  *engine.Engine
 	tools   image.Image
 	network image.Network
-	tree    Tree
+	tree    project.Tree
 	recipe  Recipe
 	say     image.Say
 }
 
 // Ensure returns the crate's extension and builds it first where its content was never built.
 func Ensure(
-	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree Tree, recipe Recipe, say image.Say,
+	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe, say image.Say,
 ) (Extension, error) {
 	b := builder{e, tools, network, tree, recipe, say}
 	key := buildKey(tools, tree, recipe)
@@ -111,14 +112,14 @@ func Ensure(
 
 // buildKey covers all that a build may depend on, save the content of Python files: these are compared one by one, and
 // only where the last build has read them.
-func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
+func buildKey(tools image.Image, tree project.Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
 	_ = json.NewEncoder(&text).Encode([]any{
 		tools.ID, buildPrograms, recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe),
 	})
 	for _, file := range tree.Files {
-		if isPython(file.Name) && !recipe.Dependencies.Local && !tree.isData(file.Name) {
+		if isPython(file.Name) && !recipe.Dependencies.Local && !tree.IsData(file.Name) {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
 				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
 			}
@@ -126,34 +127,29 @@ func buildKey(tools image.Image, tree Tree, recipe Recipe) string {
 		}
 		fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
 	}
-	return sum(text.String())[:16]
+	return project.Sum(text.String())[:16]
 }
 
 // isPython leaves stubs out: maturin copies them.
 func isPython(name string) bool { return strings.HasSuffix(name, ".py") }
 
-// isData reports whether maturin copies a file to the wheel.
-func (t Tree) isData(name string) bool {
-	return t.Data != "" && strings.HasPrefix(name, strings.TrimPrefix(t.Data+"/", "./"))
-}
-
 // everyPython stands for the names of all Python files among a build's inputs.
 const everyPython = "*"
 
-func (t Tree) pythonNames() string {
+func pythonNames(tree project.Tree) string {
 	var names []string
-	for _, file := range t.Files {
+	for _, file := range tree.Files {
 		if isPython(file.Name) {
 			names = append(names, file.Name)
 		}
 	}
-	return sum(strings.Join(names, "\n"))
+	return project.Sum(strings.Join(names, "\n"))
 }
 
 // CrateID names what belongs to one crate alone, such as its volumes and its lock: a place on this host and a base.
-func CrateID(tree Tree, tools image.Image) string {
+func CrateID(tree project.Tree, tools image.Image) string {
 	host, _ := os.Hostname()
-	return sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
+	return project.Sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
 
 // lookUp finds an image of the key whose build read only Python files that are the same now. One of a crate in another place
@@ -163,7 +159,7 @@ func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error
 	if err != nil {
 		return Extension{}, false, err
 	}
-	sums := map[string]string{everyPython: b.tree.pythonNames()}
+	sums := map[string]string{everyPython: pythonNames(b.tree)}
 	for _, file := range b.tree.Files {
 		sums[file.Name] = file.Sum
 	}
@@ -275,7 +271,7 @@ func (b builder) fetchKey() string {
 			fmt.Fprintf(&text, "%q %s\n", file.Name, file.Sum)
 		}
 	}
-	return sum(text.String())[:16]
+	return project.Sum(text.String())[:16]
 }
 
 // volume names a volume of the crate: "cache" holds what cargo and rustup have downloaded, "packages" what uv has, "target" is
@@ -322,7 +318,7 @@ func (b builder) environmentKey() string {
 			fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
 		}
 	}
-	return sum(text.String())[:16]
+	return project.Sum(text.String())[:16]
 }
 
 const (
@@ -366,7 +362,7 @@ func (b builder) describe(built result, key string) (labels map[string]string, t
 		}
 	}
 	if built.EveryPython {
-		inputs[everyPython] = b.tree.pythonNames()
+		inputs[everyPython] = pythonNames(b.tree)
 	}
 	inputsText, err := json.Marshal(inputs)
 	if err != nil {
@@ -379,7 +375,7 @@ func (b builder) describe(built result, key string) (labels map[string]string, t
 	crate := CrateID(b.tree, b.tools)
 	return map[string]string{
 		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), crateLabel: crate, environmentLabel: "",
-	}, key + "-" + sum(crate + string(inputsText))[:8], nil
+	}, key + "-" + project.Sum(crate + string(inputsText))[:8], nil
 }
 
 // prune removes all but the newest images of a crate that carry the label; one that runs now, or is below another, stays.

@@ -25,6 +25,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -33,7 +34,7 @@ import (
 type Config struct {
 	Engine    *engine.Engine
 	Extension extension.Extension
-	Tree      extension.Tree
+	Tree      project.Tree
 	Bytecode  *bytecode.Store
 	Evidence  *evidence.Run
 	Flags     subtest.Flags
@@ -304,7 +305,7 @@ func (g *group) restart(ctx context.Context) error {
 // compileSettings is all beside a file's content that can change what pytest compiles it to, or what it says as it does.
 func (g *group) compileSettings() string {
 	settings := sha256.New()
-	_ = json.NewEncoder(settings).Encode([]any{extension.Modified, g.PytestArgs, g.Env, g.Tree.Configuration()})
+	_ = json.NewEncoder(settings).Encode([]any{project.Modified, g.PytestArgs, g.Env, g.Tree.Configuration()})
 	return hex.EncodeToString(settings.Sum(nil))
 }
 

@@ -16,13 +16,13 @@ import (
 	"text/template"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 	"pyo3test/pytests/scripts"
 )
 
 // Project is what there is to write into.
 type Project struct {
-	extension.Project
+	project.Project
 	Module string // what the built module is imported as
 }
 

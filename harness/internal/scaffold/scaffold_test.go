@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/project"
 )
 
 // TestConfig: the file that pytest reads gets --forked, whatever its form, and all else in it stays as it is.
@@ -50,7 +50,7 @@ func TestConfig(t *testing.T) {
 			if c.text != "" {
 				require.NoError(t, os.WriteFile(file, []byte(c.text), 0o640))
 			}
-			p := Project{Project: extension.Project{Folder: folder}}
+			p := Project{Project: project.Project{Folder: folder}}
 			var plan Plan
 			require.NoError(t, p.Config(&plan))
 			switch {

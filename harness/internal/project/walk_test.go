@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"fmt"
@@ -237,7 +237,7 @@ func notFollowed(names string) string {
 // TestKernelsFiles: what the kernel shows of the host does not travel, whoever names it.
 func TestKernelsFiles(t *testing.T) {
 	folder := crate(t, map[string]string{"proc": "-> /proc/self/environ"})
-	project, err := ReadProject(folder)
+	project, err := Read(folder)
 	require.NoError(t, err)
 	for _, include := range []string{"/proc/self/environ", "proc", "/dev/null", "/sys"} {
 		_, err = project.Collect(Selection{Include: []string{include}}, os.Open)

@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"archive/tar"
@@ -155,7 +155,13 @@ func relative(root, path string) string {
 	return filepath.ToSlash(name)
 }
 
-func sum(text string) string {
+// IsData reports whether maturin copies a file to the wheel's data.
+func (t Tree) IsData(name string) bool {
+	return t.Data != "" && strings.HasPrefix(name, strings.TrimPrefix(t.Data+"/", "./"))
+}
+
+// Sum returns the SHA-256 of a text in hexadecimal, as File has that of its content.
+func Sum(text string) string {
 	s := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(s[:])
 }

@@ -1,4 +1,6 @@
-package extension
+// Package project reads what the user has: a crate's pyproject.toml and Cargo files, what its tests need, and the tree of
+// sources that goes into a container. It changes nothing.
+package project
 
 import (
 	"errors"
@@ -39,8 +41,8 @@ type pyproject struct {
 	}
 }
 
-// ReadProject reads the pyproject.toml of a crate's folder.
-func ReadProject(crate string) (Project, error) {
+// Read reads the pyproject.toml of a crate's folder.
+func Read(crate string) (Project, error) {
 	folder, err := filepath.Abs(crate)
 	if err != nil {
 		return Project{}, FieldError("Crate", "%w", err)

@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"os"
@@ -18,7 +18,7 @@ func TestPipesAreNotOpened(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		project, err := ReadProject(folder)
+		project, err := Read(folder)
 		if err == nil {
 			_, err = project.Dependencies(Wanted{}, os.Open)
 		}
@@ -35,6 +35,6 @@ func TestPipesAreNotOpened(t *testing.T) {
 	}
 	require.NoError(t, os.Remove(filepath.Join(folder, "pyproject.toml")))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(folder, "pyproject.toml"), 0o644))
-	_, err := ReadProject(folder)
+	_, err := Read(folder)
 	require.ErrorContains(t, err, "pyproject.toml: not a regular file")
 }

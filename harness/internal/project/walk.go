@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"crypto/sha256"
@@ -312,7 +312,7 @@ func inAny(folders []string, path string) bool {
 
 func (w *walker) keep(p place, target string) error {
 	name := relative(w.root, p.name)
-	w.add(File{Name: name, Mode: fs.ModeSymlink | 0o777, Link: filepath.ToSlash(target), Sum: sum("link " + target)})
+	w.add(File{Name: name, Mode: fs.ModeSymlink | 0o777, Link: filepath.ToSlash(target), Sum: Sum("link " + target)})
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"os"
@@ -48,7 +48,7 @@ func TestPyO3(t *testing.T) {
 				require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755))
 				require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o644))
 			}
-			p, err := ReadProject(filepath.Join(root, "crate"))
+			p, err := Read(filepath.Join(root, "crate"))
 			require.NoError(t, err)
 			c.want.Manifest, c.want.Lock = filepath.Join(root, "crate/Cargo.toml"), filepath.Join(root, c.want.Lock)
 			found, err := p.PyO3()

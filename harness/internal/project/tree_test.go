@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"archive/tar"
@@ -39,7 +39,7 @@ func collect(t *testing.T, crate string) (Tree, []string) {
 
 func collectWith(t *testing.T, crate string, s Selection) (Tree, []string) {
 	t.Helper()
-	project, err := ReadProject(crate)
+	project, err := Read(crate)
 	require.NoError(t, err)
 	tree, err := project.Collect(s, os.Open)
 	require.NoError(t, err)
@@ -159,14 +159,6 @@ func TestHostText(t *testing.T) {
 	} {
 		require.Equal(t, want, tree.HostText(text))
 	}
-}
-
-func TestBuildLogHasPlacesOfTheHost(t *testing.T) {
-	log := buildLog{tree: Tree{Root: "/home/me/repo", Crate: "py", Workspace: "ws"}}
-	log.add("   Compiling x v0.1.0 (/src/ws/py)")
-	log.add("error[E0308]: mismatched types")
-	require.Equal(t, "   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.add("   --> py/src/lib.rs:9:9"))
-	require.Equal(t, "error[E0308]: mismatched types\n   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.fromFirstError())
 }
 
 // TestDataTravels: maturin copies the folder that pyproject.toml names, or that of the module's name.

@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"os"
@@ -72,7 +72,7 @@ func TestSources(t *testing.T) {
 			top := realTemp(t)
 			write(t, top, map[string]string{"py/Cargo.toml": member})
 			write(t, top, c.files)
-			project, err := ReadProject(filepath.Join(top, "py"))
+			project, err := Read(filepath.Join(top, "py"))
 			require.NoError(t, err)
 			got, err := project.Dependencies(Wanted{}, os.Open)
 			require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestSourcesThatCannotBe(t *testing.T) {
 		folder := crate(t, nil)
 		text := maturin + "[project]\nname = \"x\"\ndependencies = [\"helper\"]\n[tool.uv.sources]\nhelper = " + source + "\n"
 		write(t, folder, map[string]string{"pyproject.toml": text})
-		project, err := ReadProject(folder)
+		project, err := Read(folder)
 		require.NoError(t, err)
 		_, err = project.Dependencies(Wanted{}, os.Open)
 		require.ErrorContains(t, err, refused)
@@ -122,7 +122,7 @@ func TestFindLinks(t *testing.T) {
 		"py/reqs/a.txt":    "-f wheels\n--find-links=../other\n--find-links https://example.com/x\nhelper\n",
 		"py/reqs/wheels/x": "", "other/x": "", "uv/x": "", "py/b.txt": "--find-links none\n",
 	})
-	project, err := ReadProject(filepath.Join(top, "py"))
+	project, err := Read(filepath.Join(top, "py"))
 	require.NoError(t, err)
 	got, err := project.Dependencies(Wanted{Requirements: []string{"reqs/a.txt"}}, os.Open)
 	require.NoError(t, err)

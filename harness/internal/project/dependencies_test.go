@@ -1,4 +1,4 @@
-package extension
+package project
 
 import (
 	"os"
@@ -100,7 +100,7 @@ func TestDependencies(t *testing.T) {
 			if c.want.Files == nil {
 				c.want.Files = []RequirementFile{}
 			}
-			project, err := ReadProject(filepath.Join(top, "py"))
+			project, err := Read(filepath.Join(top, "py"))
 			require.NoError(t, err)
 			got, err := project.Dependencies(c.wanted, os.Open)
 			require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestDependenciesThatCannotBe(t *testing.T) {
 			top := realTemp(t)
 			write(t, top, map[string]string{"Cargo.toml": member, "pyproject.toml": maturin + "[project]\nname = \"x\"\noptional-dependencies = {fast = []}\n[dependency-groups]\na = [{include-group = \"b\"}]\nb = [{include-group = \"a\"}]\nc = [{include-group = \"z\"}]\n"})
 			write(t, top, c.files)
-			project, err := ReadProject(top)
+			project, err := Read(top)
 			require.NoError(t, err)
 			_, err = project.Dependencies(c.wanted, os.Open)
 			require.ErrorContains(t, err, c.says)
@@ -160,7 +160,7 @@ func TestConfigurationAboveTravels(t *testing.T) {
 			top := realTemp(t)
 			write(t, top, above)
 			write(t, top, c.files)
-			project, err := ReadProject(filepath.Join(top, "a/crate"))
+			project, err := Read(filepath.Join(top, "a/crate"))
 			require.NoError(t, err)
 			tree, err := project.Collect(Selection{Root: top}, os.Open)
 			require.NoError(t, err)
