@@ -68,6 +68,7 @@ const testTimeout = 3 * time.Second
 var lineless = map[string]string{
 	"exit-0": "the process ends without a word", "exit-4": "the process ends without a word",
 	"exit-crash":      "nobody looks into a process that crashes at its end",
+	"exit-c-atexit":   "nothing of it is in the sources",
 	"exit-initialize": "nobody looks into a process that crashes at its end",
 	"exit-thread":     "the main thread waits in Python's own code", "exit-atexit": "native_park has a mark of its own", "memory": "nobody looks into a process that is killed",
 	// py-spy looks up the address to which a call returns. Where the call is the last that is left of a line, that is another's.
@@ -85,6 +86,7 @@ func TestModern(t *testing.T) {
 			{Name: "others", Tests: []string{"tests/test_forks.py", "tests/test_fixtures.py", "tests/test_processes.py", "tests/test_crashes.py"}},
 			{Name: "exit-join", Tests: []string{"sessions/test_exit_join.py"}},
 			{Name: "exit-atexit", Tests: []string{"sessions/test_exit_atexit.py"}},
+			{Name: "exit-c-atexit", Tests: []string{"sessions/test_exit_c_atexit.py"}},
 			{Name: "exit-atexit-join", Tests: []string{"sessions/test_exit_atexit_join.py"}},
 			{Name: "exit-drop", Tests: []string{"sessions/test_exit_drop.py"}},
 			{Name: "exit-drop-late", Tests: []string{"sessions/test_exit_drop_late.py"}},
@@ -146,6 +148,7 @@ func TestModern(t *testing.T) {
 		{"collection", "collection", "", red, "native-wait", []string{"pytest hung during collection of sessions/test_collection.py and was killed: deadlock proved: "}},
 		{"exit-join", "exit-join", "", red, "attach-finalizing", exit},
 		{"exit-atexit", "exit-atexit", "", red, "exit-atexit", append(exit, "hangs::waits::native_park")},
+		{"exit-c-atexit", "exit-c-atexit", "", red, "exit-atexit", append(exit, "without the GIL, for the end of a thread, which does not end", "pthread_join  of thread ")},
 		{"exit-atexit-join", "exit-atexit-join", "", red, "exit-atexit", exit},
 		{"exit-drop", "exit-drop", "", red, "exit-drop", exit},
 		{"exit-drop-late", "exit-drop-late", "", green, "", nil},

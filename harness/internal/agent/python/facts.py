@@ -8,6 +8,7 @@ import struct
 import time
 from collections import Counter
 
+import deadlock
 import gil
 import procs
 
@@ -95,6 +96,35 @@ def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
         place = gil.mapping_of(word, code)
         if place is not None and place.name not in found and not place.name.startswith(DULL):
             found.append(place.name)
+    return found
+
+
+def joins(pid: int) -> dict[int, int]:
+    """Return which threads of a process wait for the end of which others.
+
+    glibc's pthread_join waits while the other's descriptor holds its number, and the kernel clears that at its end. The
+    descriptor is at the upper end of the other's stack. (Not so for the main thread, which is joined by none.)
+    """
+    try:
+        space = gil.mappings(pid)
+    except OSError:
+        return {}
+    stacks: dict[int, int] = {}
+    waits: list[tuple[int, int, int]] = []
+    for thread in procs.threads(pid)[:MOST]:
+        words = _text(f"/proc/{pid}/task/{thread}/syscall").split()
+        if len(words) < 3:
+            continue
+        stacks[thread] = int(words[-2], 16)
+        if words[0] == str(deadlock.FUTEX.get(os.uname().machine)):
+            address, operation, value = (int(word, 16) for word in words[1:4])
+            if operation & 0xFFFFFFFF & ~deadlock.OPTIONS in deadlock.WAITS:
+                waits.append((thread, address, value & 0xFFFFFFFF))
+    found = {}
+    for thread, address, other in waits:
+        place = gil.mapping_of(address, space)
+        if place is not None and other != thread and place.start <= stacks.get(other, 0) < address:
+            found[thread] = other
     return found
 
 

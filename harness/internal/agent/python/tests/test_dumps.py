@@ -1,0 +1,62 @@
+"""Stacks of a process that waits, and what /proc adds to them."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from conftest import AGENT
+
+sys.path.insert(0, str(AGENT.parent))
+sys.path.insert(0, str(AGENT.parent / "site"))
+
+import dumps
+import facts
+import procs
+
+JOINS = """
+import ctypes
+libc = ctypes.CDLL(None)
+thread = ctypes.c_void_p()
+assert libc.pthread_create(ctypes.byref(thread), None, libc.pause, None) == 0
+print("", flush=True)
+{}
+"""
+
+
+@contextlib.contextmanager
+def waiting(line: str) -> Iterator[tuple[int, int]]:
+    """Yield a process that stands still in a line of Python, and the number of its other thread."""
+    with subprocess.Popen([sys.executable, "-c", JOINS.format(line)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.5)
+            (other,) = set(procs.threads(process.pid)) - {process.pid}
+            yield process.pid, other
+        finally:
+            process.kill()
+
+
+def test_a_thread_that_is_joined_at_exit() -> None:
+    """By a handler of C's atexit, after Python's own end, where frames of a stripped libc have no names."""
+    with waiting("libc.__cxa_atexit(libc.pthread_join, thread, None)") as (pid, other):
+        assert facts.joins(pid) == {pid: other}
+        dump = dumps.Dump(pid, "x", "", 0)
+        while not dump.done:
+            dump.step()
+            time.sleep(0.01)
+    names = {thread["os_thread_id"]: str(thread["frames"]) for thread in dump.result["stacks"]}
+    assert "join" in names[pid] and "join" not in names[other], dump.result["error"]
+
+
+def test_a_thread_that_is_not_joined() -> None:
+    """Another waits at a word of its own that holds the thread's number."""
+    line = "word = ctypes.c_uint32(libc.syscall(186) + 1); libc.syscall(202, ctypes.byref(word), 128, word.value, None)"
+    with waiting(line) as (pid, other):
+        words = facts._text(f"/proc/{pid}/syscall").split()
+        assert words[0] == "202" and int(words[3], 16) == other
+        assert facts.joins(pid) == {}
