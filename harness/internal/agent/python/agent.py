@@ -45,7 +45,7 @@ class Agent:
 
     def __init__(self, output: int) -> None:
         self.output = output
-        self.selector = selectors.DefaultSelector()
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.heard = b""
         self.held: list[bytes] = []
         self.dumps: list[Dump] = []

@@ -75,18 +75,17 @@ def parse(text: str) -> list[dict[str, Any]]:
         place = PLACE.search(rest)
         if place:
             rest = rest[: place.start()]
-        name = _without_last(rest.rstrip(), "()")
+        name = _without_last(rest.rstrip(), "(", ")")
         if "drop_in_place<" not in name:  # what is dropped tells
-            name = _without_last(name, "<>")
+            name = _without_last(name, "<", ">")
         if name and name != "??":
             file, number = (place[1] or place[3], int(place[2] or 0)) if place else ("", 0)
             threads[-1]["frames"].append({"name": name, "filename": file, "line": number})
     return threads
 
 
-def _without_last(text: str, brackets: str) -> str:
+def _without_last(text: str, opening: str, closing: str) -> str:
     """A name without its last brackets, of arguments or types, if it ends with some."""
-    opening, closing = brackets
     if not text.endswith(closing):
         return text
     depth = 0

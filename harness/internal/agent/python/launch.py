@@ -93,8 +93,8 @@ def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
             tell(fd, {"module": name, "ok": False, "error": text, "traceback": without_us(error)})
             continue
         file = str(getattr(module, "__file__", None) or "")
-        error = not_built(file, wanted)
-        tell(fd, {"module": name, "ok": not error, "file": file, "error": error, "traceback": ""})
+        wrong = not_built(file, wanted)
+        tell(fd, {"module": name, "ok": not wrong, "file": file, "error": wrong, "traceback": ""})
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

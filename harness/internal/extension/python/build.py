@@ -55,12 +55,12 @@ def restore_times() -> None:
     except (OSError, ValueError):
         known = {}
     now = time.time_ns()
-    seen = {}
+    seen: dict[str, tuple[str, int]] = {}
     # Children before their folder: setting a child's time leaves the folder's alone, so the order is only for neatness.
     for path in [*walk(SOURCES), SOURCES]:
         name, sha = str(path), digest(path)
         old = known.get(name)
-        seen[name] = [sha, old[1] if old and old[0] == sha else now]
+        seen[name] = (sha, int(old[1]) if old and old[0] == sha else now)
         os.utime(path, ns=(now, seen[name][1]), follow_symlinks=False)
     part = manifest.with_suffix(".part")
     part.write_text(json.dumps(seen))
@@ -149,7 +149,7 @@ def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str],
     Also whether a build script looks at all there are, so that a new one is its matter too.
     """
     every = False
-    names = set()
+    names: set[str] = set()
     local_scripts = set()
     for listing in TARGET.glob("target/**/*.d"):
         sources = dependencies(listing)

@@ -54,7 +54,7 @@ class Run:
 
     def index(self, name: str) -> int:
         """The index of the test whose node id ends so."""
-        found = [e["index"] for e in self.of("item") if e["nodeid"].endswith(name)]
+        found: list[int] = [e["index"] for e in self.of("item") if e["nodeid"].endswith(name)]
         assert len(found) == 1, (name, found, self.log)
         return found[0]
 

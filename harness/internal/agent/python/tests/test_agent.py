@@ -59,7 +59,7 @@ def test_import_failures(suite: Suite, code: str, error: str, trace: str) -> Non
 def test_import_that_hangs_can_be_killed(suite: Suite) -> None:
     suite.write(bad="import time; time.sleep(1000)\n", test_a="def test_1(): pass\n")
 
-    def on(talk: Talk, event: dict) -> None:
+    def on(talk: Talk, event: dict[str, Any]) -> None:
         if event["ev"] == "importing":
             time.sleep(0.5)
             talk.say(cmd="kill", pid=event["pid"], reason="hung", message="hung: no end after 0.5 s")
@@ -151,7 +151,7 @@ def test_crash_under_gdb(suite: Suite) -> None:
         def test_lives(): pass
         """
     )
-    one = {"isolation": "inprocess", "debugger": True}
+    one: dict[str, Any] = {"isolation": "inprocess", "debugger": True}
     run = suite.run(order=lambda _: [0], **one)
     first, second = run.one("dump")["stacks"]
     assert first["active"] and not second["active"] and len(first["frames"]) > 5
@@ -275,7 +275,7 @@ def test_dump_and_kill_of_strangers_are_refused(suite: Suite) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
     try:
 
-        def on(talk: Talk, event: dict) -> None:
+        def on(talk: Talk, event: dict[str, Any]) -> None:
             if event["ev"] == "start":
                 talk.say(cmd="dump", pid=stranger.pid, id="x")
                 talk.say(cmd="kill", pid=stranger.pid, reason="hung", message="m")
@@ -296,7 +296,7 @@ def test_garbage_on_stdin(suite: Suite) -> None:
     )
     talk.start()
 
-    def answer(event: dict) -> None:
+    def answer(event: dict[str, Any]) -> None:
         if event["ev"] == "collected":
             talk.say(cmd="run", order=["x"])
             talk.say(cmd="start")
@@ -334,7 +334,7 @@ def test_the_end_of_go_is_the_end_of_all(suite: Suite, how: str) -> None:
     else:
         talk.start()
 
-    def answer(event: dict) -> None:
+    def answer(event: dict[str, Any]) -> None:
         if event["ev"] == "collected":
             talk.say(cmd="run", order=[0])
         if event["ev"] == "start":
@@ -342,6 +342,7 @@ def test_the_end_of_go_is_the_end_of_all(suite: Suite, how: str) -> None:
             if how == "stop":
                 talk.say(cmd="stop")
             else:
+                assert talk.process.stdin is not None
                 talk.process.stdin.close()
 
     run = talk.listen(answer)
@@ -355,7 +356,7 @@ def test_exit_hang_is_seen_and_killed(suite: Suite) -> None:
         conftest="import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n",
     )
 
-    def on(talk: Talk, event: dict) -> None:
+    def on(talk: Talk, event: dict[str, Any]) -> None:
         if event["ev"] == "finished":
             time.sleep(0.5)
             talk.say(
@@ -369,7 +370,7 @@ def test_exit_hang_is_seen_and_killed(suite: Suite) -> None:
 
 
 def test_hang_at_collection_names_the_module(suite: Suite) -> None:
-    def on(talk: Talk, event: dict) -> None:
+    def on(talk: Talk, event: dict[str, Any]) -> None:
         if event["ev"] == "collecting" and event["nodeid"] == "test_b.py":
             time.sleep(0.3)
             talk.say(cmd="stop")

@@ -170,7 +170,8 @@ def test_no_more_than_the_workers_run(suite: Suite, workers: int) -> None:
     assert len(spans) == 10
     for begun, _ in spans:
         assert sum(first <= begun < last for first, last in spans) <= workers
-    told, most = set(), 0
+    told: set[int] = set()
+    most = 0
     for kind, index in story(run):
         (told.add if kind == "start" else told.remove)(index)
         most = max(most, len(told))

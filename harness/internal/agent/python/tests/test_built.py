@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Suite, built
@@ -20,7 +21,7 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def options(site: Path) -> dict:
+def options(site: Path) -> dict[str, Any]:
     """A start command with both modules."""
     modules = [built(site / "native.py"), built(site / "pack" / "core.py", "pack.core")]
     return {"imports": modules, "env": {"PYTHONPATH": str(site)}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import pytest
 from conftest import Suite, alive, hang_killer
@@ -225,7 +226,7 @@ def test_what_is_left_is_laid_at_the_right_door(suite: Suite) -> None:
     )
     run = suite.run(workers=8)
     assert set(run.verdicts().values()) == {"passed"}
-    told = {index: [] for index in range(0, 40, 4)}
+    told: dict[int, list[Any]] = {index: [] for index in range(0, 40, 4)}
     for event in run.of("killed", reason="leftover"):
         told.setdefault(event["index"], []).extend(process["cmd"] for process in event["processes"])
     for index, commands in told.items():

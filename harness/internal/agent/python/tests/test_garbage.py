@@ -39,7 +39,7 @@ def version(suite: Suite) -> tuple[int, ...]:
 def test_errors_of_garbage(suite: Suite, isolation: str) -> None:
     """With warnings as errors they make the test red, as they make plain pytest red; without, they are warnings."""
     suite.write(test_a=LEFT)
-    names = LEAVING
+    names: tuple[str, ...] = LEAVING
     if version(suite) < (8, 4):  # it hears only what is raised within a phase, and this value is dropped after the last
         names = tuple(name for name in LEAVING if name != "test_fixture")
     run = suite.run("-W", "error", isolation=isolation, workers=2)

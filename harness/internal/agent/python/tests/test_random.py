@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import marshal
 import os
@@ -76,7 +77,7 @@ def spoil(chance: random.Random, data: bytes) -> bytes:
 def test_relay(chance: random.Random) -> None:
     """Each line is passed on as an event of the protocol, or not at all; and no line gets lost in the splitting."""
     for _ in range(ROUNDS):
-        kind = chance.choice([*sorted(relay.KINDS), "done", "exit", "junit", 1, None, [], {}])
+        kind: Any = chance.choice([*sorted(relay.KINDS), "done", "exit", "junit", 1, None, [], {}])
         fields = {chance.choice([*relay.NUMBERS, "when", "x"]): value(chance) for _ in range(chance.randrange(4))}
         line = spoil(chance, json.dumps({"ev": kind, **fields}).encode()).replace(b"\n", b"")
         event = relay.check(line)
@@ -139,7 +140,7 @@ def test_wire(chance: random.Random) -> None:
         assert all(message in messages for message in got)
     with pytest.raises(wire.Garbage):
         payload = marshal.dumps("no tuple")
-        wire.Reader().feed(wire.HEADER.pack(wire.MARK, len(payload), wire.binascii.crc32(payload)) + payload)
+        wire.Reader().feed(wire.HEADER.pack(wire.MARK, len(payload), binascii.crc32(payload)) + payload)
 
 
 def test_commands(suite: Suite, chance: random.Random) -> None:

@@ -69,7 +69,7 @@ def redirect(config: pytest.Config, out: int, err: int) -> None:
     manager: Any = config.pluginmanager.get_plugin("capturemanager")
     capturing = getattr(manager, "_global_capturing", None)
     for source, own in ((getattr(capturing, "out", None), out), (getattr(capturing, "err", None), err)):
-        if hasattr(source, "targetfd"):
+        if source is not None and hasattr(source, "targetfd"):
             os.dup2(own, source.tmpfile.fileno(), inheritable=False)
     # The traceback that faulthandler writes when the process dies belongs to the test, not to the session's log.
     fd = config.stash.get(FAULTS_KEY, None) if FAULTS_KEY is not None else None

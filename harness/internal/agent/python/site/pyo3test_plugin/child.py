@@ -74,7 +74,7 @@ class Child:
     def runtest(self, item: pytest.Item) -> None:
         """What pytest's own runtestprotocol does, but each report leaves as soon as it is there."""
         has_request = hasattr(item, "_request")
-        if has_request and not item._request:  # a plugin runs the test again
+        if has_request and not getattr(item, "_request", None):  # a plugin runs the test again
             item._initrequest()  # type: ignore[attr-defined]
         try:
             report = call_and_report(item, "setup", log=False)

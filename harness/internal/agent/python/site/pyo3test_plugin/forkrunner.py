@@ -361,7 +361,7 @@ class ForkRunner:
             pytest.exit(message, returncode=returncode)
 
     def _revive(self, running: Running) -> list[pytest.TestReport]:
-        reports = []
+        reports: list[pytest.TestReport] = []
         for data in running.reports:
             try:
                 report = self.config.hook.pytest_report_from_serializable(config=self.config, data=data)

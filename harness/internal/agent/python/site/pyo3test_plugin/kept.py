@@ -19,16 +19,29 @@ import struct as _struct
 import threading as _threading
 import time as _time
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
-binascii: Any = SimpleNamespace(**vars(_binascii))
-gc: Any = SimpleNamespace(**vars(_gc))
-io: Any = SimpleNamespace(**vars(_io))
-json: Any = SimpleNamespace(**vars(_json))
-marshal: Any = SimpleNamespace(**vars(_marshal))
-os: Any = SimpleNamespace(**{**vars(_os), "path": SimpleNamespace(**vars(_os.path))})
-select: Any = SimpleNamespace(**vars(_select))
-signal: Any = SimpleNamespace(**vars(_signal))
-struct: Any = SimpleNamespace(**vars(_struct))
-threading: Any = SimpleNamespace(**vars(_threading))
-time: Any = SimpleNamespace(**vars(_time))
+if TYPE_CHECKING:
+    import binascii as binascii
+    import gc as gc
+    import io as io
+    import json as json
+    import marshal as marshal
+    import os as os
+    import select as select
+    import signal as signal
+    import struct as struct
+    import threading as threading
+    import time as time
+else:
+    binascii = SimpleNamespace(**vars(_binascii))
+    gc = SimpleNamespace(**vars(_gc))
+    io = SimpleNamespace(**vars(_io))
+    json = SimpleNamespace(**vars(_json))
+    marshal = SimpleNamespace(**vars(_marshal))
+    os = SimpleNamespace(**{**vars(_os), "path": SimpleNamespace(**vars(_os.path))})
+    select = SimpleNamespace(**vars(_select))
+    signal = SimpleNamespace(**vars(_signal))
+    struct = SimpleNamespace(**vars(_struct))
+    threading = SimpleNamespace(**vars(_threading))
+    time = SimpleNamespace(**vars(_time))

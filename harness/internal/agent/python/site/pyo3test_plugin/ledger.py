@@ -200,8 +200,7 @@ class Ledger:
             return self._absolute(str(crash.path)), int(crash.lineno or 0), message[:MESSAGE_LIMIT]
         if not text:
             return "", 0, ""
-        path, line = report.location[0], report.location[1]
-        return self._absolute(path), (line or 0) + 1, text.split("\n", 1)[0][:MESSAGE_LIMIT]
+        return self._absolute(report.location[0]), (report.location[1] or 0) + 1, text.split("\n", 1)[0][:MESSAGE_LIMIT]
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(str(self.config.rootpath), path)) if path else ""
