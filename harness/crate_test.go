@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/prereq"
 )
 
 // tiny is the smallest crate that PyO3 and maturin build, and one test.
@@ -52,6 +54,7 @@ mod tiny {
 // one each time, so that its dependencies are compiled once: tests that use it are not parallel.
 func writeCrate(t *testing.T, files map[string]string) string {
 	t.Helper()
+	prereq.Engine(t)
 	folder := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "tiny")
 	require.NoError(t, os.RemoveAll(folder))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(folder))) })

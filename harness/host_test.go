@@ -8,6 +8,8 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+
+	"pyo3test/harness/internal/prereq"
 )
 
 // host is what a run finds on this machine before it builds anything.
@@ -19,6 +21,7 @@ type host struct {
 
 func thisHost(t *testing.T) host {
 	t.Helper()
+	prereq.Engine(t)
 	e, err := engine.Connect(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })

@@ -44,6 +44,7 @@ type privateEngine struct {
 // startPrivateEngine starts one that has nothing yet.
 func startPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
+	prereq.Engine(t)
 	if os.Getuid() != 0 {
 		prereq.Skip(t, "a second Docker engine takes root")
 	}

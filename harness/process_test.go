@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/prereq"
 )
 
 const modernPackage = "../pytests/modern"
@@ -72,6 +73,7 @@ func events(t *testing.T, args ...string) (actions map[string]string, attrs map[
 
 // TestRunPatterns: -run and -skip choose single tests of pytest's, as go test's users expect.
 func TestRunPatterns(t *testing.T) {
+	prereq.Engine(t)
 	all, attrs := events(t, modernPackage)
 	require.Greater(t, len(all), 70)
 	const one = "TestPython/pyo3test-modern/tests/test_threads.py/test_parallel_sum[7]"
@@ -129,6 +131,7 @@ func TestFlags(t *testing.T) {
 
 // TestCached: with nothing changed, go test's own cache answers.
 func TestCached(t *testing.T) {
+	prereq.Engine(t)
 	run := func() string {
 		output, err := exec.Command("go", "test", "../pytests/legacy").CombinedOutput()
 		require.NoError(t, err, string(output))
@@ -207,6 +210,7 @@ func TestCachedOutsideTheModule(t *testing.T) {
 // TestKilledAtRandom: kill -9 of the test process at any moment leaves no container that runs, and what it had only
 // created is gone with the next run.
 func TestKilledAtRandom(t *testing.T) {
+	prereq.Engine(t)
 	binary, folder := modern(t)
 	output, err := command(binary, folder).CombinedOutput()
 	require.NoError(t, err, string(output)) // builds

@@ -23,6 +23,9 @@ func engine(env ...string) (address, words string, ok bool) {
 
 // TestEngineIsFound: with an engine that answers there is nothing to do, however many ask at once.
 func TestEngineIsFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a Docker engine")
+	}
 	first, words, ok := engine()
 	require.True(t, ok, words)
 	require.Regexp(t, `^(unix|tcp|https?)://`, first)

@@ -94,6 +94,7 @@ func monorepo(t *testing.T, here, ours string) (crate string) {
 
 // TestCommands: every command of the pages ends as they say, and prints what they show.
 func TestCommands(t *testing.T) {
+	prereq.Engine(t)
 	here, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	binaries := t.TempDir()

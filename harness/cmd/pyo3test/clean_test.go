@@ -13,10 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestClean: what is old enough goes, from the cache folder and from the engine; a dry run only says so.
 func TestClean(t *testing.T) {
+	prereq.Engine(t)
 	cached := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cached)
 	file := func(name string) string { return filepath.Join(cached, "pyo3test", filepath.FromSlash(name)) }
@@ -84,6 +86,7 @@ func TestClean(t *testing.T) {
 
 // TestAbout: what there is says what it is.
 func TestAbout(t *testing.T) {
+	prereq.Engine(t)
 	code, out, _ := call(t, "version")
 	require.Equal(t, exitPassed, code)
 	require.Contains(t, out, "base image python:3.11.")

@@ -16,11 +16,13 @@ import (
 
 	"pyo3test/harness/internal/doctor"
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/prereq"
 )
 
 // patient is a crate at the same place each time, so that its dependencies are compiled once.
 func patient(t *testing.T, files map[string]string) string {
 	t.Helper()
+	prereq.Engine(t)
 	crate := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-patient-%d", os.Getuid()), "crate")
 	require.NoError(t, os.RemoveAll(crate))
 	all := map[string]string{
@@ -192,6 +194,7 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 // TestDoctorNetwork: what builds cannot reach is said, by what and with what it would have been; without values, which may be
 // secret. It is tried in the run's own tools image: here there is a newer one, which holds nothing.
 func TestDoctorNetwork(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	e, err := engine.Connect(t.Context())
 	require.NoError(t, err)

@@ -6,10 +6,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestFailedAfterARunWithoutVerdicts: --failed runs all tests as long as a run has left some without a verdict.
 func TestFailedAfterARunWithoutVerdicts(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, nil)
 	require.NoError(t, os.RemoveAll(filepath.Join(crate, "tests")))

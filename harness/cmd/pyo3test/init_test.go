@@ -25,6 +25,7 @@ func repository(t *testing.T, gomod string) (crate string) {
 
 // TestInit: what is written into a crate is what its tests are run with, by Go and by the command.
 func TestInit(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	here, err := filepath.Abs("../../..")
 	require.NoError(t, err)

@@ -13,6 +13,8 @@ import (
 	"github.com/pkg/term/termios"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestQuestion: Ctrl-C at a question ends the command, and nothing is written.
@@ -45,6 +47,7 @@ func TestQuestion(t *testing.T) {
 // TestKeys: t in a terminal shows where the running test stands and stops nothing; Ctrl-C is what it always is; and the
 // terminal is given back as it was.
 func TestKeys(t *testing.T) {
+	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    time.sleep(1000)\n"})
 	terminal, tty, err := pty.Open()
 	require.NoError(t, err)

@@ -143,6 +143,7 @@ func built(t *testing.T) string {
 
 // TestScreens: what people see of a run that passes and of one that does not.
 func TestScreens(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed, "tests/test_no_module.py": "import no_such_module\n"})
 	code, screen, errs := call(t, "run", crate+"/tests/test_buffers.py", "--workers", "1")
@@ -173,6 +174,7 @@ func TestScreens(t *testing.T) {
 
 // TestEvents: --json is what go test -json is, and gotestsum reads it.
 func TestEvents(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed + hostile})
 	t.Setenv("PYO3TEST_JUNIT", "") // --junit sets it, for the process and so for the tests after this one
@@ -216,6 +218,7 @@ func TestEvents(t *testing.T) {
 
 // TestCauses: the exit code says what kept the tests from being run, and the words what to do.
 func TestCauses(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	const manifest = "[build-system]\nrequires = [\"maturin>=1.9.4,<2\"]\nbuild-backend = \"maturin\"\n[project]\nname = \"modern\"\nversion = \"0.1.0\"\n"
 	noNetwork := map[string]string{"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -281,6 +284,7 @@ func TestErrorsAreVisible(t *testing.T) {
 
 // TestFailed: only what did not pass last time runs again, until it passes.
 func TestFailed(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": "def test_a():\n    assert 0\n\ndef test_b():\n    pass\n", "tests/test_bad.py": "import no_such_module\n"})
 	runs := func(code int, want string, args ...string) {
@@ -324,6 +328,7 @@ func TestFind(t *testing.T) {
 
 // TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code; --failed knows what it did not run.
 func TestInterrupt(t *testing.T) {
+	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
 	c := exec.Command(built(t), "run", crate+"/tests/test_slow.py")
 	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir())

@@ -13,6 +13,7 @@ import (
 
 // TestReadOnly: a project that nobody can write to runs as any other, and what would write into it says why it cannot.
 func TestReadOnly(t *testing.T) {
+	prereq.Engine(t)
 	if os.Getuid() != 0 {
 		prereq.Skip(t, "a mount takes root")
 	}

@@ -14,10 +14,12 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestShell: a shell in the container of a test that failed, with what the test left there.
 func TestShell(t *testing.T) {
+	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_red.py": "def test_red():\n    open('/tmp/left', 'w').write('behind')\n    assert 0\n"})
 	c := exec.Command(built(t), "run", "--shell", crate+"/tests/test_red.py")
 	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir(), "TERM=xterm")
@@ -48,6 +50,7 @@ func TestShell(t *testing.T) {
 
 // TestKeep: what the container held at the end stays as an image, and nothing of it runs.
 func TestKeep(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_leaves.py": "def test_leaves():\n    open('/tmp/left', 'w').write('behind')\n"})
 	code, out, errs := call(t, "run", "--keep", crate+"/tests/test_leaves.py")
@@ -74,6 +77,7 @@ func TestKeep(t *testing.T) {
 
 // TestDump: another process's test is seen where it stands, with its cause, and is not disturbed.
 func TestDump(t *testing.T) {
+	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_waits.py": `import os, time
 
 def wait_for_the_file():

@@ -14,10 +14,12 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestToolsImage makes the tools image where it is not there, and then finds it, even while others make one.
 func TestToolsImage(t *testing.T) {
+	prereq.Engine(t)
 	ctx := t.Context()
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)
@@ -41,6 +43,7 @@ func TestToolsImage(t *testing.T) {
 
 // TestMade: an image of ours is found and started whatever becomes of its name, and not what has that name now.
 func TestMade(t *testing.T) {
+	prereq.Engine(t)
 	ctx := t.Context()
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/prereq"
 	"pyo3test/images"
 )
 
@@ -26,6 +27,7 @@ var plugged = []string{"pytest-rerunfailures==16.7", "flaky==3.8.1", "pyfakefs==
 
 // TestPython runs the tests of the agent's Python side, in the tools image and as the user that tests have there.
 func TestPython(t *testing.T) {
+	prereq.Engine(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
 	e, err := engine.Connect(ctx)

@@ -6,10 +6,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestNeverFetched: an image that is not in the engine is not asked for anywhere, whatever its name.
 func TestNeverFetched(t *testing.T) {
+	prereq.Engine(t)
 	e, err := Connect(t.Context())
 	require.NoError(t, err)
 	defer e.Close()

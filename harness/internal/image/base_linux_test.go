@@ -20,6 +20,7 @@ import (
 // TestDebianBaseKilled: of a base whose making was killed in the middle, with all its processes, no mount stays, and
 // the next start removes the folder. That one is interrupted, and leaves nothing either.
 func TestDebianBaseKilled(t *testing.T) {
+	prereq.Engine(t)
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
 		prereq.Skip(t, "makes a base image, which takes root on Debian")
 	}

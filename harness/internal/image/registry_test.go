@@ -180,6 +180,7 @@ const (
 )
 
 func TestRegistry(t *testing.T) {
+	prereq.Engine(t)
 	t.Setenv(BaseVariable, "")
 	t.Setenv(MirrorVariable, "")
 	r := startRegistries(t)

@@ -10,10 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/prereq"
 )
 
 // TestNoRegistryAndNotDebian: the error of a host that can have a base on neither road says what to do, and nothing stays.
 func TestNoRegistryAndNotDebian(t *testing.T) {
+	prereq.Engine(t)
 	ctx := t.Context()
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)

@@ -18,3 +18,11 @@ func Skip(t testing.TB, missing ...any) {
 	}
 	t.Skip(missing...)
 }
+
+// Engine skips a test that needs a Docker engine where go test is run with -short.
+func Engine(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a Docker engine")
+	}
+}
