@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-hang test bench soak lint engine image lock clean
+.PHONY: help check demo demo-hang test bench soak lint engine image lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -16,6 +16,9 @@ demo: ## build three crates of pytests/ and run their tests, each pytest test a 
 
 demo-hang: ## show three hangs as a user meets them: named, with their cause, among tests that pass
 	@$(with_engine) PYO3TEST_DEMO=1 go test -v -count=1 -run '^TestDemo$$' ./pytests/hangs || true
+
+check: ## lint, and run the tests that need no Docker engine: a minute
+	@.ci/check
 
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 80m ./...

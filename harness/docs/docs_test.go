@@ -155,7 +155,7 @@ func plain(text string) string {
 // TestLinks: what a page links to within the project is there.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, page := range []string{"../../README.md", "troubleshooting.md", "fork.md"} {
+	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "troubleshooting.md", "fork.md"} {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {

@@ -9,6 +9,9 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
+// Protocol is the version of what Go and the agent say to each other. The agent names its own as it starts.
+const Protocol = 1
+
 // Kind is what an event tells.
 type Kind string
 
@@ -59,6 +62,8 @@ var kinds = []Kind{
 type Event struct {
 	Kind Kind    `json:"ev"`
 	Time float64 `json:"t"` // seconds on the container's monotonic clock
+
+	Protocol int `json:"protocol"` // ready
 
 	PID     int    `json:"pid"`
 	Threads int    `json:"threads"`
@@ -150,6 +155,11 @@ func Decode(line []byte) (Event, error) {
 	}
 	var err error
 	switch e.Kind {
+	case Ready:
+		if e.Protocol != Protocol {
+			err = fmt.Errorf("the agent in the container speaks version %d of the protocol and this harness version %d: "+
+				"remove the tools image with `pyo3test clean`, so that it is made anew", e.Protocol, Protocol)
+		}
 	case Report:
 		err = json.Unmarshal(line, &e.Report)
 	case Finish:

@@ -7,6 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// TestProtocol: an agent of another version is refused at its first word.
+func TestProtocol(t *testing.T) {
+	_, err := Decode([]byte(`{"ev":"ready","pid":7,"protocol":1}`))
+	require.NoError(t, err)
+	for _, line := range []string{`{"ev":"ready","pid":7,"protocol":2}`, `{"ev":"ready","pid":7}`} {
+		_, err := Decode([]byte(line))
+		require.ErrorContains(t, err, "and this harness version 1: remove the tools image with `pyo3test clean`")
+	}
+}
+
 // FuzzDecode: what is decoded is an event of the protocol, with what those who act on it rely on.
 func FuzzDecode(f *testing.F) {
 	for _, line := range []string{

@@ -138,7 +138,7 @@ const goodJUnit = `<testsuites><testsuite><testcase classname="a" name="t0"/><te
 // goodSession is what an agent says of three tests: one passes, one is skipped, one has a subtest.
 func goodSession() []string {
 	lines := []string{
-		`{"ev":"ready","pid":1}`, `{"ev":"importing","pid":7}`, `{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
+		`{"ev":"ready","pid":1,"protocol":1}`, `{"ev":"importing","pid":7}`, `{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
 		`{"ev":"session","pytest":"9.2.0","workers":1}`, `{"ev":"collecting","nodeid":"a.py"}`,
 	}
 	for i := range 3 {

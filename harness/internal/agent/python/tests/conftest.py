@@ -28,6 +28,11 @@ LIMIT = 60.0
 PYTHONS = [sys.executable, *filter(None, os.environ.get("PYO3TEST_PYTHONS", "").split(":"))]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of the files that `make check` leaves out."""
+    config.addinivalue_line("markers", "slow: takes tens of seconds")
+
+
 @dataclasses.dataclass
 class Run:
     """What an agent told, and what it left."""

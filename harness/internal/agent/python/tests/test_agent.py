@@ -17,6 +17,8 @@ sys.path.insert(0, str(AGENT.parent))
 
 import gdb
 
+pytestmark = pytest.mark.slow
+
 HANG = "import time\ndef test_hangs():\n    time.sleep(1000)\n"
 
 

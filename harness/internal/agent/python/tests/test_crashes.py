@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from conftest import Suite, alive, hang_killer
 
+pytestmark = pytest.mark.slow
+
 AFTER = "\ndef test_after(): pass\n"
 
 

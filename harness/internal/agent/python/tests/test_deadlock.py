@@ -20,6 +20,8 @@ sys.path.insert(0, str(AGENT.parent))
 import deadlock
 import gil
 
+pytestmark = pytest.mark.slow
+
 HOLD = 4.5
 """Seconds that a look-alike lasts: more than twice what a proof takes."""
 

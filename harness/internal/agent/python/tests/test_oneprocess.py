@@ -7,6 +7,8 @@ from conftest import Suite
 from test_plugins import needs
 from test_popular import counts, plain
 
+pytestmark = pytest.mark.slow
+
 STOPS = """
     import pytest
     def test_1(): pass

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Suite
 
+pytestmark = pytest.mark.slow
+
 TRIVIAL = "def test_1(): pass\ndef test_2(): pass\n"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from conftest import Suite, Talk
 
+pytestmark = pytest.mark.slow
+
 HOOK = "import time\ndef pytest_runtest_{}({}): time.sleep({})\n"
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from conftest import AGENT, Suite, Talk
 
+pytestmark = pytest.mark.slow
+
 FRESH: dict[str, Any] = {"isolation": "subprocess"}
 
 

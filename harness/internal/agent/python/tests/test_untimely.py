@@ -7,6 +7,8 @@ import os
 import pytest
 from conftest import Run, Suite
 
+pytestmark = pytest.mark.slow
+
 AFTER = "\ndef test_after(): pass\n"
 STATUSES = (0, 1, 3, 4, 5, 70, 255)
 
