@@ -21,7 +21,7 @@ const fills = `fn main() {
 `
 
 // TestEngineFailures: whatever becomes of the engine during a run, the run ends, is red, names the engine first and says
-// what to do; and the next run on a mended engine is green and leaves no container.
+// what to do; and the next run on a fixed engine is green and leaves no container.
 func TestEngineFailures(t *testing.T) {
 	p := startPrivateEngine(t)
 	p.load(t, thisHost(t))

@@ -287,5 +287,5 @@ func TestSlow(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import time\n\ndef test_slow():\n    time.sleep(7)\n"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 12 * time.Second})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
-	require.Regexp(t, `SLOW tests/test_tiny.py::test_slow: 6s of 12s; pid \d+, threads: 1, nobody holds the GIL \(`+crate+`/tests/test_tiny.py:4\)`, r.Subs()[0].Text())
+	require.Regexp(t, `SLOW tests/test_tiny.py::test_slow: 6s of 12s; pid \d+, threads: 1, no thread holds the GIL \(`+crate+`/tests/test_tiny.py:4\)`, r.Subs()[0].Text())
 }

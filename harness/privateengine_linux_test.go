@@ -167,7 +167,7 @@ func (p *privateEngine) containers(t *testing.T) (ids []string) {
 	list, err := p.cli.ContainerList(context.Background(), container.ListOptions{All: true})
 	require.NoError(t, err)
 	for _, each := range list {
-		// An old engine lists for ever one whose end it learned after it had removed it: it finds it no more.
+		// An old engine lists forever one whose end it learned after it had removed it: it finds it no more.
 		if _, err := p.cli.ContainerInspect(context.Background(), each.ID); !cerrdefs.IsNotFound(err) {
 			ids = append(ids, each.ID)
 			t.Log("there is", each.ID, each.Image, each.Command, each.Status, each.Labels)

@@ -286,11 +286,11 @@ func (r *run) explain(ctx context.Context, err error) string {
 	text := err.Error()
 	var failed *extension.Error
 	if errors.As(err, &failed) {
-		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Mend())
+		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Advice())
 	}
 	if unusable := (*cache.Error)(nil); r.engine != nil && !errors.As(err, &unusable) {
-		if mend := r.engine.Mend(ctx, text); mend != "" {
-			text = mend + "\n" + text
+		if fix := r.engine.Advice(ctx, text); fix != "" {
+			text = fix + "\n" + text
 		}
 	}
 	return text

@@ -128,7 +128,7 @@ if ! have dockerd; then
 fi
 
 # alive FILE PROGRAM: whether the process of a pid file lives and is that program. A file that says otherwise is removed:
-# after a crash its number may be another process's by now, and dockerd would refuse to start, or wait for ever.
+# after a crash its number may be another process's by now, and dockerd would refuse to start, or wait forever.
 alive() {
 	local pid
 	pid=$(cat "$1" 2>/dev/null) || return 1

@@ -41,7 +41,7 @@ func TestEngineIsFound(t *testing.T) {
 	all.Wait()
 }
 
-// TestChosenEngineIsNotReplaced: an engine that the user names and that does not answer is an error, with the mend.
+// TestChosenEngineIsNotReplaced: an engine that the user names and that does not answer is an error, with the fix.
 func TestChosenEngineIsNotReplaced(t *testing.T) {
 	for host, want := range map[string]string{
 		"unix:///no/such/socket": "no Docker engine answers there: start it, or unset DOCKER_HOST",

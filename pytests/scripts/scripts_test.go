@@ -77,7 +77,7 @@ func TestHelperScript(t *testing.T) {
 	require.NoError(t, err, output)
 	require.Contains(t, output, "pluggy-1.5.0")
 
-	// A lock that the build has to mend, in the copy, is no change of the user's.
+	// A lock that the build has to fix, in the copy, is no change of the user's.
 	edit("Cargo.lock", "name = \"once_cell\"", "name = \"once_cell_of_long_ago\"")
 	output, err = run(crate)
 	require.NoError(t, err, output)

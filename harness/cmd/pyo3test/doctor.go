@@ -31,7 +31,7 @@ func doctorCommand() *cobra.Command {
 		Long: `Looks at the crate's files, builds it, starts pytest without running a test, and tries in the tests' container what can only
 be known by trying: whether this pytest and pytest-forked work together, what pytest makes of the project's settings, which
 threads the import starts, which tests are not found; and whether builds reach the package indexes. Each finding says what,
-why it matters and how to mend it:
+why it matters and how to fix it:
 
   BREAKS    a run is red for it, or will be
   BY HAND   it breaks pytest --forked where the harness is not around
@@ -85,7 +85,7 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	findings = append(findings, reached...)
 	doctor.Sort(findings)
 	for i := range findings {
-		for _, text := range []*string{&findings[i].What, &findings[i].Why, &findings[i].Mend, &findings[i].See} {
+		for _, text := range []*string{&findings[i].What, &findings[i].Why, &findings[i].Fix, &findings[i].See} {
 			*text = visible.Text(*text)
 		}
 	}
@@ -140,7 +140,7 @@ func show(out io.Writer, findings []doctor.Finding) {
 	for _, finding := range findings {
 		counts[finding.Level]++
 		fmt.Fprintf(out, "%12s %s\n", word(finding.Level), finding.What)
-		for _, line := range [][2]string{{"why", finding.Why}, {"mend", finding.Mend}, {"see", finding.See}} {
+		for _, line := range [][2]string{{"why", finding.Why}, {"fix", finding.Fix}, {"see", finding.See}} {
 			if line[1] != "" {
 				fmt.Fprintf(out, "%12s %-4s %s\n", "", line[0], line[1])
 			}

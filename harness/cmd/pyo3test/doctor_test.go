@@ -55,7 +55,7 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunc
 
 const versions = "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\n"
 
-// TestDoctor: each check fires on a project that is broken in its way, and does not where that is mended: a healthy one has
+// TestDoctor: each check fires on a project that is broken in its way, and does not where that is fixed: a healthy one has
 // no finding at all.
 func TestDoctor(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -94,7 +94,7 @@ except ImportError as error:
 				"CRATE/Makefile:2 sets PYO3_NO_PYTHON_VERSION_CHECK", "-n 1 is among",
 			},
 		},
-		"by hand, mended": {files: map[string]string{
+		"by hand, fixed": {files: map[string]string{
 			"pyproject.toml":      versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0']\n[tool.coverage.run]\npatch = ['fork', '_exit']\n",
 			"pytest.ini":          "[pytest]\naddopts = --cov=patient --forked\npython_files = test_*.py check_*.py\n",
 			"tests/check_more.py": "def test_more():\n    pass\n",

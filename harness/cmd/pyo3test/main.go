@@ -3,7 +3,7 @@
 //
 // The exit code says the cause:
 //
-//	0    all tests passed, or were skipped or expected to fail; there is nothing to mend
+//	0    all tests passed, or were skipped or expected to fail; there is nothing to fix
 //	1    a test failed, hung or crashed; doctor: something will break
 //	2    wrong usage, or no crate that can be tested
 //	3    the build failed

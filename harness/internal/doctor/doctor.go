@@ -33,7 +33,7 @@ type Finding struct {
 	Level Level  `json:"level"`
 	What  string `json:"what"`
 	Why   string `json:"why,omitempty"`
-	Mend  string `json:"mend,omitempty"`
+	Fix   string `json:"fix,omitempty"`
 	See   string `json:"see,omitempty"` // an address
 }
 
@@ -53,7 +53,7 @@ func Red(screen string, again bool) Finding {
 		red.Why = screen
 	}
 	if match := noModule.FindStringSubmatch(screen); match != nil {
-		red.Mend = fmt.Sprintf(`if a package that the tests need provides %s, the project does not say so where it is looked for: name it in requirements of [tool.pyo3test], or in a dependency group named test`, match[1])
+		red.Fix = fmt.Sprintf(`if a package that the tests need provides %s, the project does not say so where it is looked for: name it in requirements of [tool.pyo3test], or in a dependency group named test`, match[1])
 	}
 	return red
 }
@@ -77,8 +77,8 @@ const (
 func Static(p project.Project, pyo3 project.PyO3) (found []Finding, err error) {
 	if !pyo3.HasLock {
 		found = append(found, Finding{Check: "lock", Level: Note, What: pyo3.Lock + " is missing",
-			Why:  "each fresh build takes the newest crates there are: what is green today may not build tomorrow (the harness keeps the lock of its first build in the engine)",
-			Mend: "cargo generate-lockfile, and commit it", See: seeLock})
+			Why: "each fresh build takes the newest crates there are: what is green today may not build tomorrow (the harness keeps the lock of its first build in the engine)",
+			Fix: "cargo generate-lockfile, and commit it", See: seeLock})
 	}
 	found = append(found, ofPyO3(pyo3)...)
 	files, err := readFiles(p.Folder)
@@ -109,13 +109,13 @@ func ofPyO3(pyo3 project.PyO3) (found []Finding) {
 	found = append(found, Finding{Check: "pyo3", Level: Fine, What: words})
 	if has("auto-initialize") {
 		found = append(found, Finding{Check: "auto-initialize", Level: Note, What: pyo3.Manifest + ": PyO3's feature auto-initialize, in an extension",
-			Why:  "it is for programs that embed Python: in a module that Python has imported it does nothing, and it asks for a linkable libpython",
-			Mend: "take it out of [dependencies]; cargo's own tests may have it by [dev-dependencies]", See: seeFeatures})
+			Why: "it is for programs that embed Python: in a module that Python has imported it does nothing, and it asks for a linkable libpython",
+			Fix: "take it out of [dependencies]; cargo's own tests may have it by [dev-dependencies]", See: seeFeatures})
 	}
 	if has("extension-module") && minor(version) >= deprecated {
 		found = append(found, Finding{Check: "extension-module", Level: Note, What: pyo3.Manifest + ": PyO3's feature extension-module, which is deprecated",
-			Why:  "it keeps cargo's own tests from being linked; maturin 1.9.4 and later say the same by PYO3_BUILD_EXTENSION_MODULE, for the extension alone",
-			Mend: `take it out, and have maturin>=1.9.4 in requires of [build-system]`, See: seeExtension})
+			Why: "it keeps cargo's own tests from being linked; maturin 1.9.4 and later say the same by PYO3_BUILD_EXTENSION_MODULE, for the extension alone",
+			Fix: `take it out, and have maturin>=1.9.4 in requires of [build-system]`, See: seeExtension})
 	}
 	return found
 }

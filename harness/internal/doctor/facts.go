@@ -107,8 +107,8 @@ var maturin = regexp.MustCompile(`^maturin(?:\[[^\]]*\])?\s*([<>=!~][^;]*)`)
 
 // Findings are what follows from the facts. patched tells whether coverage is set to see through the end of a forked process.
 func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
-	add := func(check string, level Level, what, why, mend, see string) {
-		found = append(found, Finding{Check: check, Level: level, What: what, Why: why, Mend: mend, See: see})
+	add := func(check string, level Level, what, why, fix, see string) {
+		found = append(found, Finding{Check: check, Level: level, What: what, Why: why, Fix: fix, See: see})
 	}
 	pyproject := path.Join(p.Folder, "pyproject.toml")
 	if version, unfit := f.Unfit["python"]; unfit {
@@ -129,7 +129,7 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	found = append(found, f.ofOneProcess(p)...)
 	for module, threads := range f.Threads {
 		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, words.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
-			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits for ever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
+			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits forever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
 	}
 	if scope := f.Machine.PtraceScope; scope >= 2 {
 		add("ptrace", Note, fmt.Sprintf("kernel.yama.ptrace_scope is %d", scope), "the kernel lets nobody without rights look into a process: a hung test's report has Python's stacks alone, no native ones",
@@ -150,16 +150,16 @@ func (f Facts) ofForked() (found []Finding) {
 	switch {
 	case forked == "":
 		found = append(found, Finding{Check: "pytest-forked", Level: Note, What: "pytest-forked is not among what the tests need",
-			Why: "by hand, `pytest --forked` is an unknown option; the harness has a fork runner of its own", Mend: "nothing, or name pytest-forked with the other requirements", See: seeForked})
+			Why: "by hand, `pytest --forked` is an unknown option; the harness has a fork runner of its own", Fix: "nothing, or name pytest-forked with the other requirements", See: seeForked})
 		if newerThanForked.MatchString(pytest) {
 			found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s does not work with pytest-forked up to %s", pytest, newestForked),
-				Why: "its reports cannot be told from process to process: every test is red", Mend: "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
+				Why: "its reports cannot be told from process to process: every test is red", Fix: "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
 		} else if f.warningsAreErrors() {
 			found = append(found, f.warningsFinding(newestForked, ""))
 		}
 	case f.Pair.Broken != "":
 		found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s and pytest-forked %s do not work together", pytest, forked),
-			Why: "a test that passes does not, tried here: " + f.Pair.Broken, Mend: "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
+			Why: "a test that passes does not, tried here: " + f.Pair.Broken, Fix: "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
 	default:
 		found = append(found, Finding{Check: "pair", Level: Fine, What: fmt.Sprintf("pytest %s, with which pytest-forked %s works", pytest, forked)})
 		if f.Pair.BrokenByWarnings != "" && f.warningsAreErrors() {
@@ -172,7 +172,7 @@ func (f Facts) ofForked() (found []Finding) {
 		found = append(found, Finding{Check: "forked", Level: Fine, What: "--forked is among the project's own options"})
 	default:
 		found = append(found, Finding{Check: "forked", Level: Note, What: "--forked is not among the project's own options", Why: "plain pytest runs all tests in one process: one that crashes or hangs takes the others with it",
-			Mend: "pyo3test init --config adds it to addopts; the harness forks in any case"})
+			Fix: "pyo3test init --config adds it to addopts; the harness forks in any case"})
 	}
 	return found
 }
@@ -184,8 +184,8 @@ var newerThanForked = regexp.MustCompile(`^(9\.([2-9]|\d\d)|\d\d+\.)`)
 
 func (f Facts) warningsFinding(forked, shown string) Finding {
 	return Finding{Check: "filterwarnings", Level: ByHand, What: f.setting("filterwarnings", "error"),
-		Why:  "pytest-forked " + forked + " leaves files open, and the warning about them is an error then" + shown,
-		Mend: "run by the harness; by hand: ignore::ResourceWarning after it", See: seeForked}
+		Why: "pytest-forked " + forked + " leaves files open, and the warning about them is an error then" + shown,
+		Fix: "run by the harness; by hand: ignore::ResourceWarning after it", See: seeForked}
 }
 
 func (f Facts) warningsAreErrors() bool {
@@ -209,11 +209,11 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 	s := f.Session
 	if s.Status == 4 {
 		found = append(found, Finding{Check: "options", Level: Breaks, What: "pytest does not take the project's own options: " + lastLine(s.Said),
-			Why: "no test runs", Mend: "name the plugin that the option belongs to among the test requirements"})
+			Why: "no test runs", Fix: "name the plugin that the option belongs to among the test requirements"})
 	}
 	if value := text(s.Settings["faulthandler_timeout"]); strings.Trim(value, "0. ") != "" {
 		found = append(found, Finding{Check: "faulthandler_timeout", Level: ByHand, What: f.setting("faulthandler_timeout", value),
-			Why: "with pytest-forked, a test that fails hangs for ever", Mend: "take it out: the harness has budgets, and stacks for what uses them up; pyo3test run switches it off", See: seeWatchdog})
+			Why: "with pytest-forked, a test that fails hangs forever", Fix: "take it out: the harness has budgets, and stacks for what uses them up; pyo3test run switches it off", See: seeWatchdog})
 	}
 	addopts := text(s.Settings["addopts"])
 	if value := text(s.Settings["timeout"]); f.Versions["pytest-timeout"] != "" && (value != "" || strings.Contains(addopts, "--timeout")) {
@@ -222,7 +222,7 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 			what = f.setting("addopts", addopts)
 		}
 		found = append(found, Finding{Check: "timeout", Level: ByHand, What: what,
-			Why: "pytest-timeout's alarm goes off in the process that waits for the forked one: pytest dies of it, and the hung test lives on", Mend: "run by the harness, which takes the limit over as the test's budget", See: seeTimeout})
+			Why: "pytest-timeout's alarm goes off in the process that waits for the forked one: pytest dies of it, and the hung test lives on", Fix: "run by the harness, which takes the limit over as the test's budget", See: seeTimeout})
 	}
 	if s.Workers != "" && s.Workers != "0" {
 		found = append(found, Finding{Check: "workers", Level: Note, What: fmt.Sprintf("-n %s is among the project's own options", s.Workers),
@@ -230,7 +230,7 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 	}
 	if s.Coverage && !patched {
 		found = append(found, Finding{Check: "coverage", Level: ByHand, What: f.setting("addopts", addopts),
-			Why: "a process forked by pytest-forked ends by os._exit, and coverage loses what it has seen: the body of every test", Mend: `patch = ["fork", "_exit"] in [tool.coverage.run], with coverage 7.10 or later; the harness needs none`, See: seeCoverage})
+			Why: "a process forked by pytest-forked ends by os._exit, and coverage loses what it has seen: the body of every test", Fix: `patch = ["fork", "_exit"] in [tool.coverage.run], with coverage 7.10 or later; the harness needs none`, See: seeCoverage})
 	}
 	return found
 }
@@ -239,7 +239,7 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 func (f Facts) ofSources(p project.Project) (found []Finding) {
 	for _, each := range f.Sources.Hidden {
 		found = append(found, Finding{Check: "hidden-import", Level: ByHand, What: fmt.Sprintf("%s:%d: %s", path.Join(p.Folder, each.File), each.Line, each.Words),
-			Why: "where the extension is not built, or not importable, the tests are skipped or run without it, and pytest is green", Mend: "import it outright, and let the failure end the run; the harness is red before any test where the import fails", See: seeImportSkip})
+			Why: "where the extension is not built, or not importable, the tests are skipped or run without it, and pytest is green", Fix: "import it outright, and let the failure end the run; the harness is red before any test where the import fails", See: seeImportSkip})
 	}
 	files, tests := 0, 0
 	first := ""
@@ -254,7 +254,7 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 	}
 	if files > 0 {
 		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", words.Count(tests, "test function"), words.Count(files, "file"), first),
-			Why: "they never run", Mend: "if they should: name their folder in testpaths, or their names in python_files"})
+			Why: "they never run", Fix: "if they should: name their folder in testpaths, or their names in python_files"})
 	}
 	if f.Session.Tests > 0 {
 		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", words.Count(f.Session.Tests, "test"), words.Count(len(f.Session.Files), "file"))})
@@ -269,7 +269,7 @@ func (f Facts) ofOneProcess(p project.Project) (found []Finding) {
 	}
 	for _, each := range f.Session.OneProcess {
 		found = append(found, Finding{Check: "one-process", Level: Note, What: each[0], Why: each[1],
-			Mend: `isolation = "inprocess" in [tool.pyo3test], or --isolation inprocess, for the tests that need it`})
+			Fix: `isolation = "inprocess" in [tool.pyo3test], or --isolation inprocess, for the tests that need it`})
 	}
 	return found
 }

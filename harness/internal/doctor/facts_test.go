@@ -18,7 +18,7 @@ func TestOneProcess(t *testing.T) {
 	for i, each := range found {
 		require.Equal(t, facts.Session.OneProcess[i], [2]string{each.What, each.Why})
 		require.Equal(t, Note, each.Level)
-		require.Contains(t, each.Mend, `isolation = "inprocess"`)
+		require.Contains(t, each.Fix, `isolation = "inprocess"`)
 	}
 	p.Tool.PyO3Test = map[string]any{"isolation": "inprocess"}
 	require.Empty(t, facts.ofOneProcess(p))

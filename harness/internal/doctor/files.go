@@ -112,20 +112,20 @@ func (f files) variables() (found []Finding) {
 }
 
 func unread(name, where string) Finding {
-	mend := "take it out"
+	fix := "take it out"
 	if strings.Contains(name, "VERSION_CHECK") {
-		mend += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, which its name says not to use; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
+		fix += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, which its name says not to use; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
 	}
 	return Finding{Check: "variable", Level: Note, What: where + " sets " + name + ", which neither PyO3 nor this crate reads",
-		Why: "it has no effect: what it seems to switch is as it was", Mend: mend, See: "https://pyo3.rs/main/building-and-distribution"}
+		Why: "it has no effect: what it seems to switch is as it was", Fix: fix, See: "https://pyo3.rs/main/building-and-distribution"}
 }
 
 // modules finds native modules among the sources.
 func (f files) modules() (found []Finding) {
 	for _, path := range f.native {
 		found = append(found, Finding{Check: "native-module", Level: Note, What: path + " lies among the sources",
-			Why:  "plain pytest imports it, however old it is; the harness builds its own and leaves this one out",
-			Mend: "after an edit of Rust, build again (maturin develop) before plain pytest, or remove it"})
+			Why: "plain pytest imports it, however old it is; the harness builds its own and leaves this one out",
+			Fix: "after an edit of Rust, build again (maturin develop) before plain pytest, or remove it"})
 	}
 	return found
 }

@@ -51,7 +51,7 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 		words, err := ask(index.tool + " --version")
 		if err != nil && ctx.Err() == nil {
 			found = append(found, Finding{Check: "network", Level: Note, What: fmt.Sprintf("whether builds reach %s was not tried: %s", index.name, words),
-				Why: "the base image has no " + index.tool + " that works in every crate", Mend: "nothing, where each crate has a rust-toolchain file"})
+				Why: "the base image has no " + index.tool + " that works in every crate", Fix: "nothing, where each crate has a rust-toolchain file"})
 			continue
 		}
 		if words, err = ask(index.script); ctx.Err() != nil {
@@ -60,7 +60,7 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 		if err == nil {
 			continue
 		}
-		finding := Finding{Check: "network", Level: Note, What: fmt.Sprintf("builds do not reach %s: %s", index.name, words), Mend: mendNetwork(words),
+		finding := Finding{Check: "network", Level: Note, What: fmt.Sprintf("builds do not reach %s: %s", index.name, words), Fix: fixOfNetwork(words),
 			Why: "what is built already runs; a new requirement, or a change of Cargo.lock, cannot be built (" + network.String() + ")"}
 		if red {
 			finding.Level, finding.Why = Breaks, "a build takes from there what it does not have yet ("+network.String()+")"
@@ -75,8 +75,8 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 
 var certificate = regexp.MustCompile(`(?i)certificate|UnknownIssuer|\bSSL\b`)
 
-// mendNetwork says what helps, by what uv or cargo said.
-func mendNetwork(words string) string {
+// fixOfNetwork says what helps, by what uv or cargo said.
+func fixOfNetwork(words string) string {
 	if certificate.MatchString(words) {
 		return "name the file of the company's certificate in SSL_CERT_FILE, or add it to those of the system: both reach the build"
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMendNetwork(t *testing.T) {
-	for said, mend := range map[string]string{
+	for said, fix := range map[string]string{
 		"error: Failed to fetch\n  Caused by:\n      invalid peer certificate: UnknownIssuer\n":                                "SSL_CERT_FILE",
 		"error: failed\n\nCaused by:\n  [60] SSL peer certificate or SSH remote key was not OK (unable to get local issuer)\n": "SSL_CERT_FILE",
 		"× Request failed\n  ╰─▶ dns error: failed to lookup address information\n":                                            "HTTPS_PROXY",
@@ -15,7 +15,7 @@ func TestMendNetwork(t *testing.T) {
 		words := lastWords(said)
 		require.NotContains(t, words, "\n")
 		require.NotContains(t, words, "╰")
-		require.Contains(t, mendNetwork(words), mend, words)
+		require.Contains(t, fixOfNetwork(words), fix, words)
 	}
 	require.Equal(t, "error: a; b", lastWords("error: a\nCaused by:\n  b\n\n"))
 }

@@ -183,7 +183,7 @@ func (c *Container) UploadTar(ctx context.Context, folder string, pack func(*tar
 		writer.CloseWithError(errors.Join(pack(w), w.Close()))
 	}()
 	err := c.Upload(ctx, folder, reader)
-	reader.CloseWithError(errors.Join(errors.New("upload ended"), err)) // or pack would wait for ever
+	reader.CloseWithError(errors.Join(errors.New("upload ended"), err)) // or pack would wait forever
 	return err
 }
 

@@ -41,10 +41,10 @@ func (e *Error) Unreached() bool { return !e.Offline && unreached.MatchString(e.
 var wantsNetwork = regexp.MustCompile(`(?i)failed to lookup address|(host)?name resolution|name or service not known|` +
 	`network is unreachable|could not resolve host|dns error|--offline`)
 
-// mends are what tools say where something of the system is missing, or does not travel, and what helps.
-var mends = []struct {
+// fixes are what tools say where something of the system is missing, or does not travel, and what helps.
+var fixes = []struct {
 	said *regexp.Regexp
-	mend string
+	fix  string
 }{
 	{regexp.MustCompile(`(?i)system library .* (was not found|required by)|pkg-config.*(did not exit|could not be found|not found)|cannot find -l\w|Could not find directory of OpenSSL|Could not find ` + "`?" + `protoc|fatal error: [\w./-]+\.h: No such file|Unable to find libclang|is ` + "`" + `(cmake|perl|make|ninja|nasm|clang)` + "`" + ` not installed|failed to execute command: No such file or directory`),
 		"a library or tool of the system is missing: name its Debian package in SystemPackages, for example \"libssl-dev\""},
@@ -56,15 +56,15 @@ var mends = []struct {
 		"a requirement cannot be had as it is written: correct it where it is named, or the index settings of this host"},
 }
 
-// Mend says what may help, "" where the tool's words do not tell.
-func (e *Error) Mend() string {
+// Advice says what may help, "" where the tool's words do not tell.
+func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
 		return "\n\na build has no network: set BuildNetwork (build-network = true in [tool.pyo3test]) " +
 			"if a build script has to download"
 	}
-	for _, known := range mends {
+	for _, known := range fixes {
 		if known.said.MatchString(e.Log) {
-			return "\n\n" + known.mend
+			return "\n\n" + known.fix
 		}
 	}
 	return ""

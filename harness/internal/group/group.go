@@ -177,7 +177,7 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 		err := g.container.Remove(context.WithoutCancel(ctx))
 		if err != nil && !(engine.Gone(err) && t.Failed()) { // whose end was said already
 			g.problem("%v", err)
-			g.mend(context.WithoutCancel(ctx))
+			g.advise(context.WithoutCancel(ctx))
 			g.sayProblems()
 		}
 		g.keepLedger()
@@ -198,7 +198,7 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 		g.prove(ctx)
 	}
 	end := context.WithoutCancel(ctx)
-	g.mend(end)
+	g.advise(end)
 	g.conclude(end)
 	g.show(ctx)
 }
@@ -413,13 +413,13 @@ func (g *group) problem(format string, args ...any) {
 	g.problems = append(g.problems, g.Tree.HostText(fmt.Sprintf(format, args...)))
 }
 
-// mend puts what to do before the problems where the engine is the reason of one.
-func (g *group) mend(ctx context.Context) {
+// advise puts what to do before the problems where the engine is the reason of one.
+func (g *group) advise(ctx context.Context) {
 	if len(g.problems) == 0 {
 		return
 	}
-	if mend := g.Engine.Mend(ctx, strings.Join(g.problems, "\n")); mend != "" {
-		g.problems = slices.Insert(g.problems, 0, mend)
+	if fix := g.Engine.Advice(ctx, strings.Join(g.problems, "\n")); fix != "" {
+		g.problems = slices.Insert(g.problems, 0, fix)
 	}
 }
 

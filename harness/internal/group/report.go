@@ -258,13 +258,13 @@ func foreignWords(e agent.Event) string {
 
 // importWords explains an extension that cannot be imported.
 func importWords(e agent.Event) string {
-	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, importMend(e.Problem), strings.TrimSpace(e.Traceback))
+	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
 }
 
-// importMends say what it means when a native module cannot be imported, by the words of Python and the dynamic linker.
-var importMends = []struct {
+// importAdvice say what it means when a native module cannot be imported, by the words of Python and the dynamic linker.
+var importAdvice = []struct {
 	said *regexp.Regexp
-	mend string
+	fix  string
 }{
 	{regexp.MustCompile(`undefined symbol: _?Py`), "this Python does not have that symbol: the module was built for another Python, or uses an API that this one lacks (abi3 features of PyO3 name the oldest that is enough)"},
 	{regexp.MustCompile(`undefined symbol: `), "a native library is missing at the link: name it in build.rs (cargo:rustc-link-lib), and its package in SystemPackages"},
@@ -275,11 +275,11 @@ var importMends = []struct {
 	{regexp.MustCompile(`(?i)wrong ELF class|invalid ELF header|exec format`), "it was built for another kind of machine"},
 }
 
-// importMend is what to do about a failed import, where that is known.
-func importMend(problem string) string {
-	for _, known := range importMends {
+// adviceOnImport is what to do about a failed import, where that is known.
+func adviceOnImport(problem string) string {
+	for _, known := range importAdvice {
 		if known.said.MatchString(problem) {
-			return "\nwhat helps: " + known.mend
+			return "\nwhat helps: " + known.fix
 		}
 	}
 	return ""

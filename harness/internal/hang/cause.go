@@ -224,7 +224,7 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	if w == forThread && t.inside(dropFrames) > 0 {
 		cause.Key = ExitDrop
 	}
-	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held for ever%s", t, w, t.where(), held, held.where())
+	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s", t, w, t.where(), held, held.where())
 	cause.Chain = []string{
 		fmt.Sprintf("%s waits for %s, which %s would have to bring (inferred)", t, w, held),
 		fmt.Sprintf("%s waits for an interpreter that is ending", held),
@@ -300,7 +300,7 @@ func (k *knot) alone(i int, functions *regexp.Regexp) bool {
 	return true
 }
 
-// mainCause judges by the thread that runs the test, where nobody holds the GIL.
+// mainCause judges by the thread that runs the test, where no thread holds the GIL.
 func (k *knot) mainCause(c Circumstances) Cause {
 	t, w := k.main, k.waits[k.mainAt]
 	if inherited, ok := k.inherited(c, k.mainAt); ok {
@@ -323,7 +323,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		}
 	case forPyLock:
 		cause.Key, cause.Cure = PythonLock, curePythonLock
-		cause.Sentence = fmt.Sprintf("%s waits%s for a lock of Python's that nobody releases", t, t.where())
+		cause.Sentence = fmt.Sprintf("%s waits%s for a lock of Python's that no thread releases", t, t.where())
 	case forPyThread:
 		cause.Key, cause.Cure = PythonWait, curePythonLock
 		cause.Sentence = fmt.Sprintf("%s waits%s for another Python thread, which does not end", t, t.where())
@@ -352,7 +352,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Sentence = fmt.Sprintf("%s waits%s for the GIL, and no thread was seen to hold it", t, t.where())
 	default:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
-		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: nobody does", t, t.where(), w)
+		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: no thread does", t, t.where(), w)
 		if w != forUnpark {
 			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t, t.where(), w)
 		}

@@ -14,10 +14,10 @@ const (
 		"while it is held."
 	cureFork = "make pools, runtimes and locks on their first use, not at import, and key them by process id; or give each test a fresh\n" +
 		"interpreter (Isolation: Subprocess, pyo3test run --isolation subprocess), where nothing is taken through a fork."
-	curePythonLock = "look who acquired it and left without releasing it: use `with lock:`, or a time-out that fails with words."
+	curePythonLock = "look who acquired it and left without releasing it: use `with lock:`, or a timeout that fails with words."
 	curePythonLoop = "raise the test's budget if it is only slow (TestTimeout, or pytest.mark.timeout)."
-	cureChild      = "give the wait a time-out, and end the child in a finally; a child that waits for its input ends when its pipe is closed."
-	cureNetwork    = "give sockets a time-out; what has to reach another host needs Suite.Network."
+	cureChild      = "give the wait a timeout, and end the child in a finally; a child that waits for its input ends when its pipe is closed."
+	cureNetwork    = "give sockets a timeout; what has to reach another host needs Suite.Network."
 	cureNativeWait = "look at the thread that should wake it: it is gone, or waits too. The stacks show which are there."
 	cureExitThread = "stop and join the thread before the session ends, in a fixture's tear-down; or make it a daemon if it may be cut off."
 	cureForkBomb   = "bound how many processes it starts, and end each with os._exit; Suite.Processes is the limit of a group."

@@ -51,7 +51,7 @@ func (d Dump) Glance() string {
 	if len(threads) == 0 {
 		return "its threads could not be seen"
 	}
-	holder := "nobody holds the GIL"
+	holder := "no thread holds the GIL"
 	for _, t := range threads {
 		if t.OwnsGIL {
 			holder = t.String() + " holds the GIL"

@@ -27,7 +27,7 @@ const (
 	forTime     wait = "a while to pass"
 	forCLock    wait = "a lock of C code"
 	forLoop     wait = "an event of asyncio's loop"
-	forNothing  wait = "nothing: it attached as the interpreter ended, and is held for ever"
+	forNothing  wait = "nothing: it attached as the interpreter ended, and is held forever"
 )
 
 // waits tell by the innermost function that one of them matches what its thread waits for. The order matters only where
@@ -39,7 +39,7 @@ var waits = []struct {
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
 	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
 	{regexp.MustCompile(`^pyo3::(gil::GILGuard::acquire\w*|internal::state::AttachGuard::\w*attach\w*)$`), forGIL},
-	// What attaches as the interpreter ends is held for ever: by PyO3, and by CPython itself from 3.14 on.
+	// What attaches as the interpreter ends is held forever: by PyO3, and by CPython itself from 3.14 on.
 	{regexp.MustCompile(`HangThread|^PyThread_hang_thread$`), forNothing},
 	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
 	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},

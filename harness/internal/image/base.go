@@ -104,7 +104,7 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say 
 		}
 		return pulled, nil
 	case mirror != "":
-		return "", fmt.Errorf("get the base image: %s=%s: %w: mend or unset it, or set %s to an image that this engine can have",
+		return "", fmt.Errorf("get the base image: %s=%s: %w: fix or unset it, or set %s to an image that this engine can have",
 			MirrorVariable, mirror, refused, BaseVariable)
 	case p.version != DefaultPython:
 		return "", fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set %s to an image that has it",

@@ -291,7 +291,7 @@ func ExitWords(exit, signal *int) string {
 	case exit != nil:
 		return fmt.Sprintf("exit status %d", *exit)
 	}
-	return "nobody knows how"
+	return "how is not known"
 }
 
 // SignalName is the name of a Linux signal with its number: "SIGSEGV (11)". The numbers are those of the container,

@@ -42,7 +42,7 @@ mod outcomes {
         unsafe { ptr::with_exposed_provenance::<u8>(8).read_volatile() }
     }
 
-    /// Waits for ever with the GIL released: only a signal from outside ends it.
+    /// Waits forever with the GIL released: only a signal from outside ends it.
     #[pyfunction]
     fn park(py: Python<'_>) {
         py.detach(|| {
@@ -52,7 +52,7 @@ mod outcomes {
         });
     }
 
-    /// Runs for ever with the GIL held: no Python code, no signal handler and no timer gets a turn.
+    /// Runs forever with the GIL held: no Python code, no signal handler and no timer gets a turn.
     #[pyfunction]
     fn spin() {
         loop {

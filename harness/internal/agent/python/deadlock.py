@@ -1,6 +1,6 @@
 """Proves that no thread of a process can ever run again, from what /proc tells without a right to trace it.
 
-The proof. Each thread waits, without a time-out, at an address of the process's own memory (a futex), and from one look
+The proof. Each thread waits, without a timeout, at an address of the process's own memory (a futex), and from one look
 to the next none of them has run. A thread that was seen blocked, and later again after as many context switches as
 before, was blocked all the time between: so there was a moment, after the last thread of one look and before the first
 of the next, at which all were blocked at once. From that moment on only somebody outside could wake one, and there is
@@ -18,7 +18,7 @@ nobody:
   signals of their own, none of these; without a handler theirs end the process. The timers of timer_create are shown.
 - A tracer can do anything: there must be none. A stopped thread is not a blocked one.
 - The kernel itself wakes for io_uring and userfaultfd: such descriptors void the proof.
-- The clock: a wait with a time-out voids it, and so does any call that is not a futex, whatever it waits for.
+- The clock: a wait with a timeout voids it, and so does any call that is not a futex, whatever it waits for.
 - The end of a thread wakes who joins it, and that of the owner of a robust lock who waits for that: but it is an end of
   a thread of this process, which would have to run for it.
 
@@ -149,7 +149,7 @@ def check(look: Look, runtimes: list[range]) -> None:
     if not waiting:
         return
     if len({each.address for each in waiting}) > 1 or not any(waiting[0].address in each for each in runtimes):
-        raise Moving(f"thread {waiting[0].tid} waits with a time-out")
+        raise Moving(f"thread {waiting[0].tid} waits with a timeout")
     if look.gil is None or not look.gil.locked:
         raise Moving("the GIL cannot be seen, or is free")
 
@@ -174,7 +174,7 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
         what = (
             "wants the GIL, which its holder cannot let go"
             if each.timed
-            else "waits without a time-out for another thread to wake it"
+            else "waits without a timeout for another thread to wake it"
         )
         lines.append(f"    thread {each.tid} {each.name!r} {what} (futex {each.address:#x}, {place.name})")
     if len(lines) > TOLD:

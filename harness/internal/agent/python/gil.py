@@ -1,8 +1,8 @@
 """Where CPython keeps the lock of its interpreter (the GIL), and what it says: read from outside, by /proc.
 
-A thread that wants the GIL waits in steps of a few milliseconds, so its wait looks like any other with a time-out. It
+A thread that wants the GIL waits in steps of a few milliseconds, so its wait looks like any other with a timeout. It
 is known by its address, which lies inside `_PyRuntime`, the one variable that holds CPython's own state: locks, queues
-and events of programs lie in heaps and stacks, and nothing else in `_PyRuntime` is waited for with a time-out. Around
+and events of programs lie in heaps and stacks, and nothing else in `_PyRuntime` is waited for with a timeout. Around
 that address there has to be what the GIL consists of.
 """
 

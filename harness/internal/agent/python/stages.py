@@ -45,7 +45,7 @@ PYTEST_ARGS = [
     "-p", "no:forked",
     "-p", "pyo3test_plugin.hooks",
     "--continue-on-collection-errors",
-    # With a limit, a failing forked test hangs for ever.
+    # With a limit, a failing forked test hangs forever.
     "-o", "faulthandler_timeout=0",
 ]  # fmt: skip
 

@@ -22,7 +22,7 @@ fn gil_mutex(_py: Python<'_>) -> i32 {
     *LOCK.lock().unwrap() // hangs here: gil-mutex
 }
 
-/// Runs for ever with the GIL held.
+/// Runs forever with the GIL held.
 #[pyfunction]
 fn spin(_py: Python<'_>) {
     loop {
@@ -30,7 +30,7 @@ fn spin(_py: Python<'_>) {
     }
 }
 
-/// Waits for ever with the GIL released.
+/// Waits forever with the GIL released.
 #[pyfunction]
 fn native_park(py: Python<'_>) {
     py.allow_threads(|| loop {
@@ -38,7 +38,7 @@ fn native_park(py: Python<'_>) {
     });
 }
 
-/// Waits for ever with the GIL held.
+/// Waits forever with the GIL held.
 #[pyfunction]
 fn native_park_attached(_py: Python<'_>) {
     loop {

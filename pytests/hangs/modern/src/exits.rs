@@ -15,7 +15,7 @@ unsafe extern "C" {
 }
 
 /// A thread that is attached and reports to Python every now and then, detached in between. Once the interpreter is
-/// finalizing, Python 3.11 would end it as it comes back, and PyO3 parks it instead, for ever: whoever joins it waits as
+/// finalizing, Python 3.11 would end it as it comes back, and PyO3 parks it instead, forever: whoever joins it waits as
 /// long.
 struct Reporter {
     stopped: Arc<AtomicBool>,

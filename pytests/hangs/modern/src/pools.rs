@@ -28,7 +28,7 @@ pub fn tokio_block_on(_py: Python<'_>) -> PyResult<usize> {
     runtime.block_on(task).map_err(error) // hangs here: tokio-block-on
 }
 
-/// Waits for ever beside a pool that has nothing to do, which a report should not go on about.
+/// Waits forever beside a pool that has nothing to do, which a report should not go on about.
 #[pyfunction]
 pub fn idle_pool(py: Python<'_>) -> PyResult<bool> {
     let pool = rayon::ThreadPoolBuilder::new()

@@ -5,7 +5,7 @@ use std::{hint, thread};
 
 use pyo3::prelude::*;
 
-/// Runs for ever with the GIL held: no Python code, no signal handler and no timer gets a turn.
+/// Runs forever with the GIL held: no Python code, no signal handler and no timer gets a turn.
 #[pyfunction]
 pub fn spin(_py: Python<'_>) {
     loop {
@@ -13,7 +13,7 @@ pub fn spin(_py: Python<'_>) {
     }
 }
 
-/// Waits for ever with the GIL released: Python threads go on, this one does not.
+/// Waits forever with the GIL released: Python threads go on, this one does not.
 #[pyfunction]
 pub fn native_park(py: Python<'_>) {
     py.detach(|| {
@@ -23,7 +23,7 @@ pub fn native_park(py: Python<'_>) {
     });
 }
 
-/// Waits for ever with the GIL held: a `detach` was forgotten, and Python stands still.
+/// Waits forever with the GIL held: a `detach` was forgotten, and Python stands still.
 #[pyfunction]
 pub fn native_park_attached(_py: Python<'_>) {
     loop {

@@ -28,7 +28,7 @@ def test_native_sleep_attached() -> None:
 
 
 def test_python_loop() -> None:
-    """Python code that goes on for ever: the GIL changes hands, and signals get through."""
+    """Python code that goes on forever: the GIL changes hands, and signals get through."""
     sum(0 for _ in itertools.count())  # hangs here: python-loop
 
 

@@ -128,7 +128,7 @@ def test_many_short_timeouts():
 
 
 def test_native_short_timeouts():
-    "As those that want the GIL wait, but elsewhere, and with a thread that waits for ever."
+    "As those that want the GIL wait, but elsewhere, and with a thread that waits forever."
 
     class Time(ctypes.Structure):
         _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]

@@ -194,7 +194,7 @@ def looks(*threads: deadlock.Thread, held: gil.Gil | None = None) -> list[deadlo
 
 def test_proofs() -> None:
     text = deadlock.prove(looks(BLOCKED), SPACE, [])
-    assert text is not None and "thread 12 'python' waits without a time-out" in text and "0x7f0000001000" in text
+    assert text is not None and "thread 12 'python' waits without a timeout" in text and "0x7f0000001000" in text
     seen = looks(BLOCKED, WANTS, held=HELD)
     seen[2] = dataclasses.replace(seen[2], threads=(BLOCKED, dataclasses.replace(WANTS, ran=(99, 2, 5, 6))))
     text = deadlock.prove(seen, SPACE, RUNTIMES)

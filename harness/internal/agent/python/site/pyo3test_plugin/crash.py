@@ -56,7 +56,7 @@ def _explain(running: Running, whole: bool) -> str:
     if running.signal is not None:
         return f"crashed: {signal_name(running.signal)} during {running.phase}"
     if running.exit is None:
-        return "its process ended before the test did, nobody knows how: something else reaped it"
+        return "its process ended before the test did, how is not known: something else reaped it"
     return (
         f"its process exited with status {running.exit} during {running.phase}, before the test ended "
         "(os._exit, exit in native code, or closed descriptors)"

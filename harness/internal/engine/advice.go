@@ -11,9 +11,9 @@ import (
 // DiskFull says what to do where the engine's disk takes no more.
 const DiskFull = "the disk of the Docker engine is full: free space there (docker system prune, or make clean for what is ours)"
 
-// Mend says what to do about a failure where the engine itself is the reason, by the words that it came with and by
+// Advice says what to do about a failure where the engine itself is the reason, by the words that it came with and by
 // whether the engine still answers; "" where neither explains it.
-func (e *Engine) Mend(ctx context.Context, words string) string {
+func (e *Engine) Advice(ctx context.Context, words string) string {
 	lower := strings.ToLower(words)
 	if strings.Contains(lower, "no space left on device") || strings.Contains(lower, "disk quota exceeded") {
 		return DiskFull
