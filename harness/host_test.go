@@ -8,7 +8,6 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
-
 	"pyo3test/harness/internal/prereq"
 )
 

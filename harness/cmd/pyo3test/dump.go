@@ -57,7 +57,7 @@ func dump(ctx context.Context, out io.Writer) error {
 func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree project.Tree) error {
 	ctx, cancel := context.WithTimeout(ctx, dumpTimeout)
 	defer cancel()
-	events, err := agent.Look(ctx, c)
+	events, err := agent.DumpAll(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/scaffold"
-	"pyo3test/harness/internal/words"
 )
 
 // initFlags are what the flags of init say.
@@ -109,7 +109,7 @@ func carryOut(ctx context.Context, in io.Reader, out io.Writer, plan scaffold.Pl
 			fmt.Fprintln(out, "nothing was written: add --yes")
 			return nil
 		}
-		fmt.Fprintf(out, "write %s? [y/N] ", words.Count(len(plan.Changes), "file"))
+		fmt.Fprintf(out, "write %s? [y/N] ", plural.Count(len(plan.Changes), "file"))
 		answers := make(chan string, 1)
 		go func() {
 			answer, _ := bufio.NewReader(in).ReadString('\n')

@@ -111,10 +111,10 @@ func (s *Session) Start(start Start) error {
 	return s.send(start)
 }
 
-// Look gives the stacks of all that pytest runs in a container, as dump events. The container may be another process's.
-func Look(ctx context.Context, c *engine.Container) ([]Event, error) {
+// DumpAll returns the stacks of all that pytest runs in a container, as dump events. The container may be another process's.
+func DumpAll(ctx context.Context, c *engine.Container) ([]Event, error) {
 	var said bytes.Buffer
-	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/look.py"}}
+	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/dump_all.py"}}
 	if err := image.Run(ctx, c, command, nil, &said); err != nil {
 		return nil, fmt.Errorf("look into the container: %w: %.500s", err, said.String())
 	}

@@ -12,10 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 	"pyo3test/harness/internal/visible"
-	"pyo3test/harness/internal/words"
 )
 
 // heartbeat is how long the screen may stand still before it says what runs.
@@ -278,7 +278,7 @@ func (s *screen) attr(n *node, key, value string) {
 	case subtest.Tests:
 		s.totals[n.name], _ = strconv.Atoi(value)
 		if !s.Quiet && !s.Collects {
-			s.print("    Starting %s in %s", words.Count(s.totals[n.name], "test"), words.Count(s.fileCounts[n.name], "file"))
+			s.print("    Starting %s in %s", plural.Count(s.totals[n.name], "test"), plural.Count(s.fileCounts[n.name], "file"))
 		}
 	case subtest.Phases:
 		s.phases = append(s.phases, value)
@@ -379,7 +379,7 @@ func (s *screen) summary(counts map[string]int, cause string) string {
 	if len(parts) == 0 {
 		parts = []string{"none was run" + whyNone[cause]}
 	}
-	return fmt.Sprintf("%s: %s", words.Count(total, "test"), strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %s", plural.Count(total, "test"), strings.Join(parts, ", "))
 }
 
 // whyNone says what kept tests from running.

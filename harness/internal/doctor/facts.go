@@ -13,9 +13,9 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
-	"pyo3test/harness/internal/words"
 )
 
 //go:embed probe.py
@@ -128,7 +128,7 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	found = append(found, f.ofSources(p)...)
 	found = append(found, f.ofOneProcess(p)...)
 	for module, threads := range f.Threads {
-		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, words.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
+		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, plural.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
 			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits forever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
 	}
 	if scope := f.Machine.PtraceScope; scope >= 2 {
@@ -253,11 +253,11 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 		files, tests = files+1, tests+each.Tests
 	}
 	if files > 0 {
-		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", words.Count(tests, "test function"), words.Count(files, "file"), first),
+		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", plural.Count(tests, "test function"), plural.Count(files, "file"), first),
 			Why: "they never run", Fix: "if they should: name their folder in testpaths, or their names in python_files"})
 	}
 	if f.Session.Tests > 0 {
-		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", words.Count(f.Session.Tests, "test"), words.Count(len(f.Session.Files), "file"))})
+		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", plural.Count(f.Session.Tests, "test"), plural.Count(len(f.Session.Files), "file"))})
 	}
 	return found
 }

@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
-	"pyo3test/harness/internal/words"
 )
 
 // Variables that say where evidence goes.
@@ -209,7 +209,7 @@ func (e *Run) Finish(failed bool) string {
 		text := "JUnit, pytest's output and reports: " + e.folder
 		if e.leftOut > 0 {
 			text += fmt.Sprintf(" (%s left out: one run keeps %d MiB and %d files)",
-				words.Count(e.leftOut, "file"), e.limits.run>>20, e.limits.files)
+				plural.Count(e.leftOut, "file"), e.limits.run>>20, e.limits.files)
 		}
 		return text
 	}

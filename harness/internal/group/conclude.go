@@ -13,9 +13,9 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
-	"pyo3test/harness/internal/words"
 )
 
 // maxJUnit bounds pytest's JUnit file, in bytes; the largest seen in a real project is 2 MB.
@@ -96,7 +96,7 @@ func (g *group) closeUnfinished() {
 		g.closeSubtest(test)
 	}
 	if unrun > 0 {
-		fmt.Fprintf(g.t.Output(), "%s not run: %s\n", words.Count(unrun, "test"), g.whyNotRun())
+		fmt.Fprintf(g.t.Output(), "%s not run: %s\n", plural.Count(unrun, "test"), g.whyNotRun())
 	}
 }
 
@@ -266,7 +266,7 @@ func (g *group) summary() string {
 		}
 	}
 	if n := len(g.hungFiles) + len(g.collectErrors); n > 0 {
-		parts = append(parts, words.Count(n, "collection error"))
+		parts = append(parts, plural.Count(n, "collection error"))
 	}
 	if n := g.count(func(t *test) bool { return len(t.Left) > 0 }); n > 0 && !g.FailLeaky {
 		parts = append(parts, fmt.Sprintf("%d of them leaky", n))
@@ -282,7 +282,7 @@ func (g *group) summary() string {
 	}
 	text := fmt.Sprintf("%d of %d tests: %s", len(g.selected), max(len(g.tests), len(g.before)), strings.Join(parts, ", "))
 	if g.warnings > 0 {
-		text += "; " + words.Count(g.warnings, "warning")
+		text += "; " + plural.Count(g.warnings, "warning")
 	}
 	return text
 }

@@ -12,9 +12,9 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
-	"pyo3test/harness/internal/words"
 )
 
 // What is kept of the texts of tests that have ended, in bytes: of each, until they come to so many, and of each from then
@@ -287,7 +287,7 @@ func adviceOnImport(problem string) string {
 
 // saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.
 func (g *group) saySession(e agent.Event) {
-	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, words.Count(e.Workers, "worker"), g.Budgets.Test)
+	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, plural.Count(e.Workers, "worker"), g.Budgets.Test)
 	g.sayNotes(e.Notes)
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/ianlancetaylor/demangle"
 
 	"pyo3test/harness/internal/layout"
-	"pyo3test/harness/internal/words"
+	"pyo3test/harness/internal/plural"
 )
 
 // Dump is what was seen of a process.
@@ -135,7 +135,7 @@ func (t thread) writeFrames(out *strings.Builder) {
 	folded, of, seenUser := 0, "", false
 	unfold := func() {
 		if folded > 0 {
-			fmt.Fprintf(out, "    ... %s of %s\n", words.Count(folded, "frame"), of)
+			fmt.Fprintf(out, "    ... %s of %s\n", plural.Count(folded, "frame"), of)
 		}
 		folded = 0
 	}
@@ -214,7 +214,7 @@ func FoldFatal(text string) string {
 	folded := 0
 	unfold := func() {
 		if folded > 0 {
-			lines = append(lines, "  ... "+words.Count(folded, "frame")+" of pytest")
+			lines = append(lines, "  ... "+plural.Count(folded, "frame")+" of pytest")
 		}
 		folded = 0
 	}

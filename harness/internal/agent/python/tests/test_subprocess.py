@@ -153,7 +153,7 @@ def test_a_child_that_nobody_knows(suite: Suite, workers: int) -> None:
     """The template dies after it has forked and before it tells: that child runs no test, and hurts no other."""
     suite.write(
         conftest="""
-        import pyo3test_plugin.fresh as fresh
+        import pyo3test_plugin.fresh_interpreters as fresh
         DYING = '''
         import os, signal
         real = os.fork

@@ -186,7 +186,7 @@ def test_long_output_is_kept_whole(suite: Suite, isolation: str, end: str) -> No
 
 
 def test_long_output_is_bounded(suite: Suite) -> None:
-    code = "from pyo3test_plugin import whole\nwhole.FOLDER_LIMIT = 300_000\n"
+    code = "from pyo3test_plugin import long_output\nlong_output.FOLDER_LIMIT = 300_000\n"
     run = suite.write(
         conftest=code,
         test_a="import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test(n): print('x' * 99_999)\n",

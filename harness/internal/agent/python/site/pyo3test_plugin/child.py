@@ -9,7 +9,7 @@ import pytest
 from _pytest.junitxml import xml_key
 from _pytest.runner import call_and_report
 
-from . import capture, coverage_support, garbage, linux, whole, wire
+from . import capture, coverage_support, garbage, linux, long_output, wire
 from .kept import gc, os
 from .lines import clip
 
@@ -115,7 +115,7 @@ class Child:
             self._put_report(report)
 
     def _put_report(self, report: pytest.TestReport) -> None:
-        keep = self.config.stash[whole.KEY]
+        keep = self.config.stash[long_output.KEY]
         report.sections = [
             (str(name), keep.clip(report.nodeid, name, str(content))) for name, content in report.sections
         ]

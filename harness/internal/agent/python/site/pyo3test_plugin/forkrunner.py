@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import child, coverage_support, crash, linux, memory, whole
+from . import child, coverage_support, crash, linux, long_output, memory
 from .events import Events
 from .forks import PATIENCE, REPORTED, WARNED, Forks, Lost, Starter, others_hear
 from .kept import os, select, time
@@ -340,7 +340,7 @@ class ForkRunner:
                 told = complete and any(report.when == "teardown" for report in reports)
                 if not told or running.exit != 0:
                     complete = told
-                    keep, phase = self.config.stash[whole.KEY], "the end" if told else running.phase
+                    keep, phase = self.config.stash[long_output.KEY], "the end" if told else running.phase
                     out = keep.read(running.item.nodeid, f"stdout {phase}", running.out)
                     err = keep.read(running.item.nodeid, f"stderr {phase}", running.err)
                     fields = {} if told else {"stdout": out, "stderr": err}

@@ -16,22 +16,22 @@ from typing import Any
 
 import pytest
 
-from . import garbage, linux, memory, whole
-from .built import Built
+from . import garbage, linux, long_output, memory
 from .events import Events
 from .forkrunner import ForkRunner
-from .fresh import Fresh
+from .fresh_interpreters import FreshInterpreters
+from .import_check import ImportCheck
 from .kept import os
 from .ledger import Ledger
-from .lone import Lone
 from .session import Phases, SessionLoop
 from .settings import Settings
+from .single_test import SingleTest
 
 SETTINGS = Settings.take()
 DEBUGGED = bool(os.environ.pop("PYO3TEST_DEBUGGED", ""))
 """Somebody sits before a debugger: nobody counts the time, and nobody watches."""
 EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else None
-LONE: Lone | None = None
+SINGLE: SingleTest | None = None
 """In a child of the template: the test that it is for."""
 WORLD: dict[str, Any] = {"path": list(sys.path), "argv": list(sys.argv)}
 ENVIRONMENT = dict(os.environ)
@@ -77,7 +77,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     early_config.addinivalue_line("markers", "forked: Always fork for this test.")
     if _at_work(early_config.known_args_namespace):
         _take_workers(early_config, early_config.known_args_namespace)
-    if LONE is not None and hasattr(early_config.known_args_namespace, "cov_append"):
+    if SINGLE is not None and hasattr(early_config.known_args_namespace, "cov_append"):
         early_config.known_args_namespace.cov_append = True  # or it would erase what the others have measured
     yield
 
@@ -94,8 +94,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
     """Before xdist acts: take its number of processes as the number of children at once."""
     if _at_work(config.option):
         _take_workers(config, config.option)
-    if SETTINGS is not None and LONE is not None:
-        _start_lone(config, SETTINGS, LONE)
+    if SETTINGS is not None and SINGLE is not None:
+        _start_single_test(config, SETTINGS, SINGLE)
     elif SETTINGS is not None and EVENTS is not None:
         _start(config, SETTINGS, EVENTS)
     elif not DEBUGGED and _at_work(config.option):
@@ -189,43 +189,47 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         notes.append("--forked-subprocess: each test has a fresh interpreter")
     if settings.out:
         notes += _disarmed(config)
-    built = Built(settings.modules)
+    built = ImportCheck(settings.modules)
     ledger = Ledger(config, events)
     fresh = None
     if isolation == "subprocess":
-        fresh = Fresh(config, {**WORLD, "settings": dataclasses.asdict(settings)}, ENVIRONMENT, bool(settings.out))
+        fresh = FreshInterpreters(
+            config, {**WORLD, "settings": dataclasses.asdict(settings)}, ENVIRONMENT, bool(settings.out)
+        )
         config.add_cleanup(fresh.close)
     runner = ForkRunner(config, events, ledger, workers, fresh)
     loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
     _register(config, settings, runner, built, ledger=ledger, session=loop)
 
 
-def _register(config: pytest.Config, settings: Settings, runner: ForkRunner, built: Built, **others: object) -> None:
+def _register(
+    config: pytest.Config, settings: Settings, runner: ForkRunner, built: ImportCheck, **others: object
+) -> None:
     """What pytest itself and the children of the template have both, and others by their names."""
     if settings.stacks_signal:
         _register_stacks(settings)
-    config.stash[whole.KEY] = whole.Whole(settings.out)
+    config.stash[long_output.KEY] = long_output.LongOutput(settings.out)
     config.stash[RUNNER_KEY] = runner
     for name, plugin in {**others, "forkrunner": runner, "phases": Phases(runner), "built": built}.items():
         config.pluginmanager.register(plugin, f"pyo3test_{name}")
 
 
-def begin_lone(settings: dict[str, Any], lone: Lone) -> None:
+def begin_single_test(settings: dict[str, Any], single: SingleTest) -> None:
     """In a child of the template, before its pytest begins."""
-    global SETTINGS, LONE
-    SETTINGS, LONE = Settings(**settings), lone
+    global SETTINGS, SINGLE
+    SETTINGS, SINGLE = Settings(**settings), single
 
 
-def _start_lone(config: pytest.Config, settings: Settings, lone: Lone) -> None:
+def _start_single_test(config: pytest.Config, settings: Settings, single: SingleTest) -> None:
     """The same in a child of the template: there is nobody to tell but the parent."""
     events = Events(-1, -1)
     ledger = Ledger(config, events)
     ledger.muted = True
-    built = Built(settings.modules)
-    built.told.update(lone.request["foreign"])
-    lone.runner = ForkRunner(config, events, ledger, 1)
-    lone.prepare(config)
-    _register(config, settings, lone.runner, built, lone=lone)
+    built = ImportCheck(settings.modules)
+    built.told.update(single.request["foreign"])
+    single.runner = ForkRunner(config, events, ledger, 1)
+    single.prepare(config)
+    _register(config, settings, single.runner, built, single=single)
 
 
 def _disarmed(config: pytest.Config) -> list[str]:

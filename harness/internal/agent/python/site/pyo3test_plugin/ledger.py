@@ -10,7 +10,7 @@ import pytest
 from _pytest import nodes
 from _pytest.junitxml import bin_xml_escape, mangle_test_address
 
-from . import whole
+from . import long_output
 from .events import Events
 from .kept import os
 from .wire import plain
@@ -169,7 +169,7 @@ class Ledger:
             return
         text = COLOUR.sub("", report.longreprtext)
         path, line, message = self._crash_site(report, text)
-        keep = self.config.stash[whole.KEY]
+        keep = self.config.stash[long_output.KEY]
         self.events.send(
             "report",
             index=index,

@@ -9,10 +9,10 @@ import _pytest.main
 import pytest
 
 from . import linux, oneprocess
-from .built import Built
 from .events import Events
 from .forkrunner import REPORT, ForkRunner
 from .forks import REPORTED, others_hear
+from .import_check import ImportCheck
 from .kept import os
 from .ledger import Ledger
 
@@ -26,7 +26,7 @@ class SessionLoop:
         events: Events,
         ledger: Ledger,
         runner: ForkRunner,
-        built: Built,
+        built: ImportCheck,
         isolation: str,
         workers: int,
         notes: list[str],

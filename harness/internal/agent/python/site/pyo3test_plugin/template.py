@@ -19,7 +19,7 @@ import sys
 from typing import Any, NoReturn
 
 from . import linux
-from .lone import Lone
+from .single_test import SingleTest
 
 LIMIT = 1 << 18
 """Bytes of a message; the longest node ids that were seen have ten thousand characters."""
@@ -101,14 +101,14 @@ def _run(world: dict[str, Any], request: dict[str, Any], fds: list[int]) -> NoRe
     linux.adopt_orphans()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hooks = importlib.import_module(f"{__package__}.hooks")
-    lone = Lone(request, *fds)
+    single = SingleTest(request, *fds)
     try:
-        hooks.begin_lone(world["settings"], lone)
+        hooks.begin_single_test(world["settings"], single)
         import pytest
 
         status = pytest.main(world["argv"][1:])
-        lone.fail(f"pytest ended with status {int(status)} before it ran the test")
+        single.fail(f"pytest ended with status {int(status)} before it ran the test")
     except BaseException as error:
-        lone.fail(f"pytest ended before it ran the test: {type(error).__name__}: {error}")
+        single.fail(f"pytest ended before it ran the test: {type(error).__name__}: {error}")
     finally:
         os._exit(71)

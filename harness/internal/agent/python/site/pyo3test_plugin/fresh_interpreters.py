@@ -13,8 +13,8 @@ import pytest
 
 from .forks import Lost, patiently
 from .kept import json, os, select, signal
-from .lone import function_of
 from .running import Running
+from .single_test import function_of
 from .template import LIMIT
 
 SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -24,7 +24,7 @@ START = 60.0
 LOST = "the process that fresh interpreters are forked from ended or does not answer: did the test kill it?"
 
 
-class Fresh:
+class FreshInterpreters:
     """The template, and what becomes of its children: a starter of the fork runner's."""
 
     sees_pytest = False

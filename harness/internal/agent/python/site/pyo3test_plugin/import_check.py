@@ -14,7 +14,7 @@ from .events import Events
 from .kept import os
 
 
-class Built:
+class ImportCheck:
     """Looks at the loaded modules after collection and after each test. What is told once is not told again."""
 
     def __init__(self, modules: list[dict[str, Any]]) -> None:

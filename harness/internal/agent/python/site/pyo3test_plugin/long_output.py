@@ -18,7 +18,7 @@ FOLDER_LIMIT = 1 << 30
 """Bytes of all that a group may leave; a loop that prints must not fill the host's disk."""
 
 
-class Whole:
+class LongOutput:
     """Keeps long output in the folder that a group leaves behind."""
 
     def __init__(self, folder: str) -> None:
@@ -71,4 +71,4 @@ def _name(nodeid: str, section: str) -> str:
     return f"output-{test}-{binascii.crc32(nodeid.encode('utf-8', 'surrogatepass')):08x}-{kind}.txt"
 
 
-KEY = pytest.StashKey[Whole]()
+KEY = pytest.StashKey[LongOutput]()

@@ -15,7 +15,7 @@ FRESH = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")
 """pytest's options that choose tests by how they ended before: the choice was made already."""
 
 
-class Lone:
+class SingleTest:
     """The test that was asked for, and the descriptors to tell of it."""
 
     def __init__(self, request: dict[str, Any], told: int, out: int, err: int, gate: int) -> None:
