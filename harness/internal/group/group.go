@@ -81,62 +81,74 @@ type session interface {
 // group is one container's tests under way. All of it belongs to the goroutine of Run.
 type group struct {
 	Config
+	attempt // the one under way
 	t       subtest.T
 	matcher *subtest.Matcher
 
 	container *engine.Container
-	session   session
 
 	phase    phase
 	entered  time.Time             // when it began
 	took     [phases]time.Duration // how long those before it took, restarts included
 	phaseEnd time.Time             // when the phase's budget is over; zero is never
 	pytest   int                   // pytest's pid once it runs, the importing process's before
+	asked    int64                 // how many requests for stacks were answered
+
+	selected    []*test                // in the order of running
+	unfinished  int                    // how many of them have no end yet
+	last        *test                  // the one that ended last
+	before      []*test                // what the first attempt has collected
+	hungFiles   []verdict.CollectError // at whose import pytest hung
+	collectTook time.Duration          // from pytest's start to the end of the collection
+	rootDir     string                 // pytest's, in the container
+	isolation   string                 // what pytest made of Isolation and its own options
+	standstills int                    // how often pytest's own process was killed among the tests
+	lastEnd     time.Time              // when all is given up, whatever was said meanwhile; zero before there is an agent
+
+	exitFault string   // what is wrong with the interpreter's end after a session that was in order, "" if nothing is
+	fate      string   // how the container ended before it was to, "" if it did not
+	problems  []string // what is no single test's fault; each makes the group red
+	said      []string // those that were printed
+	redSeen   bool     // a test failed
+	warnings  int
+	kept      int // bytes of the texts of tests that have ended
+}
+
+// attempt is one process of pytest, from its agent to its end: each is made anew, and what the next one needs is the group's.
+type attempt struct {
+	round   int // how many came before it
+	session session
 
 	tests         []*test // by collection index
-	selected      []*test // in the order of running
-	unfinished    int     // how many of them have no end yet
 	running       map[int]*test
-	last          *test              // the one that ended last
-	paces         map[int]*hang.Pace // what a process had done shortly before its budget was over, nil until it is told
+	paces         map[int]*hang.Pace // what a process had done shortly before its budget was over, nil until it is reported
+	imported      int                // how many of the built modules could be imported
 	collecting    string             // the file that is being imported
 	collectErrors []verdict.CollectError
 	collectSkips  []verdict.CollectSkip
-	collectBegan  time.Time              // when pytest started
-	collectTook   time.Duration          // from pytest's start to the end of the collection
-	rootDir       string                 // pytest's, in the container
-	isolation     string                 // what pytest made of Isolation and its own options
-	hungFiles     []verdict.CollectError // at whose import pytest hung
-	again         bool                   // pytest is to be started anew
-	round         int                    // how often it was
-	before        []*test                // what the first round has collected
-	warnings      int
+	collectBegan  time.Time // when pytest started
+	chosen        bool      // the collection is complete and the choice made
 
-	chosen      bool         // the collection is complete and the choice made
-	imported    int          // how many of the built modules could be imported
-	left        bool         // the interpreter ran to its own end
-	junit       []byte       // pytest's own file
-	exitStatus  *int         // pytest's own word at the end of its session
-	exited      *agent.Event // the end of its process
-	exitFault   string       // what is wrong with that end after a session that was in order, "" where nothing is
-	cpu         float64      // seconds that the process under way had used at the last beat
-	working     bool         // it used some between the last two beats
-	asked       int64        // how many of these were answered
-	stopping    string       // why the harness ended pytest, "" where it did not
-	lastSeen    string       // where pytest stood then
-	stopAt      time.Time    // when a group that winds down is ended, whether its stacks are there or not
-	grace       time.Time    // when a pytest that was told to end is given up
-	quiet       quiet        // how long the agent says nothing
-	lastEnd     time.Time    // when all is given up, whatever was said meanwhile; zero before there is an agent
-	standing    bool         // pytest is killed now because its own process stands still among the tests
-	standstills int          // how often pytest's own process was killed among the tests
-	dump        *dumpRequest // the one under way
-	waiting     []*dumpRequest
-	fate        string   // how the container ended before it was to, "" where it did not
-	problems    []string // what is no single test's fault; each makes the group red
-	said        []string // those that were printed
-	redSeen     bool     // a test failed
-	kept        int      // bytes of the texts of tests that have ended
+	exitStatus *int         // pytest's own word at the end of its session
+	exited     *agent.Event // the end of its process
+	left       bool         // the interpreter ran to its own end
+	junit      []byte       // pytest's own file
+	cpu        float64      // seconds that the process under way had used at the last beat
+	working    bool         // it used some between the last two beats
+
+	again    bool           // pytest is to be started anew
+	stopping string         // why the harness ended pytest, "" if it did not
+	standing bool           // pytest is killed now because its own process stands still among the tests
+	lastSeen string         // where pytest stood as it was ended
+	stopAt   time.Time      // when a group that winds down is ended, whether its stacks are there or not
+	grace    time.Time      // when a pytest that was told to end is given up
+	quiet    quiet          // how long the agent says nothing
+	dump     *dumpRequest   // the one under way
+	waiting  []*dumpRequest // those that come after it
+}
+
+func newAttempt(round int) attempt {
+	return attempt{round: round, running: map[int]*test{}, paces: map[int]*hang.Pace{}}
 }
 
 // test is one collected test.
@@ -168,7 +180,7 @@ type test struct {
 
 // Run runs a group as the test t, and returns when its container is gone.
 func Run(ctx context.Context, t subtest.T, config Config) {
-	g := &group{Config: config, t: t, running: map[int]*test{}, paces: map[int]*hang.Pace{}}
+	g := &group{Config: config, t: t, attempt: newAttempt(0)}
 	var err error
 	if g.matcher, err = subtest.NewMatcher(config.Flags.Run, config.Flags.Skip); err == nil {
 		err = g.start(ctx)
@@ -290,10 +302,7 @@ func (g *group) restart(ctx context.Context) error {
 	if g.chosen && g.before == nil {
 		g.before = g.tests
 	}
-	g.round, g.chosen = g.round+1, false
-	g.standing = false
-	g.again, g.stopping, g.exited, g.exitStatus, g.junit, g.left = false, "", nil, nil, nil, false
-	g.tests, g.collectErrors, g.collectSkips, g.collecting, g.imported, g.grace = nil, nil, nil, "", 0, time.Time{}
+	g.attempt = newAttempt(g.round + 1)
 	g.enterPhase(starting)
 	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/evidence"
-	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -30,6 +29,13 @@ func (o *ordered) Stop() error {
 	return nil
 }
 
+// attemptOf is a first attempt with an agent.
+func attemptOf(session session) attempt {
+	a := newAttempt(0)
+	a.session = session
+	return a
+}
+
 // underWay is a group that is running so many tests, of the pids 10 and up, and pytest of the pid 7.
 func underWay(t *testing.T, running int) (*group, *ordered) {
 	session := &ordered{script: newScript(nil)}
@@ -37,8 +43,9 @@ func underWay(t *testing.T, running int) (*group, *ordered) {
 	require.NoError(t, err)
 	g := &group{
 		Config: Config{Evidence: &evidence.Run{}, Isolation: "forked", Budgets: Budgets{Test: time.Hour, Finish: time.Minute}},
-		t:      &outcomeT{name: "TestPython/g"}, matcher: matcher, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{}, pytest: 7, chosen: true,
+		t:      &outcomeT{name: "TestPython/g"}, matcher: matcher, pytest: 7, attempt: attemptOf(session),
 	}
+	g.chosen = true
 	for i := range running + 1 {
 		test := &test{Test: verdict.Test{Index: i, NodeID: fmt.Sprint("a.py::t", i)}, name: fmt.Sprint("a.py/t", i), selected: true, budget: time.Hour}
 		g.tests, g.selected = append(g.tests, test), append(g.selected, test)

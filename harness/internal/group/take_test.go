@@ -20,7 +20,6 @@ import (
 	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -123,7 +122,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Name: "g",
 			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
 		},
-		t: top, matcher: matcher, session: newScript(lines), paces: map[int]*hang.Pace{}, running: map[int]*test{},
+		t: top, matcher: matcher, attempt: attemptOf(newScript(lines)),
 	}
 	if err := g.watch(t.Context()); err != nil {
 		g.problem("%v", err)
@@ -391,7 +390,8 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 	} {
 		session := &killed{script: newScript(nil)}
 		running := &test{pid: 10, budget: time.Hour, started: time.Now()}
-		g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{4: running}}
+		g := &group{Config: Config{Evidence: &evidence.Run{}}, attempt: attemptOf(session)}
+		g.running[4] = running
 		running.Index = 4
 		proof := func(pid int) agent.Event {
 			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, pid, c.threads)))
@@ -418,7 +418,8 @@ func TestDeadlockOutsideTests(t *testing.T) {
 		collecting: "pytest hung during collection of a.py and was killed: deadlock proved: none of its 2 threads can ever run again\n",
 		exiting:    "pytest's session was over, and its interpreter did not end (deadlock proved: none of its 2 threads can ever run again): it was killed\n",
 	} {
-		g := &group{Config: Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, session: newScript(nil), paces: map[int]*hang.Pace{}, pytest: 7, collecting: "a.py"}
+		g := &group{Config: Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, pytest: 7, attempt: attemptOf(newScript(nil))}
+		g.collecting = "a.py"
 		g.running = map[int]*test{0: {pid: 10, budget: time.Hour, started: time.Now()}}
 		g.enterPhase(phase)
 		g.endDeadlock(proof)
@@ -439,7 +440,8 @@ func TestDeadlockOutsideTests(t *testing.T) {
 // TestDeadlockOfAHungTest: a proof that comes when the budget is over changes nothing.
 func TestDeadlockOfAHungTest(t *testing.T) {
 	session := &killed{script: newScript(nil)}
-	g := &group{Config: Config{Evidence: &evidence.Run{}}, session: session, paces: map[int]*hang.Pace{}, running: map[int]*test{0: {pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}}}
+	g := &group{Config: Config{Evidence: &evidence.Run{}}, attempt: attemptOf(session)}
+	g.running[0] = &test{pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}
 	g.checkBudgets(time.Now())
 	require.NoError(t, g.take(agent.Event{Kind: agent.Deadlock, PID: 10, Text: "the proof"}))
 	g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
