@@ -14,8 +14,8 @@ import pytest
 from .forks import Lost, patiently
 from .kept import json, os, select, signal
 from .running import Running
-from .single_test import function_of
 from .template import LIMIT
+from .template_child import function_of
 
 SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = f"import sys; sys.path.insert(0, {SITE!r}); import {__package__}.template as t; t.serve(int(sys.argv[1]))"

@@ -25,7 +25,7 @@ from .kept import os
 from .ledger import Ledger
 from .session import Phases, SessionLoop
 from .settings import Settings
-from .single_test import SingleTest
+from .template_child import SingleTest
 
 SETTINGS = Settings.take()
 DEBUGGED = bool(os.environ.pop("PYO3TEST_DEBUGGED", ""))

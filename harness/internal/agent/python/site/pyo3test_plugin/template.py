@@ -19,7 +19,7 @@ import sys
 from typing import Any, NoReturn
 
 from . import linux
-from .single_test import SingleTest
+from .template_child import SingleTest
 
 LIMIT = 1 << 18
 """Bytes of a message; the longest node ids that were seen have ten thousand characters."""
