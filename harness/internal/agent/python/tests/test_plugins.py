@@ -127,7 +127,7 @@ def test_coverage_is_the_same(suite: Suite, rc: str, extra: list[str]) -> None:
         seen.append([line for line in run.log.splitlines() if line.startswith(("pkg", "TOTAL"))])
         left = [p.name for p in suite.folder.iterdir() if p.name.startswith(".coverage.")]
         assert not left and "Warning" not in run.log, run.log
-    assert seen[0] and seen[0] == seen[1] == seen[2], seen
+    assert seen[0] and all(each == seen[0] for each in seen), seen
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "tee-sys", "no"])
