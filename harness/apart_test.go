@@ -13,7 +13,7 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// hostile is a build script that edits what it can reach of pytest and of fetched crates, and fails where it is not
+// hostile is a build script that edits what it can reach of pytest and of fetched crates, and fails if it is not
 // confined.
 const hostile = `use std::{fs, io::Write, path::Path};
 
@@ -43,15 +43,15 @@ fn main() {
 }
 `
 
-// TestBuildScriptReachesNoOtherCrate: what a crate's build script does to the caches that it can reach changes neither
-// the tests nor the build of another crate.
+// TestBuildScriptReachesNoOtherCrate checks that what a crate's build script does to the caches that it can reach
+// changes neither the tests nor the build of another crate.
 func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_wrong():\n    assert tiny.answer() == 0\n"})
 	other := filepath.Join(filepath.Dir(crate), "hostile")
 	edit(t, other, tiny)
 	edit(t, other, map[string]string{"Cargo.lock": tinyLock(t), "build.rs": hostile})
 
-	// New each time, so that both environments are installed and both crates compiled now.
+	// The variable is new each time, so that both environments are installed and both crates compiled now.
 	suite := harness.Suite{Crate: other, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
 	r := harnesstest.Record(t, suite)
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
@@ -62,9 +62,9 @@ func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
 	require.Contains(t, r.Sub("tiny").Text(), "1 of 1 tests: 1 failed")
 }
 
-// TestFetchRunsNoCodeOfTheProject: a wrapper of rustc that the project's cargo configuration names runs in the build, and
-// not where crates are fetched; what the configuration says of where crates come from counts in both. What the build leaves
-// running is ended.
+// TestFetchRunsNoCodeOfTheProject checks that a rustc wrapper, set in the project's cargo configuration, runs in the
+// build but not while crates are fetched. What the configuration says about the sources of crates applies to both. What
+// the build leaves running is ended.
 func TestFetchRunsNoCodeOfTheProject(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"Cargo.toml":         tiny["Cargo.toml"] + "helper = \"0.1\"\n",
@@ -90,7 +90,7 @@ fn main() {
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
 
-// TestBuildNetwork: a build script has a network only if the Suite says so.
+// TestBuildNetwork checks that a build script has a network only if the Suite says so.
 func TestBuildNetwork(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"build.rs": `use std::net::ToSocketAddrs;
 
@@ -112,7 +112,8 @@ fn main() {
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
 
-// TestEnvironmentIsWhatWasInstalled: neither a build script nor a package's own build can change what the tests run with.
+// TestEnvironmentIsWhatWasInstalled checks that neither a build script nor a package's own build can change what the
+// tests run with.
 func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"build.rs": `fn main() {
     let site = std::fs::read_dir("/opt/venv/lib").unwrap().next().unwrap().unwrap().path().join("site-packages");

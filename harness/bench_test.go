@@ -40,7 +40,7 @@ func rpds(t *testing.T) realProject {
 	return realProjects[at]
 }
 
-// rounds is how often each measurement is taken; sides take turns, so that the machine's mood hits both.
+// rounds is how often each measurement is taken; sides take turns, so that changes in the machine's load affect both.
 const rounds = 9
 
 // compare measures sides in turn and prints their medians with the range of their middle half, and how the first relates to
@@ -83,7 +83,7 @@ func anycrate(t *testing.T, crate, requirements string) func() {
 	}
 }
 
-// up is a container that stays up, with a crate's build and sources in place as a group has them.
+// up returns a container that stays up, with a crate's build and sources in place as in a group.
 func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, project.Tree) {
 	t.Helper()
 	tree, built, err := harness.Prepared(t, suite)
@@ -96,7 +96,7 @@ func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, project.
 	return c, tree
 }
 
-// inside runs a script in a container by an exec, as docker exec would, and returns what it prints.
+// inside runs a script in a container as docker exec would, and returns what it prints.
 func inside(t *testing.T, c *engine.Container, script string, env ...string) string {
 	t.Helper()
 	for key, value := range extension.Environment(nil) {
@@ -108,7 +108,7 @@ func inside(t *testing.T, c *engine.Container, script string, env ...string) str
 	return output.String()
 }
 
-// TestBench measures what README and issues promise: `make bench`. Only ratios within one run mean anything.
+// TestBench measures what the README and issues promise: `make bench`. Only ratios within one run mean anything.
 func TestBench(t *testing.T) {
 	h := thisHost(t)
 	t.Run("warm", h.benchWarm)
@@ -133,7 +133,7 @@ func (h host) benchWarm(t *testing.T) {
 		})
 }
 
-// benchParts measures what a run on rpds_py does beside pytest, piece by piece.
+// benchParts measures what a run on rpds_py does besides pytest, piece by piece.
 func (h host) benchParts(t *testing.T) {
 	crate := h.fetch(t, rpds(t))
 	anycrate(t, crate, forkedPair)()
@@ -179,7 +179,7 @@ func (h host) benchParts(t *testing.T) {
 	}
 }
 
-// benchNative compares with the workaround by hand, on this host, in a virtual environment of its own.
+// benchNative compares with the manual workaround, on this host, in its own virtual environment.
 func (h host) benchNative(t *testing.T) {
 	if _, err := exec.LookPath("cargo"); err != nil {
 		t.Skip("no cargo on this host")
@@ -204,7 +204,7 @@ func (h host) benchNative(t *testing.T) {
 		func() float64 { return seconds(ours) }, func() float64 { return seconds(workaround) })
 }
 
-// quiet is our runner without events, to see what they cost: the plugin alone, with its order from a pipe.
+// quiet is our runner without events, to show what they cost: the plugin alone, with its order from a pipe.
 const quiet = `import sys
 sys.path.insert(0, "` + layout.Agent + `")
 import launch
@@ -217,8 +217,8 @@ import pytest
 sys.exit(pytest.main())
 `
 
-// bare is the least that running each test in a child of its own can cost: fork, pytest's protocol, exit. Nothing is told, and
-// no verdict kept.
+// bare is the least that running each test in its own child can cost: fork, pytest's protocol, exit. Nothing is
+// reported, and no verdict is kept.
 const bare = `import gc, os, sys
 import pytest
 from _pytest.runner import runtestprotocol
@@ -246,7 +246,7 @@ class Loop:
 sys.exit(pytest.main(["-p", "no:forked", "-q"], plugins=[Loop()]))
 `
 
-// benchForkRunner measures the runner in one container that is up, against pytest-forked, and what events cost.
+// benchForkRunner measures the runner against pytest-forked in one running container, and what events cost.
 func (h host) benchForkRunner(t *testing.T) {
 	const tests = 1000
 	crate := writeCrate(t, map[string]string{
@@ -321,7 +321,7 @@ func (h host) benchForkRunner(t *testing.T) {
 	compare(t, "ms CPU a test", "difference at most 0.3", rounds, []string{"our runner, events on, with the agent", "our runner alone"}, cpu(withAgent(1)), cpu(withoutEvents))
 }
 
-// benchEdits measures one-line edits to their verdict, against the same by hand in a container that is up.
+// benchEdits measures the time from one-line edits to their verdict, against the same by hand in a running container.
 func (h host) benchEdits(t *testing.T) {
 	crate := filepath.Join(filepath.Dir(writeCrate(t, nil)), "modern")
 	for _, part := range []string{"Cargo.toml", "Cargo.lock", "pyproject.toml", "src", "tests"} {
@@ -405,7 +405,7 @@ func benchGroupsOf(t *testing.T, crate string, files []string) {
 	compare(t, "s", "no slower", rounds, []string{"four groups", "one group"}, run(groups), run(one))
 }
 
-// benchFresh measures a first run on an engine and in caches that are empty, against the same steps by hand.
+// benchFresh measures a first run with an empty engine and empty caches, against the same steps by hand.
 func (h host) benchFresh(t *testing.T) {
 	crate := h.fetch(t, rpds(t))
 	empty := func(measured func(t *testing.T, p *privateEngine)) func() float64 {

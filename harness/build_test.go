@@ -16,8 +16,8 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestBuildsCostWhatChanged edits a crate between runs: nothing and Python cost no build, Rust an incremental one, and
-// the tree is never written to.
+// TestBuildsCostWhatChanged edits a crate between runs. No edit and an edit of Python cost no build, an edit of Rust an
+// incremental one, and the tree is never written to.
 func TestBuildsCostWhatChanged(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"pyproject.toml":          tiny["pyproject.toml"] + "\n[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
@@ -46,7 +46,7 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 	require.Contains(t, renamed.Text(), "unchanged: tiny._tiny", "a renamed test")
 	require.Len(t, renamed.Sub("tiny").Subs(), 1, "the old file's test is gone")
 
-	// Other content with an older time: cargo, left alone, would keep the old program.
+	// Other content with an older time: cargo by itself would keep the old program.
 	lib := filepath.Join(crate, "src/lib.rs")
 	never := fmt.Sprint(time.Now().UnixNano() % 1e9) // an engine may have seen any fixed number
 	edit(t, crate, map[string]string{
@@ -60,14 +60,14 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 	require.NotContains(t, edited, "Compiling pyo3", "an edit of Rust compiles its own crate alone")
 }
 
-// TestBuiltOnTheHost: a module that was built on the host neither travels nor shadows the container's.
+// TestBuiltOnTheHost checks that a module that was built on the host is not copied and does not shadow the container's.
 func TestBuiltOnTheHost(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library", "tests/tiny.abi3.so": "not a library"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
 
-// TestProfileAndEnvironment: the Suite's fields reach cargo, maturin and pytest.
+// TestProfileAndEnvironment checks that the Suite's fields reach cargo, maturin and pytest.
 func TestProfileAndEnvironment(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"Cargo.toml": tiny["Cargo.toml"] + "\n[features]\nloud = []\n",
@@ -99,7 +99,7 @@ def test_confined():
 	require.Len(t, r.Sub("first").Subs(), 3)
 }
 
-// TestBuiltOnce: two test processes that need the same build at the same time make it once.
+// TestBuiltOnce checks that two test processes that need the same build at the same time make it once.
 func TestBuiltOnce(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"src/lib.rs": tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
 	binary := compiled(t, anycratePackage)
@@ -119,8 +119,8 @@ func TestBuiltOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text, "unchanged: tiny.tiny"), text)
 }
 
-// TestBuildPastItsDeadline: a build that takes too long is ended and red, leaves no container, and does not stand in the
-// way of the next.
+// TestBuildPastItsDeadline checks that a build that takes too long is ended and red, leaves no container, and does not
+// block the next.
 func TestBuildPastItsDeadline(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"build.rs": "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));\n}\n"})
 	h := thisHost(t)
@@ -137,7 +137,8 @@ func TestBuildPastItsDeadline(t *testing.T) {
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
 
-// TestNoiseOfTheLoader: what the loader prints, as each program of a build starts, is shown and breaks no build.
+// TestNoiseOfTheLoader checks that what the loader prints when each program of a build starts is shown and breaks no
+// build.
 func TestNoiseOfTheLoader(t *testing.T) {
 	crate := writeCrate(t, nil)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"LD_PRELOAD": "/nowhere.so"}})

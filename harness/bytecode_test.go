@@ -9,14 +9,14 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestCompiledOnce: what pytest compiled of a test file is used again while its content is the same, and only then. Python
-// says by its warning that it compiles.
+// TestCompiledOnce checks that a test file's bytecode from pytest is reused while the file's content is the same, and
+// only then. A Python warning shows that a file is compiled.
 func TestCompiledOnce(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	file := func(number, more string) map[string]string {
 		return map[string]string{"tests/test_tiny.py": "import pathlib, tiny\n\ndef test_answer():\n    assert tiny.answer() == " + number + "\n\nLITERAL = 1 is 1\n" + more}
 	}
-	// A test that spoils what is compiled does so in its own container alone.
+	// A test that spoils the compiled files does so in its own container only.
 	spoil := "\ndef test_spoil():\n    files = list(pathlib.Path(__file__).parent.rglob('*.pyc'))\n    assert files\n    for file in files: file.write_bytes(b'')\n"
 	crate := writeCrate(t, file("42", spoil))
 	edit(t, crate, map[string]string{"tests/__init__.py": " "})

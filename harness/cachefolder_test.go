@@ -12,7 +12,7 @@ import (
 	"pyo3test/harness/internal/engine"
 )
 
-// TestFullCacheFolder: no space for the cache folder is not the engine's.
+// TestFullCacheFolder checks that a full disk of the cache folder is not blamed on the engine.
 func TestFullCacheFolder(t *testing.T) {
 	full := &os.PathError{Op: "open", Path: "locks/base", Err: syscall.ENOSPC}
 	r := &run{engine: &engine.Engine{}}

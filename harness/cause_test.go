@@ -9,7 +9,7 @@ import (
 	"pyo3test/harness/internal/subtest"
 )
 
-// TestInterruptedSetUpIsNoFailure sees that a run that a signal ended does not blame the engine or the build.
+// TestInterruptedSetUpIsNoFailure checks that a run that a signal ended does not blame the engine or the build.
 func TestInterruptedSetUpIsNoFailure(t *testing.T) {
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()

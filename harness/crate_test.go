@@ -50,8 +50,9 @@ mod tiny {
 	"tests/test_tiny.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == 42\n",
 }
 
-// writeCrate writes the tiny crate with other or further files, "" leaving one out, and returns its folder. It is the same
-// one each time, so that its dependencies are compiled once: tests that use it are not parallel.
+// writeCrate writes the tiny crate with other or additional files, and returns its folder. A file with the content ""
+// is left out. The folder is the same each time, so that its dependencies are compiled once: tests that use it are not
+// parallel.
 func writeCrate(t *testing.T, files map[string]string) string {
 	t.Helper()
 	prereq.Engine(t)
@@ -64,7 +65,7 @@ func writeCrate(t *testing.T, files map[string]string) string {
 	return folder
 }
 
-// tinyLock is the tiny crate's Cargo.lock.
+// tinyLock returns the tiny crate's Cargo.lock.
 func tinyLock(t *testing.T) string {
 	t.Helper()
 	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
@@ -72,7 +73,7 @@ func tinyLock(t *testing.T) string {
 	return strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)
 }
 
-// tinyLockWithHelper is that where it depends on a crate "helper" of its folder's neighbourhood too.
+// tinyLockWithHelper returns the tiny crate's Cargo.lock with a dependency on a local crate "helper".
 func tinyLockWithHelper(t *testing.T) string {
 	t.Helper()
 	const alone = "dependencies = [\n \"pyo3\",\n]"
@@ -94,7 +95,7 @@ func edit(t *testing.T, folder string, files map[string]string) {
 	}
 }
 
-// snapshot is every file of a folder, with content, mode and time.
+// snapshot returns every file of a folder, with content, mode and time.
 func snapshot(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

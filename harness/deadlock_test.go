@@ -11,8 +11,8 @@ import (
 	"pyo3test/harness"
 )
 
-// deadlocking has what people's extensions hang with most often: a thread that holds a lock of Rust's wants the GIL, which the
-// main thread holds as it wants the lock.
+// deadlocking has the most frequent hang of extensions: a thread that holds a Rust lock wants the GIL, which the main
+// thread holds while it wants the lock.
 var deadlocking = map[string]string{
 	"src/lib.rs": `use pyo3::prelude::*;
 
@@ -86,7 +86,7 @@ func TestDeadlockInPytestsOwnProcess(t *testing.T) {
 	require.Contains(t, group.Subs()[1].Text(), "'worker' wants the GIL")
 }
 
-// TestDeadlockThatIsNotProved: a deadlock sits out its budget where the project says so.
+// TestDeadlockThatIsNotProved checks that a deadlock uses up its budget if the project says so.
 func TestDeadlockThatIsNotProved(t *testing.T) {
 	files := map[string]string{"pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\nno-deadlock-proof = true\ntest-timeout = 4\n"}
 	for name, text := range deadlocking {

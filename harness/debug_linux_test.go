@@ -26,7 +26,7 @@ def test_other():
     pass
 `
 
-// TestDebug: one test runs in the foreground, a debugger can be talked to, and no clock ticks.
+// TestDebug checks that one test runs in the foreground, with a usable debugger and without deadlines.
 func TestDebug(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"tests/test_tiny.py": debugged,
@@ -40,7 +40,7 @@ func TestDebug(t *testing.T) {
 		return c
 	}
 	const one = "-test.run=^TestPython$/^tiny$/^tests$/^test_tiny.py$/^test_stops$"
-	// answer types line by line when the debugger asks, three budgets later each.
+	// answer types a line each time the debugger asks, after three budgets have passed.
 	answer := func(typed []string, out io.Reader, in io.Writer) string {
 		var seen bytes.Buffer
 		for buffer := make([]byte, 4096); ; {

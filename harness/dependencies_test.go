@@ -28,7 +28,7 @@ func (h host) inTools(t *testing.T, script, input string) string {
 	return output.String()
 }
 
-// localBackend builds a package attrs 99.0 and needs nothing of an index.
+// localBackend builds a package attrs 99.0 and needs nothing from an index.
 const localBackend = `import zipfile
 
 def build_wheel(folder, settings=None, metadata=None):
@@ -40,8 +40,8 @@ def build_wheel(folder, settings=None, metadata=None):
     return name
 `
 
-// TestDependenciesAreInstalled: from each place where projects write down what their tests need, and only from the
-// first; never an index's copy of the project itself.
+// TestDependenciesAreInstalled checks that dependencies are installed from each place where projects list what their
+// tests need, and only from the first; never an index's copy of the project itself.
 func TestDependenciesAreInstalled(t *testing.T) {
 	h := thisHost(t)
 	const sees = `import importlib.metadata as m, sys, pytest, tiny
@@ -58,7 +58,7 @@ def test_installed():
 	group := tiny["pyproject.toml"] + "requires-python = \">=3.11\"\n[project.optional-dependencies]\nfast = [\"attrs==25.3.0\"]\n[dependency-groups]\ntest = [\"pytest==8.4.2\", \"tiny[fast]\"]\nother = [\"tox\"]\n"
 	lock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv lock --quiet && cat uv.lock", group)
 	pylock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv export --quiet --group test --no-emit-project --format pylock.toml", group)
-	newer := strings.ReplaceAll(group, "25.3.0", "25.4.0") // what the lock says counts
+	newer := strings.ReplaceAll(group, "25.3.0", "25.4.0") // the lock decides
 	for _, c := range []struct {
 		name, from, versions string
 		files                map[string]string
@@ -102,7 +102,8 @@ def test_installed():
 	}
 }
 
-// TestDependenciesThatCannotBeHad are red before any test runs, and say which and what to do.
+// TestDependenciesThatCannotBeHad checks that dependencies that cannot be had are red before any test runs, and that
+// the message says which and what to do.
 func TestDependenciesThatCannotBeHad(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
@@ -131,7 +132,7 @@ func TestDependenciesThatCannotBeHad(t *testing.T) {
 	}
 }
 
-// TestOptions: what a Suite leaves open is taken from [tool.pyo3test]; a key that means nothing is said.
+// TestOptions checks that what a Suite leaves open is taken from [tool.pyo3test], and that an unknown key is reported.
 func TestOptions(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"pyproject.toml": tiny["pyproject.toml"] + `

@@ -20,8 +20,8 @@ const fills = `fn main() {
 }
 `
 
-// TestEngineFailures: whatever becomes of the engine during a run, the run ends, is red, names the engine first and says
-// what to do; and the next run on a fixed engine is green and leaves no container.
+// TestEngineFailures checks that, whatever happens to the engine during a run, the run ends, is red, names the engine
+// first and says what to do. The next run on a fixed engine is green and leaves no container.
 func TestEngineFailures(t *testing.T) {
 	p := startPrivateEngine(t)
 	p.load(t, thisHost(t))

@@ -13,7 +13,7 @@ func ExampleRun() {
 	_ = func(t *testing.T) { harness.Run(t, harness.Suite{Crate: "../rust/mycrate"}) }
 }
 
-// Two groups, each in a container of its own, at the same time.
+// Two groups, each in its own container, at the same time.
 func ExampleRun_groups() {
 	_ = func(t *testing.T) {
 		harness.Run(t, harness.Suite{
@@ -27,7 +27,7 @@ func ExampleRun_groups() {
 	}
 }
 
-// A suite that is meant to fail is recorded and looked at.
+// A suite that is meant to fail is recorded and inspected.
 func ExampleRunT() {
 	_ = func(t *testing.T) {
 		run := harnesstest.Record(t, harness.Suite{Crate: "testdata/broken"})

@@ -8,8 +8,8 @@ import (
 	"pyo3test/harness/internal/subtest"
 )
 
-// Prepared does what Run does before pytest, and returns what travels and the image of the build. To look for the newest
-// image of a crate is not the same: content that was there before is not built again, whatever was built since.
+// Prepared does what Run does before pytest, and returns what is copied and the image of the build. That is not always
+// the crate's newest image: content that was built before is not built again, whatever was built since.
 func Prepared(t *testing.T, suite Suite) (project.Tree, string, error) {
 	r := &run{suite: suite, out: newProgress(testingT{T: t}), evidence: evidence.New(testingT{T: t}, subtest.Flags{})}
 	defer r.out.stop()

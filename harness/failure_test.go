@@ -23,9 +23,9 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// recordRed runs a suite that has to be red, and returns what the test of the group, or of the run where no group began,
-// says of it. Its JUnit files are red too, whatever an earlier run has left there; PYO3TEST_JUNIT names one of them until the
-// test ends.
+// recordRed runs a suite that has to be red. It returns the test of the group, or of the run if no group began, and its
+// text. It requires the JUnit files to be red too, whatever an earlier run has left there; PYO3TEST_JUNIT names one of
+// them until the test ends.
 func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string) {
 	t.Helper()
 	artifacts, junit := t.TempDir(), greenJUnit(t)
@@ -48,7 +48,7 @@ func recordRed(t *testing.T, suite harness.Suite) (*harnesstest.Recorder, string
 	return r.Subs()[0], text
 }
 
-// greenJUnit is the JUnit file of an earlier run, all of whose tests passed.
+// greenJUnit returns the JUnit file of an earlier run, all of whose tests passed.
 func greenJUnit(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "junit.xml")
@@ -69,7 +69,7 @@ func requireRedJUnit(t *testing.T, file string) {
 // crateIn puts the crate's folder into an expectation.
 func crateIn(want, crate string) string { return strings.ReplaceAll(want, "{crate}", crate) }
 
-// outcomes are the verdicts of a group's tests by node id, and of "(exit)".
+// outcomes returns the verdicts of a group's tests by node id, and of "(exit)".
 func outcomes(group *harnesstest.Recorder) map[string]string {
 	found := map[string]string{}
 	for _, test := range group.Subs() {
@@ -135,7 +135,7 @@ func TestBadProjects(t *testing.T) {
 	}
 }
 
-// TestImportFailure: no test may skip itself green for want of the module.
+// TestImportFailure checks that no test can skip itself and be green because the module is missing.
 func TestImportFailure(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"src/lib.rs": `use pyo3::prelude::*;
@@ -152,7 +152,8 @@ fn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {
 	require.Empty(t, group.Subs())
 }
 
-// TestSessionsThatFail: what is no single test's fault makes the group red, in words that name it.
+// TestSessionsThatFail checks that what is not the fault of a single test makes the group red, with a message that
+// names it.
 func TestSessionsThatFail(t *testing.T) {
 	const passing = "def test_passes():\n    pass\n"
 	for name, c := range map[string]struct {
@@ -197,7 +198,8 @@ func TestSessionsThatFail(t *testing.T) {
 	}
 }
 
-// TestMemory: a test that needs more than the group has is killed by the kernel, alone, and its verdict says so.
+// TestMemory checks that the kernel kills only the test that needs more memory than the group has, and that its verdict
+// says so.
 func TestMemory(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_greedy():\n    bytearray(1 << 30)\n    [bytearray(1 << 20) for _ in range(1000)]\n\ndef test_after():\n    pass\n"})
 	group, text := recordRed(t, harness.Suite{Crate: crate, Memory: 128 << 20})
@@ -209,7 +211,8 @@ func TestMemory(t *testing.T) {
 	require.Contains(t, group.Subs()[0].Text(), "killed by the kernel for memory, limit 128 MiB")
 }
 
-// TestForkBomb: it costs its own test, and no more time than its budget and the end of all those processes.
+// TestForkBomb checks that a fork bomb costs only its own test, and no more time than its budget and the end of
+// its processes.
 func TestForkBomb(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os
 
@@ -242,7 +245,7 @@ func TestBaseThatDoesNotExist(t *testing.T) {
 	require.Contains(t, text, "PYO3TEST_BASE_IMAGE=localhost/no/such:image: neither in this engine nor in a registry")
 }
 
-// TestEvidence: what a failed run leaves, for the next reader.
+// TestEvidence checks what a failed run leaves for its reader.
 func TestEvidence(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "def test_fails():\n    print('said')\n    assert 0\n"})
 	folder := t.TempDir()
@@ -261,7 +264,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestContainerThatEnds: no test is blamed for what was done to its container from outside.
+// TestContainerThatEnds checks that no test is blamed for what was done to its container from outside.
 func TestContainerThatEnds(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
 	stopped := make(chan error, 1)

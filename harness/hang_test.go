@@ -14,7 +14,7 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// hanging sleeps where no signal handler of Python's gets a turn.
+// hanging sleeps where no Python signal handler can run.
 const hanging = "import threading, time\n\ndef test_first():\n    pass\n\ndef test_hangs():\n    print('so far')\n    threading.Lock().acquire() and time.sleep(1000)\n\ndef test_last():\n    pass\n"
 
 func TestHangCostsOneTest(t *testing.T) {
@@ -33,8 +33,8 @@ func TestHangCostsOneTest(t *testing.T) {
 	require.Less(t, group.Subs()[2].Elapsed(), time.Second)
 }
 
-// TestWorkingTest: one that works when its budget is over is hung for the harness, and its report tells it from one that is
-// stuck. All that the system knows of it is in its file.
+// TestWorkingTest checks that a test that still works at the end of its budget counts as hung, and that its report
+// distinguishes it from one that is stuck. All that the system knows about it is in its file.
 func TestWorkingTest(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import socket, subprocess, pytest
 
@@ -67,7 +67,8 @@ def test_works(served):
 	}
 }
 
-// TestProofs: what a fork has to do with a hang, and where a crash happened, is shown by another run, after the last test.
+// TestProofs checks that another run, after the last test, shows what a fork has to do with a hang, and where a crash
+// happened.
 func TestProofs(t *testing.T) {
 	files := map[string]string{"tests/test_tiny.py": `import ctypes, os, threading
 
@@ -133,7 +134,7 @@ func TestBudgetOfTheProject(t *testing.T) {
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 1s")
 }
 
-// TestHangInPytestsOwnProcess: pytest is killed, and started again for what is left.
+// TestHangInPytestsOwnProcess checks that pytest is killed, and started again for the tests that are left.
 func TestHangInPytestsOwnProcess(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second, Isolation: harness.InProcess})
@@ -142,7 +143,8 @@ func TestHangInPytestsOwnProcess(t *testing.T) {
 	require.Contains(t, group.Subs()[1].Text(), "test_hangs  "+crate+"/tests/test_tiny.py:8")
 }
 
-// TestDeathOfPytestsOwnProcess: so it is where a test kills it; what the next collection does not have is not run.
+// TestDeathOfPytestsOwnProcess checks that pytest is started again if a test kills it. A test that the next collection
+// does not have is not run.
 func TestDeathOfPytestsOwnProcess(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib, pytest
 
@@ -176,7 +178,7 @@ def test_last():
 	require.Contains(t, text, "1 test not run: pytest was started again, and did not collect them any more")
 }
 
-// TestHangsOutsideTests: every phase has its budget, and who hangs there is named.
+// TestHangsOutsideTests checks that every phase has its budget, and that what hangs there is named.
 func TestHangsOutsideTests(t *testing.T) {
 	const rest = "import time\ntime.sleep(1000)\n"
 	for name, c := range map[string]struct {
@@ -205,7 +207,7 @@ func TestHangsOutsideTests(t *testing.T) {
 	}
 }
 
-// TestHangAtCollection: a file at whose import pytest hangs costs no other file its verdicts.
+// TestHangAtCollection checks that a file whose import hangs pytest costs no other file its verdicts.
 func TestHangAtCollection(t *testing.T) {
 	const rest = "import time\ntime.sleep(1000)\n"
 	crate := writeCrate(t, map[string]string{"tests/test_a.py": rest, "tests/test_zz.py": rest})
@@ -219,8 +221,8 @@ func TestHangAtCollection(t *testing.T) {
 	require.Contains(t, text, "1 of 1 tests: 1 passed, 2 collection errors")
 }
 
-// TestBadExits: an interpreter that does not end, or dies, after its session is a red subtest of its own; every test keeps its
-// verdict.
+// TestBadExits checks that an interpreter that does not end, or dies, after its session is a separate red subtest.
+// Every test keeps its verdict.
 func TestBadExits(t *testing.T) {
 	for name, c := range map[string]struct {
 		conftest string
@@ -246,14 +248,14 @@ func TestBadExits(t *testing.T) {
 			require.Contains(t, string(written), `name="(exit)"`)
 		})
 	}
-	t.Run("work at the end", func(t *testing.T) { // is no hang
+	t.Run("work at the end", func(t *testing.T) { // not a hang
 		crate := writeCrate(t, map[string]string{"conftest.py": "import atexit, time\n\n@atexit.register\ndef works():\n    end = time.process_time() + 3\n    while time.process_time() < end: pass\n"})
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, ExitTimeout: time.Second})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	})
 }
 
-// TestDeadline: go test's own -timeout would panic and skip all cleaning up, so a run is done before it.
+// TestDeadline checks that a run ends before go test's own -timeout, which would panic and skip all cleanup.
 func TestDeadline(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	harnesstest.Record(t, harness.Suite{Crate: crate, Tests: []string{"tests/test_tiny.py::test_first"}}) // builds
@@ -266,7 +268,7 @@ func TestDeadline(t *testing.T) {
 	require.Contains(t, r.Subs()[0].Text(), "1 test not run: the deadline of go test (-timeout) is near")
 }
 
-// TestDeadlineBetweenTests: a group that the deadline ends while no test runs is red too.
+// TestDeadlineBetweenTests checks that a group that the deadline ends while no test runs is red too.
 func TestDeadlineBetweenTests(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"collection":     {"conftest.py": "import time\n\ndef pytest_collection_modifyitems():\n    time.sleep(1000)\n"},
@@ -282,7 +284,7 @@ func TestDeadlineBetweenTests(t *testing.T) {
 	}
 }
 
-// TestSlow: half of its budget is no hang, and is said.
+// TestSlow checks that a test that has used half of its budget is reported, but is not a hang.
 func TestSlow(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import time\n\ndef test_slow():\n    time.sleep(7)\n"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 12 * time.Second})

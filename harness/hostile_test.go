@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHostileText: what tests print or are called is not obeyed by who reads the output of go test, and is kept as it was.
+// TestHostileText checks that a reader of go test's output does not obey what tests print or are called, and that the
+// text is kept as it was.
 func TestHostileText(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import pytest
 

@@ -13,21 +13,22 @@ import (
 )
 
 const (
-	// askAgain is how soon a second SIGQUIT gets Go's own dump.
+	// askAgain is the time within which a second SIGQUIT gets Go's own dump.
 	askAgain = 2 * time.Second
-	// lastWords is how long testing has to report what was interrupted, before the signal does what it always does.
+	// lastWords is how long testing has to report what was interrupted before the signal takes its usual effect.
 	lastWords = 2 * time.Second
 )
 
-// underWay are the runs of this process, and the signal that has ended them, nil as long as none has.
+// underWay holds the number of runs in this process, and the signal that ended them, or nil if none did.
 var underWay struct {
 	sync.Mutex
 	runs  int
 	ended os.Signal
 }
 
-// interruptible ends a context when SIGINT or SIGTERM comes, or when who started this process is gone. The signal takes its
-// usual effect when the last run has wound down; a second one does at once. SIGQUIT asks for stacks meanwhile.
+// interruptible returns a context that ends on SIGINT or SIGTERM, or when the process that started this one is gone.
+// The signal takes its usual effect once the last run has wound down; a second one takes it at once. Until then,
+// SIGQUIT asks for stacks.
 func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	end, stacks := make(chan os.Signal, 1), make(chan os.Signal, 1)

@@ -19,8 +19,8 @@ import (
 	"pyo3test/harness/internal/engine"
 )
 
-// interrupted runs the tests of a crate in a process of its own and calls meanwhile once the output has the words. It
-// returns all output when the process has ended. One that did not end well has left a red JUnit file.
+// interrupted runs the tests of a crate in a separate process and calls meanwhile once the output contains words. It
+// returns all output when the process has ended. It requires a red JUnit file from a process that failed.
 func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhile func()) string {
 	t.Helper()
 	seen, junit := &waiting{words: words, then: meanwhile}, greenJUnit(t)
@@ -41,10 +41,11 @@ func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhil
 
 const slow = "import pathlib, time\n\ndef test_first():\n    pass\n\ndef test_slow():\n    pathlib.Path('" + begun + "').touch()\n    time.sleep(%s)\n\ndef test_last():\n    pass\n"
 
-// begun is what the slow test writes: that a test runs is said before its setup, which takes its time on a loaded machine.
+// begun is a file that the slow test writes: a test is reported as running before its setup, which can be slow on a
+// loaded machine.
 const begun = "/tmp/begun"
 
-// waitForTest waits until the slow test itself runs, in any container of ours.
+// waitForTest waits until the slow test itself runs, in any of our containers.
 func waitForTest(t *testing.T) {
 	t.Helper()
 	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
@@ -59,8 +60,8 @@ func waitForTest(t *testing.T) {
 	}, time.Minute, 50*time.Millisecond)
 }
 
-// TestInterrupted: a signal, or the end of who started the tests, ends a run in order: what ran is named with where it
-// stood, at once and in its verdict, and nothing stays.
+// TestInterrupted checks that a signal, or the end of the process that started the tests, ends a run cleanly: the
+// running test is named with its stack, at once and in its verdict, and nothing is left.
 func TestInterrupted(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "1000", 1)})
 	binary := compiled(t, anycratePackage)
@@ -110,7 +111,7 @@ func TestInterrupted(t *testing.T) {
 	})
 }
 
-// TestDeadlinesStandStill: while a container is paused, or the test process stopped, nobody's time runs out.
+// TestDeadlinesStandStill checks that no deadline advances while a container is paused, or the test process stopped.
 func TestDeadlinesStandStill(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"9s\"\n",
@@ -128,7 +129,7 @@ func TestDeadlinesStandStill(t *testing.T) {
 		return found[0].ID
 	}
 	const running = "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow"
-	t.Run("paused and interrupted", func(t *testing.T) { // an end does not wait
+	t.Run("paused and interrupted", func(t *testing.T) { // the end does not wait
 		e, err := engine.Connect(t.Context())
 		require.NoError(t, err)
 		defer e.Close()
@@ -141,7 +142,7 @@ func TestDeadlinesStandStill(t *testing.T) {
 		require.Contains(t, output, "--- FAIL: TestPython")
 		require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
 	})
-	const rest = 12 * time.Second // with the three seconds until it is noticed less than the budget, without more
+	const rest = 12 * time.Second // longer than the budget; the test plus three seconds until this is noticed is not
 	for name, meanwhile := range map[string]func(*exec.Cmd){
 		"paused": func(c *exec.Cmd) {
 			id := pause(c)
@@ -162,7 +163,7 @@ func TestDeadlinesStandStill(t *testing.T) {
 	}
 }
 
-// TestStacksOnRequest: SIGQUIT shows where the running test stands, and stops nothing.
+// TestStacksOnRequest checks that SIGQUIT shows where the running test is, and stops nothing.
 func TestStacksOnRequest(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "5", 1)})
 	c := command(compiled(t, anycratePackage), "testdata/anycrate", "-test.v")

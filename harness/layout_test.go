@@ -12,12 +12,12 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// named is the tiny crate's code as a module of another name.
+// named returns the tiny crate's code as a module with another name.
 func named(module string) string {
 	return strings.Replace(tiny["src/lib.rs"], "#[pymodule]\nmod tiny", "#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
 }
 
-// below is files under a folder.
+// below moves files under a folder.
 func below(folder string, files map[string]string) map[string]string {
 	moved := map[string]string{}
 	for name, text := range files {
@@ -34,7 +34,7 @@ func merged(sets ...map[string]string) map[string]string {
 	return all
 }
 
-// TestLayouts: crates as people lay them out, each with what by hand would need no setting either.
+// TestLayouts checks that common layouts of crates need no more settings than by hand.
 func TestLayouts(t *testing.T) {
 	const helper = "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"
 	const number = "pub fn number() -> i32 {\n    42\n}\n"
@@ -44,7 +44,7 @@ func TestLayouts(t *testing.T) {
 	withHelper := tinyLockWithHelper(t)
 	for _, c := range []struct {
 		name  string
-		crate string // below the folder of all; "" is that itself
+		crate string // below the folder of all files; "" is that folder itself
 		files map[string]string
 		suite harness.Suite
 		says  string

@@ -20,7 +20,7 @@ const (
 	passed = "tests/test_tiny.py::test_passes"
 )
 
-// rewrite is a conftest.py that puts something in the place of pytest's JUnit file at the very end.
+// rewrite returns a conftest.py that replaces pytest's JUnit file at the very end, and a test that passes.
 func rewrite(code string) map[string]string {
 	return map[string]string{
 		"conftest.py":        "import os, pytest\n\n@pytest.hookimpl(trylast=True)\ndef pytest_unconfigure(config):\n    path = config.option.xmlpath\n    " + code + "\n",
@@ -28,7 +28,7 @@ func rewrite(code string) map[string]string {
 	}
 }
 
-// meddle is a test that finds the descriptor by which pytest tells of its tests, and a test after it.
+// meddle returns a test that finds the descriptor through which pytest reports its tests, and a test after it.
 func meddle(code string) map[string]string {
 	return map[string]string{"tests/test_tiny.py": `import os, stat
 
@@ -47,8 +47,8 @@ def test_meddles():
     ` + code + "\n\n" + passes}
 }
 
-// TestNothingIsGreenByMistake: each suite would look like a success to whoever looks at one thing alone, an exit status, a
-// JUnit file or a stream of reports. The message names what does not fit.
+// TestNothingIsGreenByMistake runs suites that look like a success to a reader of only the exit status, the JUnit file
+// or the stream of reports. Each has to be red, with a message that names what does not fit.
 func TestNothingIsGreenByMistake(t *testing.T) {
 	const write = "open(path, 'wb').write("
 	meddling := func(first string) map[string]string {
@@ -60,7 +60,7 @@ func TestNothingIsGreenByMistake(t *testing.T) {
 		files     map[string]string
 		isolation harness.Isolation
 		want      []string
-		outcomes  map[string]string // nil where it depends on how far the session came
+		outcomes  map[string]string // nil if they depend on how far the session came
 	}{
 		"JUnit with entities": {rewrite(write + `b'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><testsuite><testcase name="&b;"/></testsuite>')`), "",
 			[]string{"pytest's JUnit file: read JUnit: ", "invalid character entity"}, onlyPassed},
@@ -172,8 +172,8 @@ def test_writes():
 	}
 }
 
-// TestNothingIsRedForNothing: plugins that run tests again or fake the file system, and a test and a conftest that change
-// what the plugin itself uses, end as in plain pytest.
+// TestNothingIsRedForNothing checks that plugins that rerun tests or fake the file system, and a test and a conftest
+// that change what the plugin itself uses, end as in plain pytest.
 func TestNothingIsRedForNothing(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := writeCrate(t, map[string]string{
@@ -200,7 +200,8 @@ def test_patch(monkeypatch):
 	require.Len(t, r.Subs()[0].Subs(), 3)
 }
 
-// TestUsageErrors: an option or setting of a plugin that is not there is red, and the project to require is named.
+// TestUsageErrors checks that an option or setting of a missing plugin is red, and that the project to require is
+// named.
 func TestUsageErrors(t *testing.T) {
 	for addopts, want := range map[string]string{
 		"addopts = --benchmark-disable":                  "add to Requirements pytest-benchmark (for --benchmark-disable)",
@@ -219,7 +220,7 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-// TestUsageErrorsOfAnOwnPytest: a pytest of the project's own comes without the plugins of the default environment.
+// TestUsageErrorsOfAnOwnPytest checks that a project's own pytest comes without the plugins of the default environment.
 func TestUsageErrorsOfAnOwnPytest(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -n 2 --cov=tests\n"})
 	_, text := recordRed(t, harness.Suite{Crate: crate, Requirements: []string{"pytest==9.1.1"}})
@@ -227,7 +228,8 @@ func TestUsageErrorsOfAnOwnPytest(t *testing.T) {
 	require.Contains(t, text, "pytest-cov (for --cov=tests)")
 }
 
-// TestMalice: what a test does to its siblings, its folder and its file system costs itself and what it struck, no more.
+// TestMalice checks that what a test does to its siblings, its folder and its file system costs only itself and what it
+// hit.
 func TestMalice(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, subprocess, sys, time
 import pytest
@@ -278,7 +280,8 @@ def test_leaves_a_daemon():
 	require.Contains(t, group.Sub("tests/test_tiny.py/test_fills_the_folder_for_temporary_files").Text(), "No space left on device")
 }
 
-// TestFailLeaky: what a test leaves running makes it red, where that is wanted; pytest itself sees nothing wrong with it.
+// TestFailLeaky checks that what a test leaves running makes it red if that is wanted; pytest itself sees nothing
+// wrong.
 func TestFailLeaky(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_leaks():\n    subprocess.Popen(['sleep', '1000'])\n\ndef test_clean():\n    subprocess.run(['true'])\n"})
 	group, text := recordRed(t, harness.Suite{Crate: crate, FailLeaky: true})
@@ -288,7 +291,7 @@ func TestFailLeaky(t *testing.T) {
 	require.NotContains(t, text, "contradict")
 }
 
-// TestLongOutput: all that a test prints is kept, and the log has its head and tail.
+// TestLongOutput checks that all that a test prints is kept, and that the log has its head and tail.
 func TestLongOutput(t *testing.T) {
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "def test_floods():\n    print('first')\n    for _ in range(50):\n        print('x' * ((1 << 20) - 1))\n    print('last')\n    assert 0\n"})
 	folder := t.TempDir()
@@ -308,8 +311,8 @@ func TestLongOutput(t *testing.T) {
 	require.EqualValues(t, 50<<20+11, info.Size())
 }
 
-// TestManyTests: ten thousand tests, and one that prints 50 MB, need less than 100 MB of the test process. They run in one
-// process because that is quick; what they tell is the same.
+// TestManyTests checks that ten thousand tests, one of which prints 50 MB, need less than 100 MB in the test process.
+// They run in one process because that is quick; what they report is the same.
 func TestManyTests(t *testing.T) {
 	t.Setenv("SELFTEST_ISOLATION", string(harness.InProcess))
 	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(10_000))\ndef test_n(n):\n    print('x' * (50 << 20 if n == 5000 else 1000))\n"}))
@@ -347,7 +350,7 @@ func TestManyTests(t *testing.T) {
 	require.Less(t, peak, 100<<10)
 }
 
-// peakMemory is the most memory that a process has had, in KiB.
+// peakMemory returns the most memory that a process has had, in KiB.
 func peakMemory(t *testing.T, pid int) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	require.NoError(t, err)

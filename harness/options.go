@@ -14,9 +14,9 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// withOptions fills what the Suite leaves open from [tool.pyo3test] of the project's pyproject.toml. The keys are the
-// Suite's fields, in any case, with or without dashes or underscores; times are seconds or Go's "90s". It returns the keys
-// that mean nothing.
+// withOptions fills in what the Suite leaves open from [tool.pyo3test] in the project's pyproject.toml. The keys are
+// the Suite's fields, in any case, with or without dashes or underscores; times are seconds or Go's "90s". It also
+// returns the unknown keys.
 func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err error) {
 	var options Suite
 	var read mapstructure.Metadata
@@ -34,7 +34,7 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 		unknown, options.Crate = append(unknown, "crate"), ""
 	}
 	if options.Root != "" && !filepath.IsAbs(options.Root) {
-		options.Root = filepath.Join(p.Folder, options.Root) // a Suite's is relative to the test
+		options.Root = filepath.Join(p.Folder, options.Root) // the Suite's own is relative to the test
 	}
 	target, source := reflect.ValueOf(&s).Elem(), reflect.ValueOf(options)
 	for i := range target.NumField() {
@@ -50,7 +50,7 @@ func sameOption(key, field string) bool {
 	return strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), field)
 }
 
-// duration reads a time of TOML's: a number is seconds.
+// duration decodes a TOML value as a duration. A number is in seconds.
 func duration(from, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[time.Duration]() {
 		return value, nil

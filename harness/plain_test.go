@@ -11,8 +11,8 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestAsPlainPytest: whatever the version of pytest, the place of its configuration, its options and plugins, the tests
-// and their outcomes are those of plain pytest in the same image.
+// TestAsPlainPytest checks that, whatever the version of pytest, the place of its configuration, its options and
+// plugins, the tests and their outcomes are those of plain pytest in the same image.
 func TestAsPlainPytest(t *testing.T) {
 	h := thisHost(t)
 	suite := map[string]string{
@@ -72,7 +72,7 @@ class TestClass:
 	for _, c := range []struct {
 		name, requirements string
 		files              map[string]string
-		plain              string // further arguments of the plain one
+		plain              string // further arguments of the plain pytest
 	}{
 		{"7.4, pytest.ini, warnings are errors", "pytest==7.4.4", map[string]string{"pytest.ini": "[pytest]\nfilterwarnings = error\nconsole_output_style = classic\n"}, ""},
 		{"8.4, setup.cfg, xdist", "pytest==8.4.2 pytest-xdist", map[string]string{"setup.cfg": "[tool:pytest]\naddopts = -n 2 --import-mode=importlib\n"}, ""},

@@ -31,7 +31,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// privateEngine is a Docker engine of a test's own, to be killed and filled up. Its store is a tmpfs of limited size.
+// privateEngine is a test's own Docker engine, to be killed and filled up. Its store is a tmpfs of limited size.
 type privateEngine struct {
 	folder  string
 	cidr    string // its containers' addresses on the bridge of this host's engine, whose rules it leaves alone
@@ -41,7 +41,7 @@ type privateEngine struct {
 	binary  string // testdata/anycrate's
 }
 
-// startPrivateEngine starts one that has nothing yet.
+// startPrivateEngine starts an empty private engine.
 func startPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
 	prereq.Engine(t)
@@ -69,10 +69,10 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 		prereq.Skip(t, "a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
 	}
 	p.binary = compiled(t, anycratePackage)
-	p.folder, err = os.MkdirTemp("", "engine") // a socket's path is short
+	p.folder, err = os.MkdirTemp("", "engine") // a socket's path has to be short
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(p.folder)) })
-	require.NoError(t, os.WriteFile(p.folder+"/config", []byte("{}"), 0o600)) // or it would read the host's
+	require.NoError(t, os.WriteFile(p.folder+"/config", []byte("{}"), 0o600)) // otherwise it would read the host's
 	require.NoError(t, os.Mkdir(p.store(), 0o711))
 	require.NoError(t, syscall.Mount("tmpfs", p.store(), "tmpfs", 0, "size=3g"))
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(p.store(), syscall.MNT_DETACH)) })
@@ -83,7 +83,7 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 	return p
 }
 
-// load gives it the host's base and tools image.
+// load gives the engine the host's base and tools images.
 func (p *privateEngine) load(t *testing.T, h host) {
 	t.Helper()
 	here, err := client.NewClientWithOpts(client.WithHost(h.Host), client.WithAPIVersionNegotiation())
@@ -108,7 +108,7 @@ func (p *privateEngine) host() string  { return "unix://" + p.folder + "/socket"
 
 func (p *privateEngine) start(t *testing.T) {
 	t.Helper()
-	// No rules and no bridge of its own: those of the host's engine are not ours to change.
+	// It has no rules and no bridge of its own: those of the host's engine are not ours to change.
 	p.dockerd = exec.Command("dockerd", "--data-root="+p.store(), "--exec-root="+p.folder+"/run", "--pidfile="+p.folder+"/pid",
 		"--config-file="+p.folder+"/config", "--host="+p.host(), "--bridge=docker0", "--fixed-cidr="+p.cidr,
 		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--log-level=error")
@@ -116,7 +116,7 @@ func (p *privateEngine) start(t *testing.T) {
 	require.NoError(t, err)
 	defer log.Close()
 	p.dockerd.Stdout, p.dockerd.Stderr = log, log
-	p.dockerd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // where the test has no time to clean up
+	p.dockerd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // if the test has no time to clean up
 	require.NoError(t, p.dockerd.Start())
 	p.ended = make(chan struct{})
 	go func(c *exec.Cmd, ended chan struct{}) { _ = c.Wait(); close(ended) }(p.dockerd, p.ended)
@@ -131,7 +131,7 @@ func (p *privateEngine) start(t *testing.T) {
 	}
 }
 
-// kill ends the engine and its containerd without a word. Its containers run on, as they do when an engine crashes.
+// kill kills the engine and its containerd. Its containers continue to run, as they do when an engine crashes.
 func (p *privateEngine) kill(t *testing.T) {
 	containerd, err := os.ReadFile(filepath.Join(p.folder, "run/containerd/containerd.pid"))
 	require.NoError(t, err)
@@ -140,17 +140,18 @@ func (p *privateEngine) kill(t *testing.T) {
 	require.NoError(t, p.dockerd.Process.Kill())
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	<-p.ended
-	// A process that nobody has waited for yet counts as running: the next dockerd would wait for its containerd.
+	// A process that has not been waited for counts as running: the next dockerd would wait for its containerd.
 	require.NoError(t, os.Remove(filepath.Join(p.folder, "run/containerd/containerd.pid")))
 }
 
-// stop ends the engine as one should.
+// stop shuts the engine down.
 func (p *privateEngine) stop(t *testing.T) {
 	require.NoError(t, p.dockerd.Process.Signal(syscall.SIGTERM))
 	<-p.ended
 }
 
-// end leaves nothing of it. One that was killed is started again, because only it can end what it left running.
+// end leaves nothing of the engine. If it was killed, end starts it again: only the engine can end what it left
+// running.
 func (p *privateEngine) end(t *testing.T) {
 	p.fill(t, everything)
 	if _, err := p.cli.Ping(context.Background()); err != nil {
@@ -167,7 +168,7 @@ func (p *privateEngine) containers(t *testing.T) (ids []string) {
 	list, err := p.cli.ContainerList(context.Background(), container.ListOptions{All: true})
 	require.NoError(t, err)
 	for _, each := range list {
-		// An old engine lists forever one whose end it learned after it had removed it: it finds it no more.
+		// An old engine that removed a container before it learned of its end lists it forever, but cannot inspect it.
 		if _, err := p.cli.ContainerInspect(context.Background(), each.ID); !cerrdefs.IsNotFound(err) {
 			ids = append(ids, each.ID)
 			t.Log("there is", each.ID, each.Image, each.Command, each.Status, each.Labels)
@@ -176,7 +177,7 @@ func (p *privateEngine) containers(t *testing.T) (ids []string) {
 	return ids
 }
 
-// rename takes the names of all our images away, and gives them to an image that has nothing.
+// rename moves the names of all our images to an empty image.
 func (p *privateEngine) rename(t *testing.T) {
 	ours := filters.NewArgs(filters.Arg("label", engine.Label))
 	list, err := p.cli.ImageList(context.Background(), image.ListOptions{Filters: ours})
@@ -198,7 +199,7 @@ func (p *privateEngine) rename(t *testing.T) {
 	require.GreaterOrEqual(t, names, 4, "base, tools, environment and extension")
 }
 
-// forgetBuilds removes the extensions that were built, whatever their names are now, and nothing below them.
+// forgetBuilds removes the built extensions, whatever their names are now, and nothing below them.
 func (p *privateEngine) forgetBuilds(t *testing.T) {
 	labelled := filters.NewArgs(filters.Arg("label", engine.Label))
 	list, err := p.cli.ImageList(context.Background(), image.ListOptions{All: true, Filters: labelled})
@@ -215,10 +216,10 @@ func (p *privateEngine) forgetBuilds(t *testing.T) {
 	require.NotZero(t, removed)
 }
 
-// everything is what fill leaves where it takes the filling away.
+// everything makes fill only remove the filling.
 const everything = -1
 
-// fill leaves so many bytes of the engine's disk free.
+// fill fills the engine's disk and leaves the given number of bytes free.
 func (p *privateEngine) fill(t *testing.T, free int64) {
 	filling := filepath.Join(p.store(), "filling")
 	require.NoError(t, os.RemoveAll(filling))
@@ -228,7 +229,7 @@ func (p *privateEngine) fill(t *testing.T, free int64) {
 	f, err := os.Create(filling)
 	require.NoError(t, err)
 	defer f.Close()
-	for err = syscall.ENOSPC; errors.Is(err, syscall.ENOSPC); { // those who write meanwhile may be faster
+	for err = syscall.ENOSPC; errors.Is(err, syscall.ENOSPC); { // another writer may take the space first
 		var disk syscall.Statfs_t
 		require.NoError(t, syscall.Statfs(p.store(), &disk))
 		err = syscall.Fallocate(int(f.Fd()), 0, 0, max(1, int64(disk.Bavail)*disk.Bsize-free))
@@ -236,7 +237,7 @@ func (p *privateEngine) fill(t *testing.T, free int64) {
 	require.NoError(t, err)
 }
 
-// run runs the tests of a crate on the engine, as go test does, and calls meanwhile when the output has the words.
+// run runs the tests of a crate on the engine, as go test does, and calls meanwhile once the output contains words.
 func (p *privateEngine) run(t *testing.T, crate, words string, meanwhile func()) (output string, ok bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -255,7 +256,7 @@ func (p *privateEngine) run(t *testing.T, crate, words string, meanwhile func())
 	return seen.text.String(), err == nil
 }
 
-// waiting collects what is written and calls a function once, when the words are there.
+// waiting collects what is written and calls then once, when the text contains words.
 type waiting struct {
 	sync.Mutex
 	text  bytes.Buffer

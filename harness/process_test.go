@@ -34,7 +34,7 @@ func modern(t *testing.T) (binary, folder string) {
 // anycratePackage runs the crate that SELFTEST_CRATE names.
 const anycratePackage = "./testdata/anycrate"
 
-// compiled is the test binary of a package, as go test compiles it.
+// compiled returns the test binary of a package, as go test compiles it.
 func compiled(t *testing.T, name string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "any.test")
@@ -49,7 +49,7 @@ func command(binary, folder string, args ...string) *exec.Cmd {
 	return c
 }
 
-// events are what go test -json says of each test: its last action and its attributes.
+// events returns what go test -json reports of each test: its last action and its attributes.
 func events(t *testing.T, args ...string) (actions map[string]string, attrs map[string]map[string]string) {
 	t.Helper()
 	output, _ := exec.Command("go", append([]string{"test", "-json", "-count=1"}, args...)...).Output()
@@ -71,7 +71,7 @@ func events(t *testing.T, args ...string) (actions map[string]string, attrs map[
 	return actions, attrs
 }
 
-// TestRunPatterns: -run and -skip choose single tests of pytest's, as go test's users expect.
+// TestRunPatterns checks that -run and -skip choose single pytest tests, as go test's users expect.
 func TestRunPatterns(t *testing.T) {
 	prereq.Engine(t)
 	all, attrs := events(t, modernPackage)
@@ -86,7 +86,7 @@ func TestRunPatterns(t *testing.T) {
 	chosen, _ := events(t, "-run", pattern, modernPackage)
 	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/pyo3test-modern": "pass", one: "pass"}, chosen)
 
-	// As gotestsum asks for the rerun of one subtest.
+	// This is how gotestsum reruns one subtest.
 	again, _ := events(t, "-run", "^TestPython$/^"+regexp.QuoteMeta(strings.TrimPrefix(one, "TestPython/"))+"$", modernPackage)
 	require.Equal(t, chosen, again)
 
@@ -98,7 +98,7 @@ func TestRunPatterns(t *testing.T) {
 	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/pyo3test-modern": "pass"}, none)
 }
 
-// TestRunPatternInABrokenFile: a test that cannot be collected any more is not green because nothing runs.
+// TestRunPatternInABrokenFile checks that a test that can no longer be collected is not green because nothing runs.
 func TestRunPatternInABrokenFile(t *testing.T) {
 	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_bad.py": "import no_such_module\n\ndef test_1():\n    pass\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -110,7 +110,7 @@ func TestRunPatternInABrokenFile(t *testing.T) {
 	require.Equal(t, "fail", all["TestPython/tiny/tests/test_bad.py/(collection)"])
 }
 
-// TestFlags: -failfast, -shuffle and -count do what go test's users expect.
+// TestFlags checks that -failfast, -shuffle and -count do what go test's users expect.
 func TestFlags(t *testing.T) {
 	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n):\n    assert n != 2\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -129,7 +129,7 @@ func TestFlags(t *testing.T) {
 	require.NotEqual(t, first, order("off"))
 }
 
-// TestCached: with nothing changed, go test's own cache answers.
+// TestCached checks that go test's own cache answers if nothing has changed.
 func TestCached(t *testing.T) {
 	prereq.Engine(t)
 	run := func() string {
@@ -148,8 +148,8 @@ func TestCached(t *testing.T) {
 	require.NotContains(t, run(), "(cached)", "an input was touched")
 }
 
-// TestCachedOutsideTheModule: go test alone sees nothing of a crate outside its module. What is edited there, between runs
-// or while one is under way, what comes and what goes, is tested again.
+// TestCachedOutsideTheModule checks that a crate outside the module, of which go test alone sees nothing, is tested
+// again after a file is edited, added or removed, between runs or during one.
 func TestCachedOutsideTheModule(t *testing.T) {
 	const waits = "import time, tiny\n\ndef test_answer():\n    time.sleep(float('0'))\n    assert tiny.answer() == 42\n"
 	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": waits})
@@ -159,7 +159,7 @@ func TestCachedOutsideTheModule(t *testing.T) {
 			return errors.Join(err, os.Chtimes(path, old, old))
 		}))
 	}
-	// run runs go test, and calls while when its test has begun.
+	// run runs go test, and calls while once its test has begun.
 	run := func(while func()) string {
 		c, text := exec.Command("go", "test", "-v", "./testdata/anycrate"), ""
 		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate)
@@ -207,8 +207,8 @@ func TestCachedOutsideTheModule(t *testing.T) {
 	require.NotContains(t, run(nil), "(cached)", "an edit while the tests ran")
 }
 
-// TestKilledAtRandom: kill -9 of the test process at any moment leaves no container that runs, and what it had only
-// created is gone with the next run.
+// TestKilledAtRandom checks that kill -9 of the test process at any moment leaves no running container, and that one
+// that was only created is gone with the next run.
 func TestKilledAtRandom(t *testing.T) {
 	prereq.Engine(t)
 	binary, folder := modern(t)
@@ -232,7 +232,7 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
-// containersOf counts what a process that is gone has left, after the sweep that each run begins with.
+// containersOf counts the containers that a process that is gone has left, after the sweep with which each run begins.
 func containersOf(t *testing.T, ctx context.Context, e *engine.Engine, pid int) int {
 	_, err := e.Sweep(ctx)
 	require.NoError(t, err)

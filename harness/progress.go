@@ -8,10 +8,10 @@ import (
 	"pyo3test/harness/internal/subtest"
 )
 
-// heartbeat is how long a phase may be silent before it says that it is still at work.
+// heartbeat is how long a phase may be silent before a line reports that it is still at work.
 const heartbeat = 30 * time.Second
 
-// progress writes what a run is doing, a line each: time since its start, phase, words.
+// progress reports what a run is doing, one line at a time: the time since its start, the phase, a message.
 type progress struct {
 	t       T
 	start   time.Time
@@ -24,7 +24,8 @@ type progress struct {
 	spoke   time.Time
 }
 
-// newProgress begins; a long silence is broken by the name of the phase, so that nobody has to guess what a job waits for.
+// newProgress returns a progress whose heartbeat runs: after a long silence it names the phase, to show what a job
+// waits for.
 func newProgress(t T) *progress {
 	p := &progress{t: t, start: time.Now(), ended: make(chan struct{})}
 	p.beating.Go(p.beat)
@@ -55,7 +56,7 @@ func (p *progress) stop() {
 	p.beating.Wait()
 }
 
-// enter begins a phase; it prints nothing until there is something to say.
+// enter begins a phase. It prints nothing until there is something to report.
 func (p *progress) enter(phase string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

@@ -25,7 +25,7 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// realProject is a source distribution that carries its tests, as pip knows it.
+// realProject is a source distribution that includes its tests, as pip knows it.
 type realProject struct {
 	name, version, sha256 string
 	suite                 harness.Suite
@@ -37,8 +37,8 @@ type realProject struct {
 // withForked is the newest pair with which pytest-forked works.
 var withForked = []string{"pytest==9.1.1", "pytest-forked==1.7.5"}
 
-// realProjects are small ones that nobody here wrote, each of another kind. What their tests need is what they declare, at fixed
-// versions, so that the outcomes stay what they are.
+// realProjects are small third-party projects, each of a different kind. Their tests' requirements are those that they
+// declare, at fixed versions, so that the outcomes do not change.
 var realProjects = []realProject{
 	{
 		// Nothing is set. A workspace whose manifest-path names the crate, abi3, and tests of threads.
@@ -59,7 +59,7 @@ var realProjects = []realProject{
 		tests: 227,
 	},
 	{
-		// The tests lie in a crate of the workspace, read files of another one, and are collected from the root.
+		// The tests are in a crate of the workspace, read files of another one, and are collected from the root.
 		name: "jiter", version: "0.19.0", sha256: "ba3064f8be276d7cfb83c2fb85c858be533da2c2f80f9b048c3781b45a57a195",
 		suite: harness.Suite{Requirements: append([]string{"dirty-equals==0.11"}, withForked...)},
 		tests: 35, forked: true,
@@ -73,7 +73,7 @@ var realProjects = []realProject{
 		tests: 1645, forked: true,
 	},
 	{
-		// addopts ask for a plugin. The tests lie in a folder pytests.
+		// addopts ask for a plugin. The tests are in a folder pytests.
 		name: "libipld", version: "3.5.0", sha256: "47e43e738fcf3cc9b2e57eda20af52f8fdb04425b1fa69abbd763866ece415db",
 		suite: harness.Suite{Requirements: append([]string{"pytest-benchmark==5.3.0", "pytest-xdist==3.8.0"}, withForked...)},
 		tests: 294, forked: true,
@@ -85,7 +85,7 @@ var realProjects = []realProject{
 		tests: 64,
 	},
 	{
-		// OpenSSL by pkg-config. A workspace of eight crates, of which the module's lies two folders down; a build script runs
+		// OpenSSL by pkg-config. A workspace of eight crates, with the module's two folders down; a build script runs
 		// Python with cffi; addopts switch capturing off. All of its 4,681 tests agree, and take minutes; these suffice.
 		name: "cryptography", version: "50.0.2", sha256: "7b46165bb56eb4704e2eaaf86f3c940d19154535d9b0ca7d6d590b04060e00d5",
 		suite: harness.Suite{
@@ -101,8 +101,8 @@ var realProjects = []realProject{
 	},
 }
 
-// fetch has pip bring a project and returns the folder of its content. It lies at the same place each time, so that it is
-// compiled once.
+// fetch downloads a project with pip and returns the folder of its content. The folder is the same each time, so that
+// the project is compiled once.
 func (h host) fetch(t *testing.T, p realProject) string {
 	t.Helper()
 	ctx := t.Context()
@@ -128,7 +128,7 @@ func (h host) fetch(t *testing.T, p realProject) string {
 	require.NoError(t, os.RemoveAll(folder))
 	t.Cleanup(func() {
 		require.NoError(t, os.RemoveAll(folder))
-		_ = os.Remove(filepath.Dir(folder)) // fails while another one is in there
+		_ = os.Remove(filepath.Dir(folder)) // fails while it holds another project
 	})
 	unpacked, err := gzip.NewReader(outer)
 	require.NoError(t, err)
@@ -149,7 +149,8 @@ func (h host) fetch(t *testing.T, p realProject) string {
 	}
 }
 
-// byHand runs pytest by hand in a container of the same image, without anything of ours, and returns its JUnit.
+// byHand runs pytest by hand in a container of the same image, without anything of ours, and returns its JUnit
+// testcases.
 func (h host) byHand(t *testing.T, built string, tree project.Tree, arguments ...string) []verdict.Case {
 	t.Helper()
 	ctx := t.Context()
@@ -171,8 +172,8 @@ func (h host) byHand(t *testing.T, built string, tree project.Tree, arguments ..
 	return cases
 }
 
-// TestRealProjects: the tests of projects that nobody here wrote, and their outcomes, are those of pytest by hand in the
-// same image, and nothing is written to their trees.
+// TestRealProjects checks that the tests of third-party projects, and their outcomes, are those of pytest by hand in
+// the same image, and that nothing is written to their trees.
 func TestRealProjects(t *testing.T) {
 	h := thisHost(t)
 	for _, p := range realProjects {
@@ -219,7 +220,8 @@ func readJUnit(t *testing.T, name string) []verdict.Case {
 	return cases
 }
 
-// differences are the cases that one of two runs has more often than the other: ElementsMatch takes minutes for thousands.
+// differences returns the cases that one of two runs has more often than the other. ElementsMatch takes minutes for
+// thousands.
 func differences(theirs, ours []verdict.Case) map[verdict.Case]int {
 	balance := map[verdict.Case]int{}
 	for _, c := range theirs {

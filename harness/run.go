@@ -29,12 +29,12 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// T is what a run needs of a test: *testing.T by way of Run, a command line program or a recorder by way of RunT.
-// Its methods mean what testing.T's do.
+// T is what a run needs from a test: a *testing.T through Run, a command line program or a recorder through RunT.
+// Its methods do what testing.T's do.
 type T = subtest.T
 
-// Run builds the Suite's crate, runs its tests and makes each a subtest of t. It returns when all is done and nothing
-// is left running.
+// Run builds the Suite's crate, runs its tests and makes each a subtest of t. It returns when everything is done and
+// nothing is left running.
 func Run(t *testing.T, suite Suite) {
 	t.Helper()
 	RunT(testingT{t, subtest.ReadFlags().JSON}, suite)
@@ -50,18 +50,18 @@ func (t testingT) Run(name string, f func(T)) bool {
 	return t.T.Run(name, func(inner *testing.T) { f(testingT{inner, t.json}) })
 }
 
-// Attr leaves the harness's own attributes to machines: a reader of -v would get three more lines a test.
+// Attr passes on the harness's own attributes only under -json: with -v they would add three lines to each test.
 func (t testingT) Attr(key, value string) {
 	if t.json || !strings.HasPrefix(key, "pytest.") {
 		t.T.Attr(visible.Word(key), visible.Word(value))
 	}
 }
 
-// Output lets no text of a test be taken for go test's own, or be obeyed by who reads it.
+// Output returns a writer that escapes what could be taken for go test's own output, or for a command.
 func (t testingT) Output() io.Writer { return visible.Writer{To: t.T.Output()} }
 
-// RunT is Run for other implementations of T. Texts and attributes come to them as the tests wrote them, control characters
-// and all: it is for them to print nothing that a terminal or a CI system obeys.
+// RunT is like Run, for other implementations of T. They receive texts and attributes as the tests wrote them, control
+// characters included, and must print nothing that a terminal or a CI system obeys.
 func RunT(t T, suite Suite) {
 	t.Helper()
 	ctx, grace, cancel := deadline(t)
@@ -69,7 +69,7 @@ func RunT(t T, suite Suite) {
 	ctx, release := interruptible(ctx)
 	defer release()
 	flags := subtest.FlagsOf(t)
-	failed := t.Failed() // for a reason that is not the run's
+	failed := t.Failed() // before the run
 	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t), evidence: evidence.New(t, flags)}
 	defer run.out.stop()
 	run.evidence.Begin()
@@ -90,7 +90,7 @@ func RunT(t T, suite Suite) {
 	run.finish(t, failed)
 }
 
-// refuse ends a run that has come to no tests.
+// refuse ends a run that did not get as far as its tests.
 func (r *run) refuse(t T, cause, text string) {
 	t.Helper()
 	t.Attr(subtest.Cause, cause)
@@ -102,7 +102,7 @@ func (r *run) refuse(t T, cause, text string) {
 	t.FailNow()
 }
 
-// causeOf names what kept a run from its tests.
+// causeOf returns what kept a run from its tests.
 func causeOf(ctx context.Context, err error) string {
 	if ctx.Err() != nil {
 		return subtest.CauseInterrupted
@@ -113,8 +113,8 @@ func causeOf(ctx context.Context, err error) string {
 	return subtest.CauseSetup
 }
 
-// deadline ends a run before Go's own -timeout, whose panic would skip all cleaning up: it keeps back two graces of 5 %,
-// one to say what was going on, one to remove everything.
+// deadline returns a context that ends before Go's own -timeout, whose panic would skip all cleanup. It reserves two
+// graces of 5 % each: one to report what was running, one to remove everything.
 func deadline(t T) (ctx context.Context, grace time.Duration, cancel context.CancelFunc) {
 	end, ok := t.Deadline()
 	if !ok {
@@ -133,10 +133,10 @@ func fatal(t T, format string, args ...any) {
 	t.FailNow()
 }
 
-// debugVariable set to anything lets the one test that -run picks run in the foreground: for a debugger.
+// debugVariable, set to anything, makes the one test that -run picks run in the foreground, for a debugger.
 const debugVariable = "PYO3TEST_DEBUG"
 
-// run is one call of Run under way.
+// run is one call of Run in progress.
 type run struct {
 	suite     Suite
 	grace     time.Duration
@@ -281,7 +281,7 @@ func shortID(id string) string {
 	return id
 }
 
-// explain adds to an error what its reader needs: what to do where the engine is the reason, and the compiler's own words.
+// explain adds to an error what its reader needs: what to do if the engine is the cause, and the compiler's own output.
 func (r *run) explain(ctx context.Context, err error) string {
 	text := err.Error()
 	var failed *extension.Error
@@ -296,8 +296,8 @@ func (r *run) explain(ctx context.Context, err error) string {
 	return text
 }
 
-// groups runs each group in a container of its own: at most -parallel of them at a time, counting those of other test
-// processes of this user too. They are not parallel tests, because Run would then return before they had begun.
+// groups runs each group in its own container: at most -parallel of them at a time, counting those of this user's other
+// test processes too. They are not parallel tests, because Run would then return before they had begun.
 func (r *run) groups(ctx context.Context, t T) {
 	if r.flags.Shuffle != 0 {
 		fmt.Fprintf(t.Output(), "shuffled: -shuffle=%d\n", r.flags.Shuffle)
@@ -345,7 +345,8 @@ func (r *run) config(g Group) group.Config {
 	}
 }
 
-// finish writes what is kept of the run and looks whether it may be cached. failed says that the test had failed before it.
+// finish writes what is kept of the run and checks whether it may be cached. failed reports whether the test had failed
+// before the run.
 func (r *run) finish(t T, failed bool) {
 	if n := len(r.flags.Only); n > 0 && !t.Failed() && r.evidence.Empty() {
 		t.Attr(subtest.Cause, subtest.CauseCollection)

@@ -13,8 +13,8 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestNoSecretStays: what a build gets of the host's network settings is in no layer and no description of its image, and
-// tests do not see it.
+// TestNoSecretStays checks that what a build gets of the host's network settings is in no layer and no description of
+// its image, and that tests do not see it.
 func TestNoSecretStays(t *testing.T) {
 	const secret = "hunter2-of-pyo3test"
 	home := t.TempDir()
@@ -26,7 +26,7 @@ func TestNoSecretStays(t *testing.T) {
 		".config/uv/uv.toml":       "[[index]]\nname = \"mine\"\nurl = \"https://me:" + secret + "@packages.example.com/simple\"\nexplicit = true\n",
 		"certificates/company.pem": "-----BEGIN CERTIFICATE-----\n" + secret + "\n-----END CERTIFICATE-----\n",
 	})
-	// Cargo's own settings have to go on working for the build itself.
+	// Cargo's own settings still have to work for the build itself.
 	for key, path := range map[string]string{"CARGO_HOME": ".cargo", "NETRC": ".netrc", "UV_CONFIG_FILE": ".config/uv/uv.toml"} {
 		t.Setenv(key, filepath.Join(home, path))
 	}
@@ -45,7 +45,7 @@ def test_nothing_is_seen():
     assert not os.path.exists("/run/pyo3test/home")
 `,
 	})
-	// New each time, so that the test environment and the module are built now.
+	// The variable is new each time, so that the test environment and the module are built now.
 	suite := harness.Suite{Crate: crate, Env: map[string]string{"BUILT_AT": time.Now().String()}}
 	r := harnesstest.Record(t, suite)
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
@@ -64,7 +64,7 @@ def test_nothing_is_seen():
 	require.Empty(t, found, "in the image, its layers and its history")
 }
 
-// contains tells which of the texts are in a stream.
+// contains returns which of the texts are in a stream.
 func contains(stream io.Reader, texts ...string) (found []string, err error) {
 	seen := map[string]bool{}
 	const overlap = 256

@@ -30,10 +30,11 @@ import (
 
 var soakRuns = flag.Int("soak.runs", 50, "how often each kind of end is provoked")
 
-// soakMark is on the command line of what the tests leave running.
+// soakMark is on the command line of the processes that the tests leave running.
 const soakMark = "left-by-the-soak"
 
-// soaked has of all that makes an end difficult: hangs that are proved and hangs that are not, daemons, and tests to come.
+// soaked has everything that makes an end difficult: hangs that are proved and hangs that are not, daemons, and tests
+// still to run.
 var soaked = map[string]string{
 	"pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"2s\"\nworkers = 2\n",
 	"tests/test_tiny.py": `import subprocess, sys, threading, time, pytest
@@ -60,7 +61,8 @@ def test_last():
 
 const soakedSummary = "24 of 24 tests: 22 passed, 2 hung, 1 of them leaky"
 
-// TestSoak ends runs at random moments in every way there is, and looks what they leave: nothing, once the next run has begun.
+// TestSoak ends runs at random moments in every possible way, and checks that they leave nothing once the next run has
+// begun.
 func TestSoak(t *testing.T) {
 	p := startPrivateEngine(t)
 	p.load(t, thisHost(t))
@@ -110,7 +112,7 @@ func TestSoak(t *testing.T) {
 }
 
 // TestSoakMaking ends runs at random moments while the base image, the tools, the test environment and the extension are
-// made, and runs again: what the dead run has left is gone then, in the temporary folder too, and the tests pass.
+// made, and runs again. What the dead run left is then gone, in the temporary folder too, and the tests pass.
 func TestSoakMaking(t *testing.T) {
 	p := startPrivateEngine(t)
 	crate := writeCrate(t, nil)
@@ -157,7 +159,7 @@ func (p *privateEngine) empty(t *testing.T) {
 	require.NoError(t, err)
 	for _, each := range images {
 		_, err := p.cli.ImageRemove(t.Context(), each.ID, image.RemoveOptions{Force: true, PruneChildren: true})
-		if !cerrdefs.IsNotFound(err) { // it went with another
+		if !cerrdefs.IsNotFound(err) { // it was removed with another
 			require.NoError(t, err)
 		}
 	}
@@ -168,7 +170,7 @@ func (p *privateEngine) empty(t *testing.T) {
 	}
 }
 
-// untagged are the images that no name leads to: what a making that was cut off has left.
+// untagged returns the images without a name, which are left when their making is cut off.
 func (p *privateEngine) untagged(t *testing.T) (found []string) {
 	images, err := p.cli.ImageList(t.Context(), image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
 	require.NoError(t, err)
@@ -178,7 +180,7 @@ func (p *privateEngine) untagged(t *testing.T) (found []string) {
 	return found
 }
 
-// mounts are the mount points below a folder.
+// mounts returns the mount points below a folder.
 func mounts(t *testing.T, folder string) (found []string) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)
@@ -190,8 +192,8 @@ func mounts(t *testing.T, folder string) (found []string) {
 	return found
 }
 
-// soak runs the tests, ends them after a while, and says what is left when the next run has begun; and how long the process
-// took to end.
+// soak runs the tests and ends them after a while. It returns what is left when the next run has begun, and how long
+// the process took to end.
 func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end func(*exec.Cmd)) (left []string, took time.Duration) {
 	folder := t.TempDir()
 	args := []string{"-test.v"}
@@ -220,7 +222,7 @@ func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end f
 	e, err := engine.Connect(t.Context())
 	require.NoError(t, err)
 	defer e.Close()
-	_, err = e.Sweep(t.Context()) // with which each run begins
+	_, err = e.Sweep(t.Context()) // each run begins with it
 	require.NoError(t, err)
 	gone := func() bool { return len(p.containers(t)) == 0 && len(marked(t)) == 0 }
 	for limit := time.Now().Add(30 * time.Second); !gone() && time.Now().Before(limit); {
@@ -233,7 +235,7 @@ func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end f
 	return append(left, listing(t, folder)...), took
 }
 
-// marked are the processes that the tests have left.
+// marked returns the processes that the tests have left.
 func marked(t *testing.T) (found []string) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(t, err)
@@ -245,7 +247,7 @@ func marked(t *testing.T) (found []string) {
 	return found
 }
 
-// objects are the engine's images and volumes.
+// objects returns the engine's images and volumes.
 func (p *privateEngine) objects(t *testing.T) (found []string) {
 	images, err := p.cli.ImageList(t.Context(), image.ListOptions{All: true})
 	require.NoError(t, err)
@@ -260,7 +262,7 @@ func (p *privateEngine) objects(t *testing.T) (found []string) {
 	return found
 }
 
-// listing is every file below a folder with its size and time.
+// listing returns every file below a folder with its size and time.
 func listing(t *testing.T, folder string) (found []string) {
 	assert.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == folder {
@@ -275,7 +277,7 @@ func listing(t *testing.T, folder string) (found []string) {
 	return found
 }
 
-// missing is what is there now and was not before.
+// missing returns what exists now and did not before.
 func missing(before, now []string) []string {
 	return slices.DeleteFunc(now, func(each string) bool { return slices.Contains(before, each) })
 }

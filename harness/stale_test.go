@@ -29,14 +29,14 @@ type worktree struct {
 // edits is how many random edits TestNeverStale makes, each followed by a run.
 const edits = 200
 
-// TestNeverStale edits two worktrees of one crate in turn, at random and with times that lie: each run's verdicts are for
-// what is there now, neither for what was nor for the other tree.
+// TestNeverStale edits two worktrees of one crate in random order and with false file times. Each run's verdicts have
+// to be for the current content, neither for the old one nor for the other tree.
 func TestNeverStale(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	number := 0
-	fresh := func() string { number++; return fmt.Sprint(1000 + number) } // same length: sizes tell nothing
+	fresh := func() string { number++; return fmt.Sprint(1000 + number) } // the same length, so that sizes show nothing
 
 	top := filepath.Dir(writeCrate(t, nil))
 	trees := make([]*worktree, 2)
@@ -75,7 +75,7 @@ func newWorktree(t *testing.T, folder string) *worktree {
 		"python/Cargo.lock":     tinyLockWithHelper(t),
 		"python/pyproject.toml": tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
 		"helper/Cargo.toml":     "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
-		// Each value is of a fixed length on its line, so that an edit changes no size.
+		// Each value has a fixed length on its line, so that an edit changes no size.
 		"python/src/lib.rs": `use pyo3::prelude::*;
 
 #[pymodule]
@@ -122,7 +122,7 @@ func (w *worktree) addTest(t *testing.T, file, name string) {
 	edit(t, w.folder, map[string]string{"python/tests/" + file: "import state\n\ndef " + name + "(request):\n    state.check(request)\n"})
 }
 
-// text is what the tests have to see.
+// text returns what the tests have to see.
 func (w *worktree) text() string {
 	var parts []string
 	for _, key := range []string{"rust", "helper", "data", "feature", "env", "python", "conftest", "extra"} {
@@ -131,7 +131,7 @@ func (w *worktree) text() string {
 	return strings.Join(parts, " ")
 }
 
-// edit makes one change and says of what kind it is.
+// edit makes one change and returns its kind.
 func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) string {
 	value := fresh()
 	change := func(key, file, text string) {
@@ -209,8 +209,8 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 	return kind
 }
 
-// TestPythonThatIsBuiltIn: Python files that the compiler reads by a name with a space, or that maturin copies, are not
-// those of the last build.
+// TestPythonThatIsBuiltIn checks that Python files that the compiler reads by a name with a space, or that maturin
+// copies, are not those of the last build.
 func TestPythonThatIsBuiltIn(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"src/lib.rs":     strings.Replace(tiny["src/lib.rs"], "        42\n", "        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
@@ -230,7 +230,8 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 	}
 }
 
-// TestWheelOfTheSameName: a package in a folder is the one that is there now, not one of its name and version from before.
+// TestWheelOfTheSameName checks that a package from a folder is the current one, not an earlier one with the same name
+// and version.
 func TestWheelOfTheSameName(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"requirements-test.txt": "--find-links wheels\nwhl\n",
@@ -245,7 +246,7 @@ func TestWheelOfTheSameName(t *testing.T) {
 	}
 }
 
-// writeWheel writes a wheel "whl" of version 1 that holds one module.
+// writeWheel writes a wheel "whl" with version 1 that holds one module.
 func writeWheel(t *testing.T, path, module string) {
 	t.Helper()
 	f, err := os.Create(path)

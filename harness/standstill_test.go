@@ -10,8 +10,8 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestStandstill: where pytest's own process stands still among the tests, its stacks are shown, the test that it was to
-// report is red, and pytest is started again for the others. What stands still each time is not tried forever.
+// TestStandstill checks that, if pytest's own process stops making progress among the tests, its stacks are shown, the
+// test that it was to report is red, and pytest is started again for the others. It is not started again forever.
 func TestStandstill(t *testing.T) {
 	const tests = "def test_a():\n    pass\n\ndef test_b():\n    pass\n\ndef test_c():\n    pass\n"
 	hook := func(name, condition, deed string) map[string]string {
@@ -61,7 +61,7 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
-// TestSlowHook: what a hook takes is none of its test's budget.
+// TestSlowHook checks that the time of a hook does not count towards its test's budget.
 func TestSlowHook(t *testing.T) {
 	for _, isolation := range []harness.Isolation{harness.Forked, harness.InProcess} {
 		crate := writeCrate(t, map[string]string{"conftest.py": "import time\n\ndef pytest_runtest_logreport(report):\n    if report.when == 'call':\n        time.sleep(6)\n"})

@@ -15,21 +15,21 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// Isolation says what the tests of a group share.
+// Isolation is what the tests of a group share.
 type Isolation string
 
 const (
 	// Forked runs each test in a forked child of the collected pytest, as `pytest --forked` means it. It is the default.
 	Forked Isolation = "forked"
-	// Subprocess runs each test in a fresh interpreter, forked from a process with one thread that has imported pytest and
-	// nothing of the project: what a fork takes from the threads, locks and runtimes of a parent cannot happen. Each test
-	// imports the extension for itself, and collects its own file.
+	// Subprocess runs each test in a fresh interpreter, forked from a process with one thread that has imported pytest
+	// and nothing of the project: there are no threads, locks or runtimes of a parent that a fork could break. Each
+	// test imports the extension for itself, and collects its own file.
 	Subprocess Isolation = "subprocess"
 	// InProcess runs all tests of a group in one process, as plain pytest does.
 	InProcess Isolation = "inprocess"
 )
 
-// Defaults of a Suite. They bound what goes wrong; nothing that goes right should come near them.
+// Defaults of a Suite. They bound what goes wrong; what goes right should not come near them.
 const (
 	DefaultTestTimeout    = time.Minute
 	DefaultBuildTimeout   = 30 * time.Minute
@@ -47,20 +47,22 @@ type Suite struct {
 	Crate string
 	// Tests are the files, folders or node ids to run, relative to Crate; the default is what pytest itself would find there.
 	Tests []string
-	// Groups divides the tests among containers that run in parallel; the default is one group of the crate's name with Tests.
+	// Groups divides the tests among containers that run in parallel; the default is one group, named after the crate,
+	// with Tests.
 	Groups []Group
-	// Isolation is Forked where it is empty.
+	// Isolation is Forked if it is empty.
 	Isolation Isolation
-	// Workers is how many tests of a group run at the same time, each in its process; 0 is the project's own -n, else 1.
+	// Workers is how many tests of a group run at the same time, each in its own process; 0 means the project's own -n,
+	// else 1.
 	Workers int
 
 	// TestTimeout is the budget of one test from setup to teardown; a pytest-timeout marker or setting of the project
-	// goes before it. The default is DefaultTestTimeout.
+	// takes precedence. The default is DefaultTestTimeout.
 	TestTimeout time.Duration
-	// NoDeadlockProof lets a deadlock sit out its budget. Otherwise a test is ended, stacks first, some two seconds after
-	// it is certain that none of its threads can ever run again.
+	// NoDeadlockProof lets a deadlocked test use up its budget. Otherwise its stacks are taken and it is ended, about
+	// two seconds after it is certain that none of its threads can ever run again.
 	NoDeadlockProof bool
-	// FailLeaky makes a test red that leaves processes running. They are named and killed in any case.
+	// FailLeaky fails each test that leaves processes running. The processes are named and killed in any case.
 	FailLeaky bool
 	// BuildTimeout bounds installing the requirements and building; the default is DefaultBuildTimeout.
 	BuildTimeout time.Duration
@@ -68,31 +70,31 @@ type Suite struct {
 	StartTimeout time.Duration
 	// CollectTimeout bounds pytest's start and collection; the default is DefaultCollectTimeout.
 	CollectTimeout time.Duration
-	// FinishTimeout bounds the end of the session after the last test, reports of coverage included, and before that what
+	// FinishTimeout bounds the end of the session after the last test, coverage reports included. It also bounds what
 	// pytest itself does between two tests: each hook that plugins have there. The default is DefaultFinishTimeout.
 	FinishTimeout time.Duration
-	// ExitTimeout bounds the end of the interpreter after the session, ten times itself where the interpreter still works
-	// on it; the default is DefaultExitTimeout.
+	// ExitTimeout bounds the end of the interpreter after the session. An interpreter that is still working gets ten
+	// times as long. The default is DefaultExitTimeout.
 	ExitTimeout time.Duration
 
 	// Profile is cargo's profile; the default is "release", with as much debug information as stacks need for names and lines.
 	Profile string
-	// Features are the crate's features to switch on, beside those that pyproject.toml names.
+	// Features are the crate's features to switch on, besides those that pyproject.toml names.
 	Features []string
 	// NoDefaultFeatures switches the crate's default features off.
 	NoDefaultFeatures bool
 	// MaturinArgs are further arguments of maturin's build.
 	MaturinArgs []string
 	// BuildNetwork lets build scripts and procedural macros reach the network. By default they have none: what cargo
-	// downloads is fetched before, in a container that runs no code of the project.
+	// downloads is fetched beforehand, in a container that runs no code of the project.
 	BuildNetwork bool
 
 	// Requirements are what the tests need: requirements in pip's form ("numpy>=2") or requirements files, relative to
-	// Crate. Where none of Requirements, Extras and DependencyGroups is set, it is the first of these that is there:
+	// Crate. If none of Requirements, Extras and DependencyGroups is set, the first of these that exists is used:
 	// uv.lock at the crate or above it; pylock.toml; a dependency group, else an extra, named test, tests, testing or
-	// dev; a requirements file of a usual name, such as requirements-test.txt. Which it was is printed. Where that
-	// names pytest it replaces the default test environment, which is pytest, pytest-forked, pytest-cov, coverage and
-	// pytest-xdist, locked; otherwise it is added to it. The project's own dependencies are always installed.
+	// dev; a requirements file with a usual name, such as requirements-test.txt. The run prints which one it was. If it
+	// names pytest, it replaces the default test environment, which is pytest, pytest-forked, pytest-cov, coverage and
+	// pytest-xdist, locked; otherwise it is added to that. The project's own dependencies are always installed.
 	Requirements []string
 	// Extras are the optional dependencies of the project to install.
 	Extras []string
@@ -101,8 +103,8 @@ type Suite struct {
 	// SystemPackages are Debian packages that the build or the tests need ("libssl-dev").
 	SystemPackages []string
 	// Python is the version of Python to build for and to test with; the default is that of the base image, which is
-	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled where a registry
-	// answers; elsewhere PYO3TEST_BASE_IMAGE has to name one.
+	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled if a registry
+	// answers; otherwise PYO3TEST_BASE_IMAGE has to name one.
 	Python string
 	// Env is set for the build and for the tests.
 	Env map[string]string
@@ -114,22 +116,22 @@ type Suite struct {
 	Memory    int64
 	CPUs      float64
 	Processes int64
-	// Network lets the tests reach the network; the default is none at all.
+	// Network lets the tests reach the network; by default they have none.
 	Network bool
 
-	// Root is the folder that becomes the root of the sources in the container; the default is the nearest that holds the
-	// crate, its path dependencies and its workspace. Links to what it holds are followed.
+	// Root is the folder that becomes the root of the sources in the container; the default is the nearest one that
+	// holds the crate, its path dependencies and its workspace. Links to what it holds are followed.
 	Root string
 	// Include are further files and folders that the build or the tests need, relative to Crate. What would be left out
-	// travels where Include names it, and a link out of the sources is followed where Include names it or its target.
+	// is copied if Include names it, and a link out of the sources is followed if Include names it or its target.
 	Include []string
 }
 
 // Group is the tests that share one container.
 type Group struct {
-	// Name is the group's subtest; it has to be unique in the Suite.
+	// Name is the name of the group's subtest; it has to be unique in the Suite.
 	Name string
-	// Tests are as in Suite; the default is all.
+	// Tests are as in Suite; the default is all tests.
 	Tests []string
 	// Env is added to the Suite's, for the tests only.
 	Env map[string]string
@@ -143,7 +145,7 @@ var (
 	packageName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(=\S+)?$`) // https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
 )
 
-// complete fills in the defaults, or says which field contradicts what.
+// complete fills in the defaults, or returns an error that says what is wrong with which field.
 func (s Suite) complete() (Suite, error) {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -216,7 +218,7 @@ func (s Suite) complete() (Suite, error) {
 	return s, errors.Join(errs...)
 }
 
-// ours are arguments of pytest that the harness sets itself, with what to use instead.
+// ours are arguments of pytest that the harness sets itself; the map instead has what to use in their place.
 var ours = []string{"--forked", "--junitxml", "--junit-xml", "--collect-only", "--co"}
 
 var instead = map[string]string{
@@ -234,7 +236,7 @@ func groupArgs(groups []Group) (args [][]string) {
 	return args
 }
 
-// testArguments are what pytest is told to run, and its further arguments.
+// testArguments returns what pytest is to run, and its further arguments.
 func (s Suite) testArguments() []string {
 	all := slices.Concat(s.Tests, s.PytestArgs)
 	for _, group := range s.Groups {
@@ -250,7 +252,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// groups are the Suite's own, or one of the crate's name.
+// groups returns the Suite's groups, or one with the crate's name.
 func (s Suite) groups(p project.Project) []Group {
 	if len(s.Groups) > 0 {
 		return s.Groups
@@ -259,7 +261,7 @@ func (s Suite) groups(p project.Project) []Group {
 	return []Group{{Name: regexp.MustCompile(`[^\w.+-]`).ReplaceAllString(name, "_"), Tests: s.Tests}}
 }
 
-// recipe says what to build and what to install beside it.
+// recipe returns what to build and what to install with it.
 func (s Suite) recipe(dependencies project.Dependencies) extension.Recipe {
 	return extension.Recipe{
 		Profile: s.Profile, Features: s.Features, NoDefaultFeatures: s.NoDefaultFeatures, MaturinArgs: s.MaturinArgs,

@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// tracker opens the sources by names that Go's test cache takes note of. The go command records what a test opens, but
-// compares names with the module's root as text: what lies outside has to be reached by a name that begins with the root.
+// tracker opens the sources by names that Go's test cache recognizes. The go command records what a test opens, but
+// compares names with the module's root as text: a file outside it has to be opened by a name that begins with the
+// root.
 type tracker struct {
-	module string // the root of the main module; "" outside any, where nothing is cached
+	module string // the root of the main module; "" outside any module, when nothing is cached
 	up     string // from there to the root folder, "/../.."
 }
 
@@ -46,7 +47,7 @@ func (t *tracker) name(path string) string {
 	return t.module + t.up + path
 }
 
-// uncacheable makes go test run the package again next time: it opens a file that differs at each look.
+// uncacheable makes go test run the package again next time: it opens a file that differs each time.
 func (t *tracker) uncacheable() {
 	if f, err := os.Open(t.name("/proc/self/stat")); err == nil {
 		_ = f.Close()

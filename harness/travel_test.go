@@ -11,8 +11,8 @@ import (
 	"pyo3test/harness/harnesstest"
 )
 
-// TestWhatTravels: no test vanishes because a tool marked its folder, links out of the crate reach the container as links,
-// and the run says what it left out.
+// TestWhatTravels checks that no test vanishes because a tool marked its folder, that links out of the crate reach the
+// container as links, and that the run says what it left out.
 func TestWhatTravels(t *testing.T) {
 	crate := writeCrate(t, map[string]string{
 		"tests/marked/CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55", "tests/marked/test_red.py": "def test_red():\n    assert False\n",

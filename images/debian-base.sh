@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes the tar of a root file system with Python 3.11, Rust and the diagnosis tools to standard output: the base image
-# where no registry answers. It comes from Debian's packages, from where the host's apt gets them. Phases go to standard
-# error, a line each. Status 3: this host cannot do it at all.
+# Writes a tar of a root file system with Python 3.11, Rust and the diagnosis tools to standard output. It becomes the
+# base image if no registry answers. It is made from Debian's packages, downloaded from where the host's apt gets them.
+# Each phase is reported as a line on standard error. Exit status 3 means that this host cannot do it at all.
 #
-# DEBIAN_SUITE, DEBIAN_PACKAGES and BASE_PACKAGES are those of pins.env, from the environment or from beside this file.
+# DEBIAN_SUITE, DEBIAN_PACKAGES and BASE_PACKAGES come from the environment, or else from pins.env beside this file.
 set -euo pipefail
 if [ -z "${DEBIAN_SUITE:-}" ]; then
 	# shellcheck source=images/pins.env
@@ -17,9 +17,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	exit 3
 fi
 
-# All that is made is in a folder of our own. Every process below this one holds its lock, as descriptor 8: where it
-# can be taken, all of them are gone, and what they left is removed, however they ended. Descriptor 9 is for the
-# moment in which a new folder has no lock yet.
+# Everything is made in a folder of its own. Every process that this script starts holds the folder's lock through
+# descriptor 8. If a later run can take that lock, all of them are gone, and it removes the folder, however they ended.
+# Descriptor 9 guards the moment in which a new folder has no lock yet.
 temporary=$(cd "${TMPDIR:-/tmp}" && pwd -P)
 mask=$(umask)
 umask 077 # a lock that others can open is one that they can hold
@@ -48,7 +48,7 @@ exec 9>&-
 umask "$mask"
 chmod 755 "$folder" # apt reads as a user of its own
 
-# apt ARGUMENT...: apt-get without questions and without words, unless it fails.
+# apt ARGUMENT...: runs apt-get without questions, and without output unless it fails.
 apt() {
 	local output
 	if ! output=$(DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null 2>&1); then
@@ -68,8 +68,8 @@ if ! command -v mmdebstrap >/dev/null; then
 	}
 fi
 
-# The host's own sources of Debian itself, as lines for another release where the host's is not the wanted one; none, and
-# with it mmdebstrap's default, where the host names them in another way.
+# The host's own apt sources for Debian itself, changed to the wanted release if the host runs another. If the host
+# names them in another way there are none, and mmdebstrap uses its default.
 # shellcheck disable=SC1091 # it is the host's file
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 options=
@@ -85,8 +85,8 @@ while read -r address suite component; do
 	esac
 done < <(apt-get indextargets --no-release-info --format "$fields" 'Created-By: Packages' | sort -u)
 
-# Hooks run in a shell with the root's folder as $1. How the host's apt reaches its sources (proxy, certificates,
-# credentials) is borrowed for the time of the installation, and nothing of it stays.
+# Hooks run in a shell with the root folder of the new system as $1. The installation borrows the host's apt settings
+# (proxy, certificates, credentials), and none of them stay.
 # shellcheck disable=SC2016
 hooks=(
 	--setup-hook='apt-config dump Acquire >"$1/etc/apt/apt.conf.d/00host"'
@@ -106,10 +106,9 @@ slim=(
 	--dpkgopt='force-unsafe-io'
 )
 
-# mmdebstrap cleans up after itself when its whole process group is told to end, and only then. So it gets a group of
-# its own, which is told when this script is, or when this script or who started it is gone without a word. What it
-# mounts is in a mount namespace, which ends with its processes. Where there can be none, mmdebstrap cannot mount
-# either.
+# mmdebstrap cleans up after itself only if its whole process group gets the signal to end. So it gets a group of its
+# own, which is signalled when this script is, or when this script or its parent is suddenly gone. Its mounts are in a
+# mount namespace, which ends with its processes. If there can be no namespace, mmdebstrap cannot mount either.
 private=(unshare --mount)
 "${private[@]}" true 2>/dev/null || private=()
 say "making a base of Debian $DEBIAN_SUITE with Python 3.11 and Rust (about a minute)"

@@ -1,4 +1,4 @@
-// Package images holds what the images are made of: the pins, the locked requirements, and the scripts.
+// Package images embeds what the images are made from: the pins, the locked requirements, and the scripts.
 package images
 
 import (
@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Files are all files that making the images takes, so that the module works from the module cache.
+// Files holds all files needed to make the images, so that the module works from the module cache.
 //
 //go:embed Dockerfile pins.env *.sh *.txt
 var Files embed.FS

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPins also keeps pins.env to what this parser and a shell read alike.
+// TestPins checks the pins, and that pins.env has only what this parser and a shell read alike.
 func TestPins(t *testing.T) {
 	pins := Pins()
 	digest := regexp.MustCompile(`^[a-z]+:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$|^rust:[0-9.]+-slim-bookworm@sha256:[0-9a-f]{64}$`)
@@ -34,7 +34,7 @@ func TestLocksHaveHashesAndNoPlaces(t *testing.T) {
 	} {
 		data, err := Files.ReadFile(name)
 		require.NoError(t, err)
-		require.NotContains(t, string(data), "://", name) // no index, whose address may hold a password
+		require.NotContains(t, string(data), "://", name) // no index URL, which may hold a password
 		locked := map[string]bool{}
 		for entry := range strings.SplitSeq(strings.ReplaceAll(string(data), "\\\n", ""), "\n") {
 			if entry == "" {

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes sure that a Docker engine answers, and prints its address in DOCKER_HOST's form as the last line of standard
-# output; all other words go to standard error.
+# output. All other output goes to standard error.
 #
-# It takes the first of: DOCKER_HOST, the docker command's context, a socket at one of the usual places, a dockerd that
-# it starts, a Docker that it installs from Debian's packages. The last two need root. An engine that it did not start
-# it neither stops nor changes, and one that it did start stays for the next run.
+# It uses the first of these: DOCKER_HOST, the docker command's context, a socket at one of the usual places, a dockerd
+# that it starts, a Docker that it installs from Debian's packages. The last two need root. It neither stops nor changes
+# an engine that it did not start, and one that it started stays for the next run.
 #
-# It runs before anything else can, on macOS too: so bash 3.2, and no tool but curl or perl, of which each system has one.
+# It runs before anything else, on macOS too. So it is written for bash 3.2, and needs no tool but curl or perl, of
+# which every system has one.
 set -euo pipefail
 
 log=/var/log/pyo3test-dockerd.log # of a dockerd that we start
@@ -19,7 +20,7 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# answers HOST: whether an engine answers there, within 5 seconds.
+# answers HOST: reports whether an engine answers there within 5 seconds.
 answers() {
 	case $1 in
 	unix://*)
@@ -54,7 +55,7 @@ found() {
 	exit 0
 }
 
-# What the user chose counts, and is never replaced by something else.
+# The user's choice is never replaced by something else.
 if [ -n "${DOCKER_HOST:-}" ]; then
 	answers "$DOCKER_HOST" && found "$DOCKER_HOST"
 	die "DOCKER_HOST=$DOCKER_HOST: no Docker engine answers there: start it, or unset DOCKER_HOST"
@@ -81,7 +82,7 @@ look() {
 }
 look
 
-# Nothing runs here. What follows is for root on Linux.
+# No engine is running. The rest is for root on Linux.
 if [ -n "$refused" ]; then
 	die "this user may not use $refused: add it to that socket's group (usually: sudo usermod -aG docker \$USER) and log in again"
 elif [ "$(uname -s)" != Linux ]; then
@@ -95,8 +96,8 @@ if ! have dockerd && { [ "$debian" != yes ] || ! have apt-get; }; then
 	die "no Docker engine runs and none is installed: install Docker (docker.com/engine/install), or set DOCKER_HOST to one elsewhere"
 fi
 
-# Of two runs at once, one installs and starts; the other finds the engine when it gets the lock. Descriptor 9 is closed
-# for every child, because one that outlives us would keep the lock.
+# If two runs coincide, one installs and starts the engine, and the other finds it when it gets the lock. Descriptor 9
+# is closed for every child, because a child that outlives this script would keep the lock.
 exec 9>/run/pyo3test-engine.lock
 if ! flock -n 9; then
 	say "another process is starting Docker: waiting for it"
@@ -104,7 +105,7 @@ if ! flock -n 9; then
 fi
 look
 
-# apt ARGUMENT...: apt-get without questions and without words, unless it fails.
+# apt ARGUMENT...: runs apt-get without questions, and without output unless it fails.
 apt() {
 	local output
 	if ! output=$(DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq -o DPkg::Lock::Timeout=300 "$@" 9>&- </dev/null 2>&1); then
@@ -113,7 +114,7 @@ apt() {
 	fi
 }
 
-# install PACKAGE...: with fresh package lists only where those at hand do not do.
+# install PACKAGE...: installs packages. It updates the package lists only if the present ones do not suffice.
 install() {
 	say "installing $* from the host's packages"
 	apt install -y --no-install-recommends "$@" 2>/dev/null && return
@@ -127,8 +128,8 @@ if ! have dockerd; then
 	install "${packages[@]}"
 fi
 
-# alive FILE PROGRAM: whether the process of a pid file lives and is that program. A file that says otherwise is removed:
-# after a crash its number may be another process's by now, and dockerd would refuse to start, or wait forever.
+# alive FILE PROGRAM: reports whether the process in a pid file is alive and is that program. If not, it removes the
+# file: after a crash the pid may belong to another process by now, and dockerd would refuse to start, or wait forever.
 alive() {
 	local pid
 	pid=$(cat "$1" 2>/dev/null) || return 1

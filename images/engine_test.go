@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// engine runs engine.sh and returns the last line of its output, all that it said, and whether it succeeded.
+// engine runs engine.sh and returns the last line of its output, its standard error, and whether it succeeded.
 func engine(env ...string) (address, words string, ok bool) {
 	var output, errors strings.Builder
 	c := exec.Command("bash", "engine.sh")
@@ -21,7 +21,7 @@ func engine(env ...string) (address, words string, ok bool) {
 	return lines[len(lines)-1], errors.String(), err == nil
 }
 
-// TestEngineIsFound: with an engine that answers there is nothing to do, however many ask at once.
+// TestEngineIsFound checks that with an engine that answers there is nothing to do, however many ask at once.
 func TestEngineIsFound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a Docker engine")
@@ -41,7 +41,8 @@ func TestEngineIsFound(t *testing.T) {
 	all.Wait()
 }
 
-// TestChosenEngineIsNotReplaced: an engine that the user names and that does not answer is an error, with the fix.
+// TestChosenEngineIsNotReplaced checks that if the engine that the user names does not answer, it is an error that says
+// what to do.
 func TestChosenEngineIsNotReplaced(t *testing.T) {
 	for host, want := range map[string]string{
 		"unix:///no/such/socket": "no Docker engine answers there: start it, or unset DOCKER_HOST",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Locks the newest versions of what the *.in files name, with hashes, for Python 3.11 and later on all platforms. Needs
-# Python 3 with venv, and the network. uv does it, at the version that tools.txt has locked.
+# Locks the newest versions of what the *.in files name, with hashes, for Python 3.11 and later on all platforms. It
+# uses uv at the version locked in tools.txt, and needs Python 3 with venv, and the network.
 set -euo pipefail
 cd "$(dirname "$0")"
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the tools image out of a base. Runs as root in a container of the base, beside tools.txt; the container is then
-# committed. Certificates, proxies and index settings come by the environment, their files from a tmpfs: nothing of them
-# may stay behind.
+# Makes the tools image from a base. It runs as root in a container of the base, beside tools.txt; the container is then
+# committed. Certificates, proxies and index settings come from the environment and from files in a tmpfs: none of them
+# may stay in the image.
 set -euo pipefail
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +21,7 @@ done
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "has $(python3 --version): it has to be 3.11 or later"
 python3 -c 'import venv, ensurepip' 2>/dev/null || refuse "has a Python without venv or ensurepip: on Debian, install python3-venv in it"
 
-# What only some crates, or some reports, need.
+# Only some crates, or some reports, need these.
 command -v gdb >/dev/null || note "has no gdb: reports of hangs will lack native stacks"
 python3 - <<'PYTHON' || note "has no Python library to link: crates with auto-initialize will not build"
 import os, sys, sysconfig
@@ -30,16 +30,16 @@ folders = [get("LIBDIR") or "", os.path.join(get("LIBDIR") or "", get("MULTIARCH
 sys.exit(not any(os.path.exists(os.path.join(folder, get("LDLIBRARY") or "?")) for folder in folders))
 PYTHON
 
-# The user who builds and tests. The number is what counts: a base may have given it a name already.
+# The user that builds and tests. Only the number matters: a base may already have a name for it.
 getent group 1000 >/dev/null || groupadd --gid 1000 pyo3test
 getent passwd 1000 >/dev/null || useradd --uid 1000 --gid 1000 --no-log-init --no-create-home --home-dir /home/pyo3test --shell /bin/bash pyo3test
 
-# The tools live apart from the test environment. The wheel of pip in Python's ensurepip installs the locked one.
+# The tools are kept apart from the test environment. The pip from Python's ensurepip installs the locked pip.
 echo "installing maturin, uv, pip and py-spy" >&2
 python3 -m venv "$home/tools"
 "$home/tools/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --require-hashes -r "$here/tools.txt"
 
-# The programs of the harness, compiled once: each container is new, and would do it again.
+# Compile the harness's programs once: each container is new and would compile them again.
 "$home/tools/bin/python" -m compileall -q "$home"/agent
 
 # The test environment stays empty here; each extension image fills its own.

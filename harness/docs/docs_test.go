@@ -1,4 +1,4 @@
-// Package docs_test runs what the documentation says.
+// Package docs_test runs the commands in the documentation.
 package docs_test
 
 import (
@@ -16,7 +16,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// step is a command of a page, with the exit code that it says, and lines of what it prints; or a Go file.
+// step is a command of a page, with its stated exit code and lines of its output; or a Go file.
 type step struct {
 	command string
 	exit    int
@@ -31,7 +31,7 @@ var (
 	blanks   = regexp.MustCompile(`\s+`)
 )
 
-// steps are the commands of a page's sh blocks; a text block shows what the last one before it prints.
+// steps returns a page's Go files and the commands of its sh blocks; a text block shows the last command's output.
 func steps(t *testing.T, page string) (found []step) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -65,11 +65,11 @@ func steps(t *testing.T, page string) (found []step) {
 	return found
 }
 
-// needs are the lines that a module has to have to use this one, as README says.
+// needs holds the lines that a module needs to use this one, as README says.
 const needs = "    require pyo3test v0.0.0\n    replace pyo3test => %s\n"
 
-// monorepo is a Go module with one of our crates in it, and the folder of the crate. It is at one place each time, so that the
-// crate is built once, and no run of it is remembered.
+// monorepo creates a Go module with one of our crates in it and returns the crate's folder. It is always in the same
+// place, so that the crate is built only once, and no run of it is remembered.
 func monorepo(t *testing.T, here, ours string) (crate string) {
 	t.Helper()
 	root := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-docs-%d", os.Getuid()), strings.ReplaceAll(ours, "/", "-"))
@@ -92,7 +92,7 @@ func monorepo(t *testing.T, here, ours string) (crate string) {
 	return crate
 }
 
-// TestCommands: every command of the pages ends as they say, and prints what they show.
+// TestCommands: every command in the pages ends as they state and prints what they show.
 func TestCommands(t *testing.T) {
 	prereq.Engine(t)
 	here, err := filepath.Abs("../..")
@@ -127,7 +127,7 @@ func TestCommands(t *testing.T) {
 				}
 				cache := os.Getenv("XDG_CACHE_HOME")
 				if strings.HasPrefix(s.command, "scripts/") {
-					cache = t.TempDir() // whose virtual environment nobody needs again
+					cache = t.TempDir() // its virtual environment is not needed again
 				}
 				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"), "PYO3TEST_ARTIFACTS="+t.TempDir(), "XDG_CACHE_HOME="+cache)
 				output, err := c.CombinedOutput()
@@ -146,13 +146,13 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// plain is a text without what differs from run to run.
+// plain returns a text without what differs from run to run.
 func plain(text string) string {
 	text = number.ReplaceAllString(text, "N")
 	return strings.TrimSpace(blanks.ReplaceAllString(text, " "))
 }
 
-// TestLinks: what a page links to within the project is there.
+// TestLinks: what a page links to within the project exists.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "troubleshooting.md", "fork.md"} {

@@ -1,5 +1,5 @@
-// Package harnesstest has a harness.T that records what a run reports instead of failing a test: for tests of suites
-// that are meant to fail.
+// Package harnesstest provides a harness.T that records what a run reports instead of failing a test. It is for tests
+// of suites that are meant to fail.
 package harnesstest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// Outcome is what became of a recorded test.
+// Outcome is the result of a recorded test.
 type Outcome string
 
 // The outcomes that go test knows.
@@ -26,7 +26,7 @@ const (
 	Skipped Outcome = "skip"
 )
 
-// Recorder is a harness.T that keeps everything it is told. Use Record to run one.
+// Recorder is a harness.T that keeps everything that is reported to it. Use Record to run one.
 type Recorder struct {
 	tb       testing.TB
 	name     string
@@ -44,13 +44,13 @@ type Recorder struct {
 }
 
 // Record runs a suite as harness.Run does and returns what it reported; tb fails only if the recording itself does. What
-// the run and its groups print is echoed to tb's output as it comes, and of each test one line.
+// the run and its groups print is echoed to tb's output as it comes, with one line for each test.
 func Record(tb testing.TB, suite harness.Suite) *Recorder {
 	tb.Helper()
 	return RecordUntil(tb, suite, time.Time{})
 }
 
-// RecordUntil is Record with a deadline, as go test's -timeout sets one. The zero time is none.
+// RecordUntil is like Record, with a deadline like that of go test's -timeout. The zero time means no deadline.
 func RecordUntil(tb testing.TB, suite harness.Suite, deadline time.Time) *Recorder {
 	tb.Helper()
 	r := &Recorder{tb: tb, name: tb.Name(), deadline: deadline}
@@ -58,7 +58,7 @@ func RecordUntil(tb testing.TB, suite harness.Suite, deadline time.Time) *Record
 	return r
 }
 
-// call runs f in a goroutine of its own, which FailNow and SkipNow end.
+// call runs f in its own goroutine, which FailNow and SkipNow end.
 func (r *Recorder) call(f func(harness.T)) {
 	r.start = time.Now()
 	done := make(chan struct{})
@@ -72,7 +72,7 @@ func (r *Recorder) call(f func(harness.T)) {
 	r.elapsed = time.Since(r.start)
 }
 
-// Outcome is what go test would report.
+// Outcome returns what go test would report.
 func (r *Recorder) Outcome() Outcome {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -85,35 +85,35 @@ func (r *Recorder) Outcome() Outcome {
 	return Passed
 }
 
-// Text is all that the test itself printed.
+// Text returns all that the test itself printed.
 func (r *Recorder) Text() string {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	return r.output.String()
 }
 
-// Elapsed is how long the test was open.
+// Elapsed returns how long the test was open.
 func (r *Recorder) Elapsed() time.Duration {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	return r.elapsed
 }
 
-// Attrs are the attributes that the test was given.
+// Attrs returns the attributes that the test was given.
 func (r *Recorder) Attrs() map[string]string {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	return r.attrs
 }
 
-// Subs are the tests right below this one, in the order in which they began.
+// Subs returns the tests directly below this one, in the order in which they began.
 func (r *Recorder) Subs() []*Recorder {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	return slices.Clone(r.subs)
 }
 
-// Sub is the subtest of the given name, nil where there is none.
+// Sub returns the subtest with the given name, or nil if there is none.
 func (r *Recorder) Sub(name string) *Recorder {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
@@ -128,10 +128,10 @@ func (r *Recorder) Sub(name string) *Recorder {
 // Helper does nothing.
 func (r *Recorder) Helper() {}
 
-// Name is the test's full name.
+// Name returns the test's full name.
 func (r *Recorder) Name() string { return r.name }
 
-// Run runs a subtest and tells whether it did not fail.
+// Run runs a subtest and reports whether it did not fail.
 func (r *Recorder) Run(name string, f func(harness.T)) bool {
 	sub := &Recorder{tb: r.tb, name: r.name + "/" + name, parent: r, deadline: r.deadline}
 	r.mutex.Lock()
@@ -144,7 +144,8 @@ func (r *Recorder) Run(name string, f func(harness.T)) bool {
 	return sub.Outcome() != Failed
 }
 
-// Output records what is written. What the run and its groups say is echoed, what single tests say is not.
+// Output returns a writer that records. What the run and its groups print is echoed too; what single tests print is
+// not.
 func (r *Recorder) Output() io.Writer { return recording{r} }
 
 type recording struct{ *Recorder }
@@ -169,10 +170,10 @@ func (r *Recorder) Attr(key, value string) {
 	r.attrs[key] = value
 }
 
-// ArtifactDir is a folder of the real test.
+// ArtifactDir returns a folder of the real test.
 func (r *Recorder) ArtifactDir() string { return r.tb.ArtifactDir() }
 
-// Deadline is the recording's.
+// Deadline returns the recording's deadline.
 func (r *Recorder) Deadline() (time.Time, bool) { return r.deadline, !r.deadline.IsZero() }
 
 // Fail marks the test and all above it as failed.
@@ -184,13 +185,13 @@ func (r *Recorder) Fail() {
 	}
 }
 
-// FailNow is Fail and ends the test.
+// FailNow calls Fail and ends the test.
 func (r *Recorder) FailNow() {
 	r.Fail()
 	runtime.Goexit()
 }
 
-// Failed tells whether the test or one below it failed.
+// Failed reports whether the test or one below it failed.
 func (r *Recorder) Failed() bool { return r.Outcome() == Failed }
 
 // SkipNow marks the test as skipped and ends it.

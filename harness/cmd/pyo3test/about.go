@@ -20,7 +20,7 @@ import (
 	"pyo3test/images"
 )
 
-// version is that of this program's module, "(devel)" where it was built from a folder.
+// version returns the version of this program's module, or "(devel)" if it was built from a folder.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -88,7 +88,8 @@ func imageInfo(c *cobra.Command, out io.Writer) error {
 	return table.Flush()
 }
 
-// connect finds the engine and lists what it has of ours. Without one it says so, and the error is the exit code.
+// connect finds the engine and lists the harness's objects in it. If there is no engine, connect prints why and returns
+// the exit code as the error.
 func connect(ctx context.Context, out io.Writer) (*engine.Engine, []engine.Object, error) {
 	e, err := engine.Connect(ctx)
 	if err != nil {

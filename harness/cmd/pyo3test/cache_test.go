@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUnusableCacheFolder: that the cache folder cannot be used is a fault of this host, and not of the command line.
+// TestUnusableCacheFolder: an unusable cache folder is a fault of this host, not of the command line.
 func TestUnusableCacheFolder(t *testing.T) {
 	crate, file := modern(t, nil), filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

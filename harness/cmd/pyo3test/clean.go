@@ -46,7 +46,7 @@ it needs, which takes minutes.`,
 	return c
 }
 
-// cleaned is what is told at the end.
+// cleaned holds the totals that are printed at the end.
 type cleaned struct {
 	count int
 	size  int64
@@ -83,7 +83,7 @@ func clean(ctx context.Context, out io.Writer, dry bool, older time.Duration) er
 		return err
 	}
 	defer e.Close()
-	// An image goes only after those made of it: as long as a round removes one, another may remove more.
+	// An image goes only after those made from it: as long as a round removes something, the next may remove more.
 	for progress := true; progress; {
 		progress = false
 		stay := objects[:0:0]

@@ -16,7 +16,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestClean: what is old enough goes, from the cache folder and from the engine; a dry run only says so.
+// TestClean: clean removes what is old enough from the cache folder and the engine; a dry run only lists it.
 func TestClean(t *testing.T) {
 	prereq.Engine(t)
 	cached := t.TempDir()
@@ -36,7 +36,7 @@ func TestClean(t *testing.T) {
 	require.NotContains(t, out, file("native"))
 	require.FileExists(t, file("failures/old/junit.xml"))
 
-	// Without an engine the cache folder is cleaned all the same, but for locks, and the exit code tells of the engine.
+	// Without an engine, the cache folder is still cleaned, except for locks, and the exit code reports the engine.
 	host := os.Getenv("DOCKER_HOST")
 	t.Setenv("DOCKER_HOST", "unix:///no/such/socket")
 	code, _, _ = call(t, "clean", "--older-than", "99d")
@@ -64,7 +64,7 @@ func TestClean(t *testing.T) {
 	objects, err := e.Objects(t.Context())
 	require.NoError(t, err)
 	removed := 0
-	for _, o := range objects { // the others are of runs that may be under way
+	for _, o := range objects { // the others may belong to runs in progress
 		if o.Name == name {
 			gone, err := e.RemoveObject(t.Context(), o)
 			require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// TestAbout: what there is says what it is.
+// TestAbout: version and image info report what is installed.
 func TestAbout(t *testing.T) {
 	prereq.Engine(t)
 	code, out, _ := call(t, "version")

@@ -102,7 +102,7 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	return err
 }
 
-// look builds the crate, lets pytest collect, and looks around where the tests would run.
+// look builds the crate, lets pytest collect, and checks the container in which the tests would run.
 func look(out io.Writer, p project.Project, module string) (found []doctor.Finding, result console.Result, err error) {
 	var once sync.Once // a project may have several groups
 	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
@@ -120,11 +120,11 @@ func look(out io.Writer, p project.Project, module string) (found []doctor.Findi
 	return found, result, err
 }
 
-// reach looks whether builds reach the package indexes: in the tools image that the run had, if it got that far.
+// reach checks whether builds reach the package indexes, in the tools image that the run used, if it got that far.
 func reach(ctx context.Context, red bool) ([]doctor.Finding, error) {
 	e, err := engine.Connect(ctx)
 	if err != nil {
-		return nil, nil // the run said so
+		return nil, nil // the run reported it
 	}
 	defer e.Close()
 	tools, ok, err := image.Find(ctx, e, agent.Programs(), "")

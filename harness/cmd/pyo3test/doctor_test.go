@@ -19,7 +19,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// patient is a crate at the same place each time, so that its dependencies are compiled once.
+// patient creates a crate, always in the same place, so that its dependencies are compiled only once.
 func patient(t *testing.T, files map[string]string) string {
 	t.Helper()
 	prereq.Engine(t)
@@ -55,14 +55,14 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunc
 
 const versions = "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\n"
 
-// TestDoctor: each check fires on a project that is broken in its way, and does not where that is fixed: a healthy one has
-// no finding at all.
+// TestDoctor: each check fires on a project that is broken in its way, and does not if that is fixed. A healthy project
+// has no findings at all.
 func TestDoctor(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	for name, c := range map[string]struct {
 		files map[string]string
 		code  int
-		want  []string // checks with their levels, but those that are in order
+		want  []string // checks with their levels, except those that are in order
 		words []string
 	}{
 		"healthy": {nil, exitPassed, nil, nil},
@@ -191,8 +191,8 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 	}
 }
 
-// TestDoctorNetwork: what builds cannot reach is said, by what and with what it would have been; without values, which may be
-// secret. It is tried in the run's own tools image: here there is a newer one, which holds nothing.
+// TestDoctorNetwork: doctor reports which indexes builds cannot reach and names the network settings, but not their
+// values, which may be secret. It tries this in the run's own tools image, although a newer, empty one exists here.
 func TestDoctorNetwork(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -222,7 +222,7 @@ func TestDoctorNetwork(t *testing.T) {
 	require.Contains(t, out, "BREAKS builds do not reach the index of crates")
 }
 
-// TestDoctorFixes: what it would write is shown first; a second look finds nothing more to say of it.
+// TestDoctorFixes: doctor first shows what it would write; once that is written, those findings are gone.
 func TestDoctorFixes(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := patient(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -ra\n"})
@@ -240,7 +240,7 @@ func TestDoctorFixes(t *testing.T) {
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
 }
 
-// TestDoctorScreen: what people see of it.
+// TestDoctorScreen compares what users see with a golden file.
 func TestDoctorScreen(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := patient(t, map[string]string{

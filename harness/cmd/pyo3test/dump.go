@@ -28,7 +28,7 @@ one, and all stacks. Whatever started them, go test or pyo3test run, goes on und
 	}
 }
 
-// dumpTimeout bounds the looking into one container; a process takes up to a second.
+// dumpTimeout bounds the dump of one container; a process takes up to a second.
 const dumpTimeout = 2 * time.Minute
 
 func dump(ctx context.Context, out io.Writer) error {

@@ -10,7 +10,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestFailedAfterARunWithoutVerdicts: --failed runs all tests as long as a run has left some without a verdict.
+// TestFailedAfterARunWithoutVerdicts: --failed runs all tests as long as an earlier run left some without a verdict.
 func TestFailedAfterARunWithoutVerdicts(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())

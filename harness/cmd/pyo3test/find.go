@@ -10,7 +10,7 @@ import (
 	"pyo3test/harness/internal/scaffold"
 )
 
-// onePath is the path that a command line names, "." where it names none.
+// onePath returns the path that a command line names, or "." if it names none.
 func onePath(args []string) (string, error) {
 	switch len(args) {
 	case 0:
@@ -21,7 +21,7 @@ func onePath(args []string) (string, error) {
 	return "", fmt.Errorf("one path at a time, not %s", strings.Join(args, " and "))
 }
 
-// find is the crate of a path, and what of its tests the path names, nothing where it is the crate itself.
+// find returns the crate of a path, and the tests that the path names, none if it is the crate itself.
 func find(path string) (crate string, tests []string, err error) {
 	file, rest, named := strings.Cut(path, "::")
 	if file, err = filepath.Abs(file); err != nil {
@@ -35,7 +35,7 @@ func find(path string) (crate string, tests []string, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	// First as it is written: a folder of tests may be a link to somewhere else.
+	// Try the path as written first: a folder of tests may be a link to somewhere else.
 	for _, from := range []string{file, resolved} {
 		manifest := scaffold.Above(from, "pyproject.toml")
 		if manifest == "" {
@@ -57,7 +57,7 @@ func find(path string) (crate string, tests []string, err error) {
 		return crate, []string{inside}, nil
 	}
 	if info.IsDir() {
-		return resolved, nil, nil // the run says what is missing there
+		return resolved, nil, nil // the run reports what is missing there
 	}
 	return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
 }

@@ -16,7 +16,7 @@ import (
 	"pyo3test/harness/internal/scaffold"
 )
 
-// initFlags are what the flags of init say.
+// initFlags holds the flags of init.
 type initFlags struct {
 	goFolder                      string
 	conftest, config, script, all bool
@@ -39,7 +39,7 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 			if err != nil {
 				return err
 			}
-			// What is asked for by name comes alone: who wants a conftest may have no Go.
+			// A file that is asked for by name comes alone: a user who wants a conftest may have no Go.
 			named := f.conftest || f.config || f.script || f.ci != ""
 			return initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all || c.Flags().Changed("go"))
 		},
@@ -68,7 +68,7 @@ func initialise(ctx context.Context, in io.Reader, out io.Writer, path string, f
 			return err
 		}
 		if resolved, err := filepath.EvalSymlinks(folder); err == nil {
-			folder = resolved // as the crate's is, or the way from one to the other would be wrong
+			folder = resolved // as the crate's is, or the path from one to the other would be wrong
 		}
 	}
 	var plan scaffold.Plan
@@ -91,7 +91,7 @@ func initialise(ctx context.Context, in io.Reader, out io.Writer, path string, f
 	return carryOut(ctx, in, out, plan, project.Folder, f.yes)
 }
 
-// carryOut shows a plan, asks, and writes.
+// carryOut shows a plan, asks, and writes the files.
 func carryOut(ctx context.Context, in io.Reader, out io.Writer, plan scaffold.Plan, crate string, yes bool) error {
 	for _, change := range plan.Changes {
 		fmt.Fprintln(out, change.Diff(crate))
@@ -118,7 +118,7 @@ func carryOut(ctx context.Context, in io.Reader, out io.Writer, plan scaffold.Pl
 		answer := ""
 		select {
 		case answer = <-answers:
-		case <-ctx.Done(): // whoever reads still ends with this process
+		case <-ctx.Done(): // the goroutine that still reads ends with this process
 			fmt.Fprintln(out)
 		}
 		if strings.ToLower(strings.TrimSpace(answer)) != "y" {

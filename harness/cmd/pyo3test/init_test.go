@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repository is a copy of a crate that has nothing of ours, with a repository and, by gomod, a Go module around it.
+// repository creates a crate without our files, in a repository and, if gomod is not empty, in a Go module.
 func repository(t *testing.T, gomod string) (crate string) {
 	t.Helper()
 	crate = patient(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -ra\n"})
@@ -23,7 +23,7 @@ func repository(t *testing.T, gomod string) (crate string) {
 	return crate
 }
 
-// TestInit: what is written into a crate is what its tests are run with, by Go and by the command.
+// TestInit: with what init writes into a crate, both go test and the command run its tests.
 func TestInit(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -57,7 +57,7 @@ func TestInit(t *testing.T) {
 	require.NoError(t, err, string(output))
 	require.Contains(t, string(output), "--- PASS: TestPython/patient/tests/test_one.py/test_one")
 
-	// The conftest hides no failed import: it is red, and by its own import.
+	// The conftest hides no failed import: its own import makes the run red.
 	conftest := filepath.Join(crate, "tests/conftest.py")
 	text, err := os.ReadFile(conftest)
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestInit(t *testing.T) {
 	require.Contains(t, out, "No module named 'not_built'")
 }
 
-// TestInitParts: each part comes alone when it is asked for, into the place and the form that the project has.
+// TestInitParts: each part can be written alone, in the place and form that fit the project.
 func TestInitParts(t *testing.T) {
 	crate := repository(t, "")
 	written := func(args ...string) string {
@@ -97,7 +97,7 @@ func TestInitParts(t *testing.T) {
 	require.Contains(t, out, "nothing to write")
 }
 
-// TestWorkflow: actionlint finds nothing in the workflows.
+// TestWorkflow: actionlint finds no fault in the workflows.
 func TestWorkflow(t *testing.T) {
 	const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 	if output, err := exec.Command("go", "run", actionlint, "-version").CombinedOutput(); err != nil {

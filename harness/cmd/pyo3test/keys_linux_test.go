@@ -17,7 +17,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestQuestion: Ctrl-C at a question ends the command, and nothing is written.
+// TestQuestion: Ctrl-C at a question ends the command without writing anything.
 func TestQuestion(t *testing.T) {
 	crate := modern(t, nil)
 	settings := filepath.Join(crate, "pyproject.toml")
@@ -35,7 +35,7 @@ func TestQuestion(t *testing.T) {
 	}
 	_, err = io.WriteString(terminal, "\x03")
 	require.NoError(t, err)
-	rest, _ := io.ReadAll(terminal) // the end of a terminal is an error
+	rest, _ := io.ReadAll(terminal) // a terminal ends with an error
 	_ = c.Wait()
 	require.Equal(t, exitSignal+int(unix.SIGINT), c.ProcessState.ExitCode())
 	require.Contains(t, string(rest), "nothing was written")
@@ -44,8 +44,8 @@ func TestQuestion(t *testing.T) {
 	require.Equal(t, string(before), string(after))
 }
 
-// TestKeys: t in a terminal shows where the running test stands and stops nothing; Ctrl-C is what it always is; and the
-// terminal is given back as it was.
+// TestKeys: t in a terminal shows the running test's stacks without stopping it, Ctrl-C works as usual, and the
+// terminal's settings are restored.
 func TestKeys(t *testing.T) {
 	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    time.sleep(1000)\n"})

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keyPause is how often it is looked whether keys are to be watched still, and for which job the terminal is.
+// keyPause is how often readKeys checks whether to go on, and whether this job has the terminal.
 const keyPause = 200 * time.Millisecond
 
-// watchKeys lets the terminal give its keys away one by one, unseen, and calls t at each t, until stop gives the terminal
-// back as it was. A job in the background leaves the terminal alone, since reading from it would halt the job; stop is nil then.
+// watchKeys makes the terminal deliver keys one by one, without echo, and calls t for each t. stop ends that and
+// restores the terminal. A background job leaves the terminal alone, since reading from it would stop the job; stop is
+// then nil.
 func watchKeys(terminal *os.File, t func()) (stop func()) {
 	fd := terminal.Fd()
 	var before unix.Termios
@@ -36,7 +37,7 @@ func watchKeys(terminal *os.File, t func()) (stop func()) {
 		close(ended)
 		<-left
 		if inForeground(fd) {
-			_ = termios.Tcsetattr(fd, termios.TCSANOW, &before) // of a terminal that is gone
+			_ = termios.Tcsetattr(fd, termios.TCSANOW, &before) // an error means that the terminal is gone
 		}
 	}
 }
@@ -72,7 +73,7 @@ func readKeys(fd uintptr, ended <-chan struct{}, t func()) {
 	}
 }
 
-// inForeground tells whether this process's job is the one that the terminal is for.
+// inForeground reports whether this process's job is the foreground job of the terminal.
 func inForeground(fd uintptr) bool {
 	group, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()

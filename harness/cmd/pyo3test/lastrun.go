@@ -21,32 +21,32 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// memory is what became of a crate's tests when each ran last, in a file of the user's cache folder.
+// memory holds how each of a crate's tests ended when it last ran, in a file of the user's cache folder.
 type memory struct {
 	crate, file string
 	scope       scope
-	id          string               // tells this run from all others
-	before      map[string]unsettled // what the run found, and its own mark
+	id          string               // distinguishes this run from all others
+	before      map[string]unsettled // what the run found at its start, and its own entry
 	known       remembered
 }
 
 // remembered is the content of the file.
 type remembered struct {
 	Outcomes map[string]verdict.Outcome // by node id
-	// Unsettled are the runs that ended without all verdicts, or have not ended, by scope.
+	// Unsettled holds, by scope, the runs that ended without all verdicts, or have not ended.
 	Unsettled map[string]unsettled
 }
 
-// unsettled is a run after which tests may have no verdict, or that is red for more than its tests.
+// unsettled is a run that may have left tests without a verdict, or that is red for more than its tests.
 type unsettled struct {
 	Run string // its id
 	Why string
 }
 
-// cutOff is the reason of a run as long as it has not ended. It stays where the run is killed.
+// cutOff is the reason recorded for a run that has not ended. It stays if the run is killed.
 const cutOff = "it was cut off"
 
-// scope is what a run was asked to look at: all tests, where both are empty.
+// scope is what a run was asked to run: all tests if both fields are empty.
 type scope struct{ Tests, PytestArgs []string }
 
 func (s scope) all() bool { return len(s.Tests) == 0 && len(s.PytestArgs) == 0 }
@@ -55,7 +55,7 @@ func (s scope) key() string {
 	if s.all() {
 		return ""
 	}
-	key, _ := json.Marshal(s) // strings cannot fail
+	key, _ := json.Marshal(s) // strings always encode
 	return string(key)
 }
 
@@ -98,8 +98,8 @@ func (m *memory) read() error {
 	return nil
 }
 
-// notPassed are the node ids of what did not pass. Where a run left tests without a verdict, they are nil, which is all
-// tests, and why says so.
+// notPassed returns the node ids of what did not pass. If a run left tests without a verdict, only is nil, which means
+// all tests, and why is the reason.
 func (m *memory) notPassed() (only map[string]bool, why string, err error) {
 	if len(m.known.Unsettled) > 0 {
 		first := slices.Sorted(maps.Keys(m.known.Unsettled))[0]
@@ -117,7 +117,7 @@ func (m *memory) notPassed() (only map[string]bool, why string, err error) {
 	return only, "", nil
 }
 
-// begin notes that a run has begun, so that the run before it does not speak for one that is killed.
+// begin records that a run has begun, so that, if it is killed, an earlier run's results are not taken for its own.
 func (m *memory) begin() error {
 	return m.update(func() {
 		m.known.Unsettled[m.scope.key()] = unsettled{m.id, cutOff}
@@ -125,7 +125,7 @@ func (m *memory) begin() error {
 	})
 }
 
-// end takes what became of the run's tests, beside what is known of the others. all is false for a run of only what had
+// end records the outcomes of the run's tests, and keeps those of all others. all is false for a run of only what had
 // not passed.
 func (m *memory) end(result console.Result, all bool) error {
 	return m.update(func() {
@@ -141,8 +141,8 @@ func (m *memory) end(result console.Result, all bool) error {
 	})
 }
 
-// take notes outcomes. What is known of a file or folder that could not be collected is forgotten once it is heard of
-// one of its tests in a run that was asked for all of them.
+// take records outcomes. It forgets that a file or folder could not be collected once one of its tests has an outcome
+// in a run that was asked for all of them.
 func (m *memory) take(outcomes map[string]verdict.Outcome) {
 	for id := range outcomes {
 		file, _, _ := strings.Cut(id, "::")
@@ -155,7 +155,7 @@ func (m *memory) take(outcomes map[string]verdict.Outcome) {
 	maps.Copy(m.known.Outcomes, outcomes)
 }
 
-// whyUnsettled says what was wrong with a run beside its tests.
+// whyUnsettled returns what was wrong with a run besides its tests.
 func whyUnsettled(cause string) string {
 	switch cause {
 	case subtest.CauseProject:
@@ -172,7 +172,7 @@ func whyUnsettled(cause string) string {
 	return "it was red for more than its tests"
 }
 
-// update changes the file, and holds the runs of other processes off meanwhile.
+// update changes the file, and keeps the runs of other processes out meanwhile.
 func (m *memory) update(change func()) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -201,7 +201,7 @@ func (m *memory) write() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(written.Name()) // where it was not renamed
+	defer os.Remove(written.Name()) // if it was not renamed
 	if _, err = written.Write(data); err == nil {
 		err = written.Close()
 	}

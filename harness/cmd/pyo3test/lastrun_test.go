@@ -9,7 +9,7 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// TestMemory: what --failed runs after runs that ended in several ways, or have not.
+// TestMemory: what --failed runs after runs that ended in various ways, or did not end.
 func TestMemory(t *testing.T) {
 	type run struct {
 		scope
@@ -87,7 +87,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryOfRunsAtATime: a run takes no other's outcomes away, and does not speak for one that is killed meanwhile.
+// TestMemoryOfRunsAtATime: a run keeps the outcomes of concurrent runs, and does not hide that one of them was killed.
 func TestMemoryOfRunsAtATime(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())

@@ -1,7 +1,7 @@
-// Command pyo3test runs the pytest suite of a PyO3 extension without a line of Go: the same containers, builds, isolation and
-// reports as pyo3test/harness under go test. `pyo3test help` lists what it does; each command explains itself by --help.
+// Command pyo3test runs the pytest suite of a PyO3 extension without a line of Go, with the same containers, builds,
+// isolation and reports as pyo3test/harness under go test. `pyo3test help` lists the commands; --help explains each.
 //
-// The exit code says the cause:
+// The exit code gives the cause:
 //
 //	0    all tests passed, or were skipped or expected to fail; there is nothing to fix
 //	1    a test failed, hung or crashed; doctor: something will break
@@ -37,10 +37,10 @@ const (
 	exitBuild
 	exitCollection
 	exitSetup
-	exitSignal = 128 // and the signal's number
+	exitSignal = 128 // plus the signal's number
 )
 
-// status is the end of a command that has said all there is to say.
+// status is the exit code of a command that has already printed all there is to report.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit code %d", int(s)) }
@@ -56,7 +56,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		by := <-signals
-		signal.Stop(signals) // a second one ends all at once, as it always does
+		signal.Stop(signals) // a second one takes its usual effect at once
 		interrupt(interrupted{by.(syscall.Signal)})
 	}()
 	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -66,10 +66,10 @@ func main() {
 	os.Exit(code)
 }
 
-// command carries out one command line and returns the exit code.
+// command runs one command line and returns the exit code.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := commands()
-	root.SetArgs(append([]string{}, args...)) // nil would be those of the process
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetOut(visible.Writer{To: stdout})
 	stderr = visible.Writer{To: stderr}
 	root.SetErr(stderr)
@@ -111,13 +111,13 @@ Exit codes: 0 passed, 1 a test failed, hung or crashed, 2 wrong usage or no crat
 collect or found nothing, 5 no engine, image, network or cache folder, 130 interrupted, 143 terminated.
 `
 
-// explainFlag adds to an error about flags which was perhaps meant.
+// explainFlag adds hints to an error about flags, such as which flag was perhaps meant.
 func explainFlag(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return err
 	}
-	names := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra's own measure, of commands
+	names := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra's own distance between commands
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
 	})

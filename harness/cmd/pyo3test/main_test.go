@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// call carries out a command line in this process.
+// call runs a command line in this process.
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -29,8 +29,8 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// modern is a copy of the crate, under a name with a space and a letter that is not ASCII. It is at one place each time, so
-// that it is built once, and no run of it is remembered.
+// modern copies the crate to a folder with a space and a non-ASCII letter in its name. It is always in the same place,
+// so that it is built only once, and no run of it is remembered.
 func modern(t *testing.T, files map[string]string) string {
 	t.Helper()
 	above := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-command-%d", os.Getuid()))
@@ -48,7 +48,7 @@ func modern(t *testing.T, files map[string]string) string {
 	return crate
 }
 
-// variable is what differs from run to run.
+// variable holds patterns of what differs from run to run, with replacements.
 var variable = []struct {
 	found *regexp.Regexp
 	put   string
@@ -132,7 +132,7 @@ def test_hostile(x):
     assert 0, "\x1b[31m"
 `
 
-// built is the program itself.
+// built builds the program and returns its path.
 func built(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "pyo3test")
@@ -141,7 +141,7 @@ func built(t *testing.T) string {
 	return binary
 }
 
-// TestScreens: what people see of a run that passes and of one that does not.
+// TestScreens compares what users see of runs that pass and fail with golden files.
 func TestScreens(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -172,12 +172,12 @@ func TestScreens(t *testing.T) {
 	golden(t, "build", crate, screen)
 }
 
-// TestEvents: --json is what go test -json is, and gotestsum reads it.
+// TestEvents: --json has the format of go test -json, and gotestsum reads it.
 func TestEvents(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed + hostile})
-	t.Setenv("PYO3TEST_JUNIT", "") // --junit sets it, for the process and so for the tests after this one
+	t.Setenv("PYO3TEST_JUNIT", "") // --junit sets it for the whole process: restore it for the tests after this one
 	junit := filepath.Join(t.TempDir(), "junit.xml")
 	code, out, errs := call(t, "run", "--json", "--junit", junit, crate+"/tests/test_mixed.py")
 	require.Empty(t, errs)
@@ -216,7 +216,7 @@ func TestEvents(t *testing.T) {
 	require.Contains(t, string(read), "DONE 11 tests, 1 skipped, 8 failures")
 }
 
-// TestCauses: the exit code says what kept the tests from being run, and the words what to do.
+// TestCauses: the exit code shows why the tests did not run, and the message what to do.
 func TestCauses(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -268,7 +268,7 @@ func TestCauses(t *testing.T) {
 	require.Contains(t, out, "Exit codes: ")
 }
 
-// TestErrorsAreVisible: the name of a file does nothing to the terminal that it is shown on, and a red file is left.
+// TestErrorsAreVisible: a file name cannot control the terminal that shows it, and a red JUnit file is written.
 func TestErrorsAreVisible(t *testing.T) {
 	junit := filepath.Join(t.TempDir(), "junit.xml")
 	t.Setenv("PYO3TEST_JUNIT", junit)
@@ -282,7 +282,7 @@ func TestErrorsAreVisible(t *testing.T) {
 	require.Contains(t, string(written), `errors="1"`)
 }
 
-// TestFailed: only what did not pass last time runs again, until it passes.
+// TestFailed: --failed reruns only what did not pass last time, until it passes.
 func TestFailed(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -306,7 +306,7 @@ func TestFailed(t *testing.T) {
 	runs(exitCollection, "none of the 1 tests that did not pass when they ran last is there any more", "--failed", crate)
 }
 
-// TestFind: a path names a crate, or what of its tests to run.
+// TestFind: a path names a crate, or which of its tests to run.
 func TestFind(t *testing.T) {
 	crate, err := filepath.EvalSymlinks(modern(t, nil))
 	require.NoError(t, err)
@@ -326,7 +326,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestInterrupt: Ctrl-C ends a run in order, and says so by the exit code; --failed knows what it did not run.
+// TestInterrupt: Ctrl-C ends a run in order and sets the exit code; --failed knows what did not run.
 func TestInterrupt(t *testing.T) {
 	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
@@ -355,7 +355,7 @@ func TestInterrupt(t *testing.T) {
 	require.Regexp(t, `(?s)test_slow, running for .*: interrupted by a signal.*time\.sleep.*NOT RUN`, out.String())
 	require.Contains(t, out.String(), "NOT RUN tests/test_slow.py::test_slow")
 
-	// What it did not run is known, and that a run was killed too.
+	// --failed knows what did not run, and also that a run was killed.
 	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_slow.py"), []byte("def test_slow():\n    pass\n"), 0o644))
 	code, screen, failedErrs := call(t, "run", "--quiet", "--failed", crate)
 	require.Equal(t, exitPassed, code, screen+failedErrs)

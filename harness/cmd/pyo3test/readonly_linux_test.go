@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReadOnly: a project that nobody can write to runs as any other, and what would write into it says why it cannot.
+// TestReadOnly: a read-only project runs like any other, and commands that would write into it report why they cannot.
 func TestReadOnly(t *testing.T) {
 	prereq.Engine(t)
 	if os.Getuid() != 0 {

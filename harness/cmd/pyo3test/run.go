@@ -21,7 +21,7 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// runFlags are what the flags of run say.
+// runFlags holds the flags of run.
 type runFlags struct {
 	isolation, junit string
 	workers          int
@@ -86,7 +86,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 	return c
 }
 
-// oneOf takes a flag's value that has to be one of several words.
+// oneOf returns a function that sets a flag whose value has to be one of several words.
 func oneOf[W ~string](into *string, words ...W) func(string) error {
 	return func(value string) error {
 		if !slices.Contains(words, W(value)) {
@@ -97,10 +97,10 @@ func oneOf[W ~string](into *string, words ...W) func(string) error {
 	}
 }
 
-// topName is the test that a run is.
+// topName is the name of the test that is the whole run.
 const topName = "pyo3test"
 
-// setJUnit lets the run write its JUnit file to where --junit says.
+// setJUnit makes the run write its JUnit file where --junit says.
 func (f runFlags) setJUnit() error {
 	if f.junit == "" {
 		return nil
@@ -154,7 +154,7 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 		return err
 	}
 	all := options.Flags.Only == nil
-	if all { // else what did not pass is still known as that
+	if all { // otherwise what did not pass is still recorded as such
 		f.noteMemory(c, memory.begin())
 	}
 	result := reporting.Run(topName, func(t subtest.T) {
@@ -171,14 +171,14 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	return nil
 }
 
-// noteMemory tells of what could not be remembered, which changes nothing of the run.
+// noteMemory reports that a run could not be remembered, which does not change its result.
 func (f runFlags) noteMemory(c *cobra.Command, err error) {
 	if err != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "--failed will not know of this run: %v\n", err)
 	}
 }
 
-// console is what shows the run.
+// console returns the console that shows the run, and a function that closes it.
 func (f runFlags) console(out io.Writer, crate string, o console.Options) (*console.Console, func(), error) {
 	if f.json {
 		return console.NewEvents(out, filepath.Base(crate), o), func() {}, nil
@@ -188,7 +188,7 @@ func (f runFlags) console(out io.Writer, crate string, o console.Options) (*cons
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {
 		look.Terminal = file
 		look.Colour = os.Getenv("NO_COLOR") == "" // https://no-color.org
-		if !f.shell {                             // where keys are the shell's
+		if !f.shell {                             // the shell needs the keys
 			if stop := watchKeys(os.Stdin, group.AskForStacks); stop != nil {
 				done, look.Keys = stop, "; t: stacks"
 			}

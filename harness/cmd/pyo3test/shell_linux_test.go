@@ -17,7 +17,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestShell: a shell in the container of a test that failed, with what the test left there.
+// TestShell: --shell opens a shell in the container of a failed test, with what the test left there.
 func TestShell(t *testing.T) {
 	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_red.py": "def test_red():\n    open('/tmp/left', 'w').write('behind')\n    assert 0\n"})
@@ -48,7 +48,7 @@ func TestShell(t *testing.T) {
 	require.Contains(t, errs, "--shell: this is no terminal")
 }
 
-// TestKeep: what the container held at the end stays as an image, and nothing of it runs.
+// TestKeep: the container's final state is kept as an image, and no container of it keeps running.
 func TestKeep(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
@@ -75,7 +75,7 @@ func TestKeep(t *testing.T) {
 	require.Zero(t, running)
 }
 
-// TestDump: another process's test is seen where it stands, with its cause, and is not disturbed.
+// TestDump: dump shows the stacks and the cause of another process's test without disturbing it.
 func TestDump(t *testing.T) {
 	prereq.Engine(t)
 	crate := modern(t, map[string]string{"tests/test_waits.py": `import os, time
@@ -99,7 +99,7 @@ def test_waits():
 		require.Equal(t, exitPassed, code, words)
 		seen = words
 		return strings.Contains(words, "test_waits  "+crate+"/tests/test_waits.py:8")
-	}, 5*time.Minute, time.Second/2, "no test was seen in time") // it may be built first
+	}, 5*time.Minute, time.Second/2, "no test was seen in time") // a build may come first
 	require.Contains(t, seen, "pyo3test/pyo3test-modern  container ")
 	require.Contains(t, seen, "wait_for_the_file  "+crate+"/tests/test_waits.py:5")
 

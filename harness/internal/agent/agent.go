@@ -1,5 +1,6 @@
-// Package agent is the Go side of the program that runs inside a group's container: it brings the program along for the
-// tools image, starts it, and speaks its protocol, JSON lines both ways. The agent does, Go decides.
+// Package agent is the Go side of the program that runs inside a group's container. It embeds the program for the tools
+// image, starts it, and speaks its protocol, JSON lines in both directions. Go makes the decisions; the agent carries
+// them out.
 package agent
 
 import (
@@ -25,7 +26,8 @@ import (
 //go:embed python/*.py python/site/pyo3test_plugin/*.py
 var programs embed.FS
 
-// Plugin is the pytest plugin by its files' names, which works without an agent too: `-p pyo3test_plugin.hooks --forked`.
+// Plugin returns the files of the pytest plugin by name. The plugin also works without an agent, by the options `-p
+// pyo3test_plugin.hooks --forked`.
 func Plugin() map[string][]byte {
 	found := map[string][]byte{}
 	for name, data := range Programs() {
@@ -36,10 +38,10 @@ func Plugin() map[string][]byte {
 	return found
 }
 
-// maxLine bounds one line of the agent, which bounds its own at 1 MiB.
+// maxLine bounds one line of the agent, which itself limits its lines to 1 MiB.
 const maxLine = 2 << 20
 
-// Programs are the agent's files, for the tools image.
+// Programs returns the agent's files, for the tools image.
 func Programs() image.Programs {
 	found := image.Programs{}
 	err := fs.WalkDir(programs, "python", func(path string, entry fs.DirEntry, err error) error {
@@ -56,7 +58,7 @@ func Programs() image.Programs {
 	return found
 }
 
-// Start is the first command: how to run pytest.
+// Start is the first command. It says how to run pytest.
 type Start struct {
 	Command   string            `json:"cmd"`
 	Python    string            `json:"python"`
@@ -67,21 +69,21 @@ type Start struct {
 	Workers   int               `json:"workers"`   // 0 leaves it to the project's own -n, else 1
 	Out       string            `json:"out"`
 	Imports   []Module          `json:"imports"`
-	Unproved  bool              `json:"no_deadlock_proof"` // a deadlock sits out its budget
+	Unproved  bool              `json:"no_deadlock_proof"` // a deadlocked test uses up its time budget
 	Restore   string            `json:"restore"`
 	Into      string            `json:"into"`
-	Debugger  bool              `json:"debugger"`           // gdb runs pytest and tells the stacks where it crashes, as a dump
-	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be told
+	Debugger  bool              `json:"debugger"`           // gdb runs pytest; a crash sends the stacks as a dump
+	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be reported
 }
 
-// Module is a module to import before the tests do: what comes of it has to be this file with this content.
+// Module is a module to import before the tests do. The import must load this file with this content.
 type Module struct {
 	Name   string `json:"name"`
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`
 }
 
-// Session is an agent at work.
+// Session is a running agent.
 type Session struct {
 	process *engine.Process
 	events  chan Event
@@ -92,8 +94,8 @@ type Session struct {
 	close   sync.Once
 }
 
-// Open starts the agent in a container. The end of ctx cuts its streams: use one without a deadline where the agent has
-// to be told to end.
+// Open starts the agent in a container. The end of ctx closes its streams: use one without a deadline if the agent must
+// be stopped by a command.
 func Open(ctx context.Context, c *engine.Container) (*Session, error) {
 	p, err := c.Exec(ctx, engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/agent.py"}})
 	if err != nil {
@@ -105,13 +107,14 @@ func Open(ctx context.Context, c *engine.Container) (*Session, error) {
 	return s, nil
 }
 
-// Start lets it begin. Before that it waits.
+// Start makes the agent begin. Until then it waits.
 func (s *Session) Start(start Start) error {
 	start.Command = "start"
 	return s.send(start)
 }
 
-// DumpAll returns the stacks of all that pytest runs in a container, as dump events. The container may be another process's.
+// DumpAll returns the stacks of all processes that pytest runs in a container, as dump events. The container may belong
+// to another process.
 func DumpAll(ctx context.Context, c *engine.Container) ([]Event, error) {
 	var said bytes.Buffer
 	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/dump_all.py"}}
@@ -129,8 +132,8 @@ func DumpAll(ctx context.Context, c *engine.Container) ([]Event, error) {
 	return events, nil
 }
 
-// Events gives what the agent says, in order. The channel is closed at its end; Close then tells whether that was a
-// proper one.
+// Events returns the agent's events, in order. The channel is closed when they end; Err then reports whether the agent
+// ended properly.
 func (s *Session) Events() <-chan Event { return s.events }
 
 func (s *Session) read() {
@@ -159,7 +162,8 @@ func (s *Session) read() {
 	}
 }
 
-// readLine reads one line without its end. The end of the stream is io.EOF; in the middle of a line it is an error.
+// readLine reads one line and returns it without its line end. The end of the stream is io.EOF; in the middle of a line
+// it is io.ErrUnexpectedEOF.
 func readLine(in *bufio.Reader) ([]byte, error) {
 	var line []byte
 	for {
@@ -178,7 +182,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// Run lets pytest run the items of the given collection indices, in that order.
+// Run makes pytest run the items with the given collection indices, in that order.
 func (s *Session) Run(order []int) error {
 	if order == nil {
 		order = []int{}
@@ -186,21 +190,21 @@ func (s *Session) Run(order []int) error {
 	return s.send(map[string]any{"cmd": "run", "order": order})
 }
 
-// Dump asks for the stacks of a process; they come as an event of the same id.
+// Dump asks for the stacks of a process; they come as an event with the same id.
 func (s *Session) Dump(pid int, id string) error {
 	return s.send(map[string]any{"cmd": "dump", "pid": pid, "id": id})
 }
 
-// Pace asks how much a process has done until now, which is told as an event.
+// Pace asks how much a process has done so far; the answer comes as an event.
 func (s *Session) Pace(pid int) error { return s.send(map[string]any{"cmd": "pace", "pid": pid}) }
 
-// Kill ends a process and all that descend from it. Where it is a test's, the test is reported with the reason and the
+// Kill kills a process and all its descendants. If it is a test's process, the test is reported with the reason and the
 // message.
 func (s *Session) Kill(pid int, reason, message string) error {
 	return s.send(map[string]any{"cmd": "kill", "pid": pid, "reason": reason, "message": message})
 }
 
-// Stop ends everything.
+// Stop ends everything, including the agent.
 func (s *Session) Stop() error { return s.send(map[string]any{"cmd": "stop"}) }
 
 func (s *Session) send(command any) error {
@@ -216,7 +220,7 @@ func (s *Session) send(command any) error {
 	return nil
 }
 
-// Err says how the stream ended once Events is closed: nil after the agent's own last word.
+// Err returns how the stream ended, once Events is closed. It is nil if the agent sent its final event.
 func (s *Session) Err() error {
 	if s.readErr == nil {
 		return nil
@@ -234,10 +238,10 @@ func (s *Session) Err() error {
 	return fmt.Errorf("the stream of events broke off: %w", s.readErr)
 }
 
-// endTimeout bounds how long the engine may take to tell the status of an agent that is gone.
+// endTimeout bounds how long the engine may take to report the exit status of an agent that has ended.
 const endTimeout = 5 * time.Second
 
-// endWords names an exit status in the way of shells and engines: from 128 on it is a signal.
+// endWords describes an exit status as shells and engines use it: above 128 it is a signal.
 func endWords(status int) string {
 	if status > 128 {
 		return verdict.SignalName(status - 128)
@@ -245,7 +249,7 @@ func endWords(status int) string {
 	return fmt.Sprintf("status %d", status)
 }
 
-// Close cuts the streams. It is safe to call twice.
+// Close closes the streams. It is safe to call twice.
 func (s *Session) Close() {
 	s.close.Do(func() {
 		close(s.closed)
@@ -253,7 +257,7 @@ func (s *Session) Close() {
 	})
 }
 
-// tail keeps the end of what is written to it.
+// tail keeps the last 4096 bytes written to it.
 type tail struct {
 	mutex sync.Mutex
 	data  []byte

@@ -9,10 +9,10 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// Protocol is the version of what Go and the agent say to each other. The agent names its own as it starts.
+// Protocol is the version of the protocol between Go and the agent. The agent sends its own version when it starts.
 const Protocol = 1
 
-// Kind is what an event tells.
+// Kind is the kind of an event.
 type Kind string
 
 // The agent's own events.
@@ -25,7 +25,7 @@ const (
 	Pace      Kind = "pace"
 	Deadlock  Kind = "deadlock"
 	Killed    Kind = "killed"
-	Gone      Kind = "gone" // a test's process has ended, and pytest has not reported it yet
+	Gone      Kind = "gone" // a test's process has ended, but pytest has not reported it yet
 	Bytecode  Kind = "bytecode"
 	JUnit     Kind = "junit"
 	Exit      Kind = "exit"
@@ -58,7 +58,7 @@ var kinds = []Kind{
 	SessionStart, Collecting, CollectError, CollectSkip, Item, Collected, TestStart, Phase, Report, Finish, Warning, Finished, Foreign, Leave,
 }
 
-// Event is one line of the agent. Which fields are set depends on the kind.
+// Event is one line of the agent's output. Which fields are set depends on the kind.
 type Event struct {
 	Kind Kind    `json:"ev"`
 	Time float64 `json:"t"` // seconds on the container's monotonic clock
@@ -86,7 +86,7 @@ type Event struct {
 	RootDir string   `json:"rootdir"`
 	Plugins []string `json:"plugins"`
 	Workers int      `json:"workers"`
-	// Isolation is what it is in the end: the project's own options may choose another.
+	// Isolation is the isolation actually used: the project's own options may choose another.
 	Isolation string   `json:"isolation"`
 	Notes     []string `json:"notes"`
 
@@ -105,7 +105,7 @@ type Event struct {
 	When       string `json:"when"`
 	ExitStatus int    `json:"exitstatus"`
 
-	// beat: the processor time of the process under way, in seconds
+	// beat: the CPU time of the running process, in seconds
 	CPU float64 `json:"cpu"`
 
 	// killed: each with its descendants, parents first
@@ -115,36 +115,37 @@ type Event struct {
 	} `json:"processes"`
 
 	// deadlock
-	After float64 `json:"after"` // seconds that the test had run
+	After float64 `json:"after"` // how long the test had run, in seconds
 	// dump
 	Stacks json.RawMessage `json:"stacks"`
-	Facts  string          `json:"facts"`          // what /proc tells of the process
-	Parent []string        `json:"parent_threads"` // those that its parent has beside its main one
-	Crowd  int             `json:"crowd"`          // how many processes there were where these were too many, else 0
+	Facts  string          `json:"facts"`          // what /proc shows about the process
+	Parent []string        `json:"parent_threads"` // threads of its parent, other than the main one
+	Crowd  int             `json:"crowd"`          // the number of processes if there were too many, else 0
 	// dump, pace
 	Pace *hang.Pace `json:"pace"`
 
-	// junit: a piece of pytest's file; bytecode: a whole one
+	// junit: a piece of pytest's file; bytecode: a whole file
 	Data []byte `json:"data"`
 
-	// Report and Finish hold the rest of their kinds; the others leave them empty.
+	// Report and Finish hold the remaining fields of these kinds; for other kinds they are empty.
 	Report verdict.Report `json:"-"`
 	Finish verdict.Finish `json:"-"`
-	// Exited is how pytest itself ended.
+	// Exited holds how pytest itself ended.
 	Exited struct {
 		Exit     *int   `json:"exit"`
 		Signal   *int   `json:"signal"`
-		Memory   string `json:"memory"`    // how the kernel killed it for memory, "" where it did not
-		DiskFull bool   `json:"disk_full"` // the container's disk takes no more
+		Memory   string `json:"memory"`    // how the kernel killed it for lack of memory, or ""
+		DiskFull bool   `json:"disk_full"` // the container's disk is full
 	} `json:"-"`
 }
 
-// Seen is what a dump event has seen of a process. Workspace is the folder of the container below which compilers name files.
+// Seen returns the dump in a dump event. Workspace is the container's folder to which the file names of compilers are
+// relative.
 func (e Event) Seen(workspace string) hang.Dump {
 	return hang.Dump{PID: e.PID, Stacks: e.Stacks, Text: e.Text, Problem: e.Problem, Workspace: workspace}
 }
 
-// Decode reads one line of the agent. A line that is no event of the protocol is an error.
+// Decode decodes one line of the agent's output. It returns an error for a line that is not an event of the protocol.
 func Decode(line []byte) (Event, error) {
 	var e Event
 	if err := json.Unmarshal(line, &e); err != nil {

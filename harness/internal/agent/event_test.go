@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProtocol: an agent of another version is refused at its first word.
+// TestProtocol checks that an agent of another version is refused at its first event.
 func TestProtocol(t *testing.T) {
 	_, err := Decode([]byte(`{"ev":"ready","pid":7,"protocol":1}`))
 	require.NoError(t, err)
@@ -17,7 +17,7 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what is decoded is an event of the protocol, with what those who act on it rely on.
+// FuzzDecode checks that whatever decodes is an event of the protocol, with the properties that callers rely on.
 func FuzzDecode(f *testing.F) {
 	for _, line := range []string{
 		`{"ev":"report","t":1.5,"index":0,"pid":7,"when":"call","outcome":"failed","duration":0.1,"longrepr":"x","sections":[["a","b"]],"wasxfail":null,"subtest":{"description":"s"}}`,

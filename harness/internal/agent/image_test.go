@@ -17,7 +17,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestToolsImage makes the tools image where it is not there, and then finds it, even while others make one.
+// TestToolsImage makes the tools image if it does not exist, and then finds it, even while another process makes one.
 func TestToolsImage(t *testing.T) {
 	prereq.Engine(t)
 	ctx := t.Context()
@@ -41,7 +41,8 @@ func TestToolsImage(t *testing.T) {
 	require.Equal(t, made, again)
 }
 
-// TestMade: an image of ours is found and started whatever becomes of its name, and not what has that name now.
+// TestMade checks that an image of ours is found and started whatever happens to its name, and not the image that has
+// that name now.
 func TestMade(t *testing.T) {
 	prereq.Engine(t)
 	ctx := t.Context()

@@ -18,14 +18,14 @@ import (
 	"pyo3test/images"
 )
 
-// oldPytest is the newest pair that pytest-forked works with, for the test that holds our runner against it, and plugins
-// that are in many projects.
+// oldPytest lists the newest pytest that works with pytest-forked, for the test that compares our runner with it, and
+// plugins that many projects use.
 var oldPytest = []string{"pytest==9.1.1", "pytest-forked==1.7.5", "pytest-timeout==2.4.0", "pytest-benchmark==5.2.3", "pytest-run-parallel==0.8.2"}
 
-// plugged are plugins that change how tests run, for the tests of test_popular.py. They are in an environment of their own.
+// plugged lists plugins that change how tests run, for test_popular.py. They have their own environment.
 var plugged = []string{"pytest-rerunfailures==16.7", "flaky==3.8.1", "pyfakefs==6.3.2", "pytest-dependency==0.6.1"}
 
-// TestPython runs the tests of the agent's Python side, in the tools image and as the user that tests have there.
+// TestPython runs the tests of the agent's Python side, in the tools image and as the user that runs tests there.
 func TestPython(t *testing.T) {
 	prereq.Engine(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)

@@ -1,5 +1,5 @@
-// Package bytecode keeps what Python and pytest compiled of a tree's files as they collected, so that the next container
-// need not do it again. Content decides what is used again: what was compiled of other content stays out.
+// Package bytecode keeps the bytecode that Python and pytest compile from a tree's files during collection, so that the
+// next container need not compile it again. Bytecode is reused only if its source's content is unchanged.
 package bytecode
 
 import (
@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// maxSize bounds what is kept of one tree, in bytes; that of a real project comes to some megabytes.
+	// maxSize bounds the bytecode kept for one tree, in bytes; a real project needs a few megabytes.
 	maxSize = 64 << 20
-	// keptTrees bounds of how many trees something is kept.
+	// keptTrees bounds the number of trees for which bytecode is kept.
 	keptTrees = 20
 )
 
@@ -38,16 +38,17 @@ type Store struct {
 	changed bool
 }
 
-// key is a file's name below the tree, and the settings that it was compiled under.
+// key holds a file's name below the tree and the settings that it was compiled under.
 type key struct{ Settings, Name string }
 
-// entry is a file's content, and the sum of the source that it was compiled of.
+// entry holds a file's content and the sum of the source that it was compiled from.
 type entry struct {
 	Source string
 	Data   []byte
 }
 
-// Open reads what is kept under an id for a tree. What cannot be read is compiled anew.
+// Open returns the store kept under an id for a tree. If it cannot be read, it is empty and everything is compiled
+// again.
 func Open(id string, tree project.Tree) (*Store, error) {
 	folder, err := cache.Folder()
 	if err != nil {
@@ -65,7 +66,8 @@ func Open(id string, tree project.Tree) (*Store, error) {
 	return s, nil
 }
 
-// read is an error where one byte of the file is not as it was written: Python would believe it.
+// read returns the entries of a file. It returns an error if a single byte has changed since it was written: Python
+// would trust it.
 func read(name string) (entries map[key]entry, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -83,7 +85,7 @@ func read(name string) (entries map[key]entry, err error) {
 	return entries, err
 }
 
-// source is the Python file that a __pycache__ holds something of: name is below the tree.
+// source returns the Python file that a file of a __pycache__ folder was compiled from; name is below the tree.
 func source(name string) (string, bool) {
 	folder, file := path.Split(name)
 	above, isCache := strings.CutSuffix(folder, "__pycache__/")
@@ -91,7 +93,7 @@ func source(name string) (string, bool) {
 	return above + stem + ".py", isCache && tagged && strings.HasSuffix(tag, ".pyc") && path.Clean(name) == name && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "../")
 }
 
-// Add takes what a container has compiled under some settings; name is below the tree.
+// Add adds what a container compiled under some settings; name is below the tree.
 func (s *Store) Add(settings, name string, data []byte) {
 	from, ok := source(name)
 	sum := s.sources[from]
@@ -104,8 +106,8 @@ func (s *Store) Add(settings, name string, data []byte) {
 	s.changed = true
 }
 
-// Pack adds to a tar stream what was compiled of the tree's present content under the settings. Python takes it for that of
-// its source, because the files of a tree always have the same time.
+// Pack writes to a tar stream what was compiled from the tree's current content under the settings, and returns the
+// names. Python accepts it as up to date, because the files of a tree always have the same modification time.
 func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -134,7 +136,7 @@ func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error)
 	return names, nil
 }
 
-// Save keeps what was added, without what other content was compiled to.
+// Save writes the store to disk, without what was compiled from other content.
 func (s *Store) Save() error { return cache.Failed(s.save()) }
 
 func (s *Store) save() (err error) {

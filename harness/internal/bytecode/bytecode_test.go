@@ -62,7 +62,7 @@ func TestNamesOutsideTheTree(t *testing.T) {
 	require.Empty(t, packed(t, s, ""))
 }
 
-// TestDamagedFile: a flipped bit, or a half of the file, is as no file.
+// TestDamagedFile checks that a file with a flipped bit, or half a file, counts as no file.
 func TestDamagedFile(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	s := open(t, "one")
@@ -74,7 +74,7 @@ func TestDamagedFile(t *testing.T) {
 		damaged := slices.Clone(whole)
 		damaged[at] ^= 4
 		require.NoError(t, os.WriteFile(s.file, damaged, 0o600))
-		for _, found := range open(t, "one").entries { // gzip's own header has bits that nobody reads
+		for _, found := range open(t, "one").entries { // a flipped bit in gzip's header may go unnoticed
 			require.Equal(t, "code, and some more of it", string(found.Data))
 		}
 	}

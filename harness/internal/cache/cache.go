@@ -1,5 +1,5 @@
-// Package cache keeps what the harness has on the host beside the engine: locks between processes, and the evidence of
-// failed runs.
+// Package cache manages what the harness keeps on the host outside the engine: locks between processes, and the
+// evidence of failed runs.
 package cache
 
 import (
@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Error is a failure of the cache folder: of this host, and not of the engine's disk or of a command line.
+// Error is a failure of the cache folder, which is on this host: not of the engine's disk or of a command line.
 type Error struct {
 	Folder string
 	Err    error
@@ -31,10 +31,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf(format, e.Folder, e.Err)
 }
 
-// Unwrap returns what failed.
+// Unwrap returns the underlying error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Failed makes an [Error] of one that is about something in the cache folder; nil stays nil.
+// Failed wraps an error about something in the cache folder in an [Error]; nil stays nil.
 func Failed(err error) error {
 	if err == nil {
 		return nil
@@ -46,7 +46,7 @@ func Failed(err error) error {
 	return &Error{folder, err}
 }
 
-// Folder is the harness's folder in the user's cache folder. It exists when the function returns.
+// Folder returns the harness's folder in the user's cache folder, and creates it if it does not exist.
 func Folder() (string, error) {
 	folder, err := path()
 	if err != nil {
@@ -63,7 +63,7 @@ func path() (string, error) {
 	return filepath.Join(base, "pyo3test"), nil
 }
 
-// existing is the folder, or the nearest above it that is there.
+// existing returns the folder, or the nearest one above it that exists.
 func existing(folder string) string {
 	for {
 		_, err := os.Stat(folder)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHoldInAnotherProcess is not a test: others run it as another process, which holds the lock until it is killed.
+// TestHoldInAnotherProcess is not a test: TestLock runs it as another process, which holds the lock until it is killed.
 func TestHoldInAnotherProcess(t *testing.T) {
 	if os.Getenv("SELFTEST_HOLD") == "" {
 		t.Skip("a part of TestLock")
@@ -28,8 +28,8 @@ func TestHoldInAnotherProcess(t *testing.T) {
 	time.Sleep(time.Hour)
 }
 
-// TestLock: one process at a time holds a lock; a waiting one is told so, gives up with its context, and gets it when
-// the holder is killed.
+// TestLock checks that one process at a time holds a lock. A waiting process is notified, gives up when its context
+// ends, and gets the lock when the holder is killed.
 func TestLock(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir()) // what os.UserCacheDir reads on macOS
@@ -60,7 +60,7 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
-// TestSlot: a slot that is taken is another's, until it is given back.
+// TestSlot checks that a taken slot cannot be taken again until it is released.
 func TestSlot(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
@@ -79,8 +79,8 @@ func TestSlot(t *testing.T) {
 	third()
 }
 
-// TestLockFiles: many that want the same lock hold it one at a time, though each removes its file; and no file stays,
-// not even one of a process that was killed.
+// TestLockFiles checks that of many that want the same lock one at a time holds it, although each removes its file. No
+// file stays, not even that of a killed process.
 func TestLockFiles(t *testing.T) {
 	cached := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cached)
@@ -132,14 +132,15 @@ func TestLockFiles(t *testing.T) {
 	require.Equal(t, []string{"new"}, names())
 }
 
-// TestLockAfterRemoval: who has opened a file before its lock was released does not hold the lock of the next one.
+// TestLockAfterRemoval checks that a lock on a file that has since been removed does not count as the lock on its
+// successor.
 func TestLockAfterRemoval(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	late := flock.New(path)
 	ok, err := late.TryLock()
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.NoError(t, os.Remove(path)) // as the holder before it did
+	require.NoError(t, os.Remove(path)) // as the previous holder did
 	named, err := isNamed(late)
 	require.NoError(t, err)
 	require.False(t, named)
@@ -152,7 +153,7 @@ func TestLockAfterRemoval(t *testing.T) {
 	require.False(t, named)
 }
 
-// TestUnusable: the error of a cache folder that cannot be used names it, and says what to do.
+// TestUnusable checks that the error for an unusable cache folder names the folder and says what to do.
 func TestUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Entry is something that the cache folder keeps, which can be removed alone.
+// Entry is an item of the cache folder that can be removed on its own.
 type Entry struct {
 	Path    string
 	Size    int64     // bytes
-	Changed time.Time // the newest of its files
+	Changed time.Time // when its newest file changed
 }
 
-// Entries lists what the cache folder keeps: what lies in its folders, one by one. Locks are none of it: who removes one
-// that is held lets two processes hold it.
+// Entries lists the items in the folders of the cache folder. It leaves out locks: removing one that is held would let
+// two processes hold it.
 func Entries() (found []Entry, err error) {
 	folder, err := Folder()
 	if err != nil {
@@ -36,7 +36,7 @@ func Entries() (found []Entry, err error) {
 				return err
 			}
 			info, err := file.Info()
-			if errors.Is(err, fs.ErrNotExist) { // another process tidies up
+			if errors.Is(err, fs.ErrNotExist) { // another process is cleaning up
 				return nil
 			}
 			if err == nil && !file.IsDir() {
@@ -58,7 +58,7 @@ func Entries() (found []Entry, err error) {
 	return found, nil
 }
 
-// Remove removes it. Folders are made removable first: pip and cargo leave some that nobody may write to.
+// Remove removes the entry. If it must, it first makes folders writable: pip and cargo leave read-only ones.
 func (e Entry) Remove() error {
 	err := os.RemoveAll(e.Path)
 	if errors.Is(err, fs.ErrPermission) {

@@ -12,7 +12,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestFull: a disk without inodes and one without space are told apart, and neither is the engine's.
+// TestFull checks that the errors tell a disk without inodes from one without space, and neither blames the engine's
+// disk.
 func TestFull(t *testing.T) {
 	if os.Getuid() != 0 {
 		prereq.Skip(t, "a mount takes root")

@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	// poll is how often a lock that another process holds is tried again.
+	// poll is the interval between attempts to take a lock that another process holds.
 	poll = 50 * time.Millisecond
-	// staleAfter is how old the file of a lock is when it is removed as that of a process that was killed, if it is
-	// free.
+	// staleAfter is the age from which a free lock's file is removed, as left behind by a killed process.
 	staleAfter = time.Hour
 )
 
@@ -30,8 +29,8 @@ func lockFolder() (string, error) {
 	return folder, Failed(os.MkdirAll(folder, 0o755))
 }
 
-// Lock holds a lock of this host by name, so that of several processes that need one image a single one builds it. The
-// kernel releases it when the process ends in whatever way. waiting is called once where another process holds it.
+// Lock takes a named lock of this host, so that only one of several processes that need an image builds it. The kernel
+// releases the lock when the process ends in any way. Lock calls waiting once if another process holds the lock.
 func Lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
 	folder, err := lockFolder()
 	if err != nil {
@@ -56,7 +55,7 @@ func Lock(ctx context.Context, name string, waiting func()) (unlock func(), err 
 	}
 }
 
-// Slot takes one of n slots that all processes of this user on this host share, and waits where all are taken.
+// Slot takes one of n slots that all processes of this user on this host share. It waits if all are taken.
 func Slot(ctx context.Context, n int) (release func(), err error) {
 	folder, err := lockFolder()
 	if err != nil {
@@ -80,8 +79,8 @@ func Slot(ctx context.Context, n int) (release func(), err error) {
 	}
 }
 
-// tryLock takes the lock that a file is; unlock is nil where another process holds it. The holder removes the file as
-// it unlocks, so a lock counts only while its file is still the one of that name.
+// tryLock takes the lock on a file; unlock is nil if another process holds it. The holder removes the file as it
+// unlocks, so a lock counts only while its file is still the one at that path.
 func tryLock(path string) (unlock func(), err error) {
 	lock := flock.New(path)
 	ok, err := lock.TryLock()
@@ -92,14 +91,14 @@ func tryLock(path string) (unlock func(), err error) {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	return func() {
-		if ok, _ := isNamed(lock); ok { // somebody may have cleared the folder meanwhile
-			_ = os.Remove(path) // which Windows refuses: there the file stays
+		if ok, _ := isNamed(lock); ok { // another process may have cleared the folder meanwhile
+			_ = os.Remove(path) // Windows refuses this: there the file stays
 		}
 		_ = lock.Unlock()
 	}, nil
 }
 
-// isNamed reports whether the file that a lock holds is the one of its name.
+// isNamed reports whether the file that a lock holds is still the one at its path.
 func isNamed(lock *flock.Flock) (bool, error) {
 	held, err := lock.Stat()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package console lets a run report to a terminal or a machine, where no go test is around it.
+// Package console reports a run to a terminal or a machine without go test.
 package console
 
 import (
@@ -14,7 +14,7 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// reporter turns what happens into something to read. Its calls come one at a time.
+// reporter shows what happens. Its methods are called one at a time.
 type reporter interface {
 	phase(n *node, name, text string, took time.Duration)
 	slow(n *node, nodeID string, ran time.Duration, words string)
@@ -25,7 +25,7 @@ type reporter interface {
 	end(n *node)
 }
 
-// Console is the T of a program that is no test binary.
+// Console provides the T of a program that is not a test binary.
 type Console struct {
 	mutex    sync.Mutex
 	reporter reporter
@@ -37,11 +37,11 @@ type Console struct {
 	beside   bool
 }
 
-// Options are what a console is told of its run.
+// Options describe the run to a console.
 type Options struct {
-	// Again is the command that runs one test again.
+	// Again returns the command that runs one test again.
 	Again func(nodeID string) string
-	// Flags are those of the run.
+	// Flags are the run's flags.
 	Flags subtest.Flags
 }
 
@@ -49,20 +49,21 @@ func newConsole(r reporter, o Options) *Console {
 	return &Console{reporter: r, again: o.Again, flags: o.Flags, counts: map[string]int{}, outcomes: map[string]verdict.Outcome{}}
 }
 
-// Result is what became of a run.
+// Result is the result of a run.
 type Result struct {
 	Failed bool
-	// Cause is what kept tests from running, one of subtest's causes; "" where they ran.
+	// Cause is what kept tests from running, one of subtest's causes; "" if they ran.
 	Cause string
-	// Counts is how many tests had each of pytest's outcomes, by the words of verdict.Outcome.
+	// Counts holds how many tests had each outcome, in the words of verdict.Outcome.
 	Counts map[string]int
-	// Outcomes is what became of each test, by node id; of several of one id the worst.
+	// Outcomes holds the outcome of each test by node id. If several have one id, it is that of the first red one, else
+	// of the last.
 	Outcomes map[string]verdict.Outcome
-	// Beside reports whether the run failed for more than the tests in Outcomes: tests may be missing there.
+	// Beside reports whether the run failed for more than the tests in Outcomes, which may then lack tests.
 	Beside bool
 }
 
-// Run runs f as the test of a name, and returns when all below it has ended.
+// Run runs f as the test with a name, and returns when everything below it has ended.
 func (c *Console) Run(name string, f func(subtest.T)) Result {
 	top := &node{console: c, name: name}
 	top.call(f)
@@ -84,14 +85,14 @@ type node struct {
 
 	mutex   sync.Mutex
 	failed  bool
-	itself  bool // failed, and not only for one below it
+	itself  bool // failed, and not only because of one below it
 	skipped bool
 	elapsed time.Duration
 	attrs   map[string]string
 	text    strings.Builder // of a test, until its end
 }
 
-// depth is 0 for the run, 1 for a group, 2 for a test.
+// depth returns 0 for the run, 1 for a group, 2 for a test.
 func (n *node) depth() (depth int) {
 	for ; n.parent != nil; n = n.parent {
 		depth++
@@ -99,7 +100,7 @@ func (n *node) depth() (depth int) {
 	return depth
 }
 
-// call runs f in a goroutine of its own, which FailNow and SkipNow end.
+// call runs f in its own goroutine, which FailNow and SkipNow end.
 func (n *node) call(f func(subtest.T)) {
 	n.start, n.attrs = time.Now(), map[string]string{}
 	n.console.tell(func(r reporter) { r.begin(n) })
@@ -116,7 +117,7 @@ func (n *node) call(f func(subtest.T)) {
 	})
 }
 
-// count adds what became of the test to what became of the run.
+// count adds the test's outcome to the run's result.
 func (n *node) count() {
 	id, outcome, depth := n.attrs[subtest.NodeID], verdict.Outcome(n.attrs[subtest.Outcome]), n.depth()
 	if outcome != "" && depth >= 2 && n.attrs[subtest.Subtest] == "" {
@@ -135,17 +136,17 @@ func (n *node) count() {
 // Helper does nothing.
 func (n *node) Helper() {}
 
-// Name is the full name.
+// Name returns the full name.
 func (n *node) Name() string { return n.name }
 
-// Run runs a subtest and tells whether it did not fail.
+// Run runs a subtest and reports whether it did not fail.
 func (n *node) Run(name string, f func(subtest.T)) bool {
 	sub := &node{console: n.console, name: n.name + "/" + visible.Word(name), parent: n}
 	sub.call(f)
 	return !sub.Failed()
 }
 
-// Output is where the test says something.
+// Output returns the writer for what the test prints.
 func (n *node) Output() io.Writer { return speaker{n} }
 
 type speaker struct{ *node }
@@ -155,7 +156,7 @@ func (s speaker) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// Attr takes an attribute.
+// Attr records and shows an attribute.
 func (n *node) Attr(key, value string) {
 	n.console.tell(func(r reporter) {
 		n.attrs[key] = value
@@ -166,10 +167,10 @@ func (n *node) Attr(key, value string) {
 	})
 }
 
-// ArtifactDir is never asked for: that is for go test's -artifacts.
+// ArtifactDir is never called: it is for go test's -artifacts.
 func (n *node) ArtifactDir() string { return os.TempDir() }
 
-// Deadline is none.
+// Deadline reports that there is none.
 func (n *node) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Fail marks the test and all above it as failed.
@@ -184,13 +185,13 @@ func (n *node) Fail() {
 	}
 }
 
-// FailNow is Fail and ends the test.
+// FailNow calls Fail and ends the test.
 func (n *node) FailNow() {
 	n.Fail()
 	runtime.Goexit()
 }
 
-// Failed tells whether the test or one below it failed.
+// Failed reports whether the test or one below it failed.
 func (n *node) Failed() bool {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -205,7 +206,7 @@ func (n *node) SkipNow() {
 	runtime.Goexit()
 }
 
-// Flags are the run's own: those of a test binary are no business of it.
+// Flags returns the run's own flags: those of a test binary do not apply.
 func (n *node) Flags() subtest.Flags {
 	flags := n.console.flags
 	flags.Parallel = runtime.GOMAXPROCS(0)
@@ -227,5 +228,5 @@ func (n *node) Urgent(text string) {
 	n.console.tell(func(r reporter) { r.urgent(text) })
 }
 
-// Again is the command that runs just one test again.
+// Again returns the command that runs just one test again.
 func (n *node) Again(nodeID string) string { return n.console.again(nodeID) }

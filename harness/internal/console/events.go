@@ -11,8 +11,8 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// NewEvents is a console for machines: the lines of `go test -json`, and nothing else. What it tells of is said to be the
-// package of the name.
+// NewEvents returns a console for machines. It writes the lines of `go test -json` and nothing else, and reports the
+// run as the package with the name.
 func NewEvents(out io.Writer, name string, o Options) *Console {
 	return newConsole(&events{encoder: json.NewEncoder(out), name: visible.Word(name)}, o)
 }
@@ -22,7 +22,7 @@ type events struct {
 	name    string
 }
 
-// event is cmd/internal/test2json's; see `go doc test2json`.
+// event is an event of cmd/internal/test2json; see `go doc test2json`.
 type event struct {
 	Time    time.Time
 	Action  string
@@ -36,7 +36,7 @@ type event struct {
 
 func (e *events) tell(v event) {
 	v.Time, v.Package = time.Now(), e.name
-	_ = e.encoder.Encode(v) // nobody is left to be told
+	_ = e.encoder.Encode(v) // there is nowhere else to report an error
 }
 
 func (e *events) phase(n *node, name, text string, took time.Duration) {
@@ -50,7 +50,7 @@ func (e *events) slow(n *node, nodeID string, ran time.Duration, words string) {
 	e.say(n, fmt.Sprintf("SLOW %s: %v; %s\n", nodeID, ran, words))
 }
 
-// urgent is for people: machines read the events.
+// urgent writes to standard error, for people: machines read the events.
 func (e *events) urgent(text string) { fmt.Fprintln(os.Stderr, visible.Text(text)) }
 
 func (e *events) begin(n *node) {

@@ -8,10 +8,11 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// place is where a report says that its test is.
+// place matches the file and line at the beginning of a report.
 var place = regexp.MustCompile(`^(.+):(\d+): `)
 
-// annotate tells GitHub of a test that is red: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+// annotate reports a red test to GitHub:
+// https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
 func (s *screen) annotate(status, name, text string) {
 	if s.GitHub == "" {
 		return

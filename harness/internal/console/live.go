@@ -10,21 +10,21 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// live is the last lines of a terminal, which are drawn again and again.
+// live is the last lines of a terminal, which are redrawn again and again.
 type live struct {
-	to    *os.File // nil where there is no terminal
-	lines int      // that stand there now
+	to    *os.File // nil if there is no terminal
+	lines int      // that are there now
 }
 
-// clear takes away what stands there.
+// clear erases the lines.
 func (l *live) clear() {
 	if l.lines > 0 {
-		fmt.Fprintf(l.to, "\x1b[%dA\x1b[J", l.lines) // so many up, and all from there on away
+		fmt.Fprintf(l.to, "\x1b[%dA\x1b[J", l.lines) // so many lines up, and erase all from there on
 		l.lines = 0
 	}
 }
 
-// draw puts lines there, cut off where the terminal ends: one that wraps could not be taken away.
+// draw shows lines, cut off at the terminal's width: clear could not erase one that wraps.
 func (l *live) draw(lines []string) {
 	width := 80
 	if size, err := term.GetWinsize(l.to.Fd()); err == nil && size.Width > 1 {
@@ -37,11 +37,11 @@ func (l *live) draw(lines []string) {
 	l.lines = len(lines)
 }
 
-// cut is as much of a line as so many columns hold.
+// cut returns as much of a line as fits in the columns.
 func cut(line string, columns int) string {
 	for at, r := range line {
 		columns--
-		if r >= 0x1100 { // from here on there are letters of double width: https://www.unicode.org/reports/tr11/
+		if r >= 0x1100 { // letters of double width begin here: https://www.unicode.org/reports/tr11/
 			columns--
 		}
 		if columns < 0 {

@@ -18,28 +18,29 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// heartbeat is how long the screen may stand still before it says what runs.
+// heartbeat is how long the screen may show nothing new before it shows what is running.
 const heartbeat = 30 * time.Second
 
 // Screen is how a run is shown to people.
 type Screen struct {
 	Out   io.Writer
-	Title string // its first line; none where it is empty
+	Title string // its first line; none if it is empty
 	Quiet bool   // leaves out what passes
-	// Collects says that no test is to run: nothing is said of how many did.
+	// Collects means that no test is to run: no counts of tests are shown.
 	Collects bool
-	// Terminal is what Out is, nil where it is none: the last lines then show what runs, anew each second.
+	// Terminal is Out if that is a terminal, else nil. The last lines of a terminal show what is running, updated every
+	// second.
 	Terminal *os.File
 	Colour   bool
-	// Keys says in the first of the last lines which keys do what.
+	// Keys is the text in the first of the last lines that says which keys do what.
 	Keys string
-	// GitHub is the folder of a GitHub job's sources, "" elsewhere: what is red becomes an annotation there.
+	// GitHub is the folder of a GitHub job's sources, "" elsewhere. In such a job, what is red becomes an annotation.
 	GitHub string
-	// Failed is the command that runs what did not pass once more, shown at the end of a red run.
+	// Failed is the command that reruns what did not pass. It is shown at the end of a red run.
 	Failed string
 }
 
-// NewScreen is a console for people. Close it when the run is over.
+// NewScreen returns a console for people. Call closeScreen when the run is over.
 func NewScreen(look Screen, o Options) (c *Console, closeScreen func()) {
 	s := &screen{Screen: look, start: time.Now(), spoke: time.Now(), totals: map[string]int{}, fileCounts: map[string]int{},
 		done: map[string]int{}, files: map[string]*file{}, running: map[*node]bool{}, summaries: map[string]string{}}
@@ -63,14 +64,14 @@ func NewScreen(look Screen, o Options) (c *Console, closeScreen func()) {
 	return c, func() { close(ended); beating.Wait() }
 }
 
-// screen writes twelve columns of status, the time, a counter and the name; what passes is a line a file.
+// screen writes twelve columns of status, the time, a counter and the name. Tests that pass share a line per file.
 type screen struct {
 	Screen
 	live       live
 	start      time.Time
 	spoke      time.Time
 	totals     map[string]int    // tests to run, by group
-	fileCounts map[string]int    // in how many files, by group
+	fileCounts map[string]int    // files with tests to run, by group
 	summaries  map[string]string // the last line of each group
 	done       map[string]int
 	files      map[string]*file
@@ -78,10 +79,10 @@ type screen struct {
 	red        []line
 	leaky      int
 	slowTests  int
-	phases     []string // what each took
+	phases     []string // how long each took
 }
 
-// file is what has passed of one since it was shown last.
+// file is what has passed of a file since it was last shown.
 type file struct {
 	passed  int
 	elapsed time.Duration
@@ -104,7 +105,7 @@ var statuses = []struct {
 	{verdict.Leaky, "LEAKY"}, {verdict.NotRun, "NOT RUN"}, {verdict.Skipped, "SKIP"}, {verdict.XFailed, "XFAIL"}, {verdict.XPassed, "XPASS"}, {verdict.Passed, "PASS"},
 }
 
-// signalName finds how a process died.
+// signalName matches the signal that a process died of.
 var signalName = regexp.MustCompile(`(?m)^crashed: (SIG[A-Z0-9]+) `)
 
 func status(outcome verdict.Outcome, text string) string {
@@ -119,7 +120,7 @@ func status(outcome verdict.Outcome, text string) string {
 	return strings.ToUpper(string(outcome))
 }
 
-// print writes a line. Of the texts in it, only what is ours may do something to a terminal.
+// print writes a line. Of the texts in it, only those of type ours may control a terminal.
 func (s *screen) print(format string, args ...any) {
 	s.spoke = time.Now()
 	s.live.clear()
@@ -131,10 +132,10 @@ func (s *screen) print(format string, args ...any) {
 	fmt.Fprintf(s.Out, format+"\n", args...)
 }
 
-// ours is text that no test has a part in.
+// ours is text in which nothing comes from a test.
 type ours string
 
-// word is a status in its twelve columns.
+// word returns a status in its twelve columns, coloured if that is wanted.
 func (s *screen) word(word string) ours {
 	padded := ours(fmt.Sprintf("%12s", word))
 	if !s.Colour {
@@ -158,14 +159,14 @@ const (
 	plain  ours = "\x1b[0m"
 )
 
-// phase shows what goes on before the tests: a line at its end, and what is said meanwhile below its name.
+// phase shows what happens before the tests: a line when a phase ends, and a line for each message before that.
 func (s *screen) phase(n *node, name, text string, took time.Duration) {
 	if took > 0 {
 		s.phases = append(s.phases, fmt.Sprintf("%s %.1f", name, took.Seconds()))
 	}
 	name = strings.ToUpper(name[:1]) + name[1:]
 	words := fmt.Sprintf("%12s [%8.3fs] %s", name, time.Since(s.start).Seconds(), text)
-	if s.Quiet { // it may yet be red
+	if s.Quiet { // shown only if it turns red
 		n.text.WriteString(words + "\n")
 		return
 	}
@@ -197,7 +198,7 @@ func (s *screen) begin(n *node) {
 	s.files[name].open++
 }
 
-// fileOf is the group and file of a test, by its name.
+// fileOf returns the group and file of a test, by its name.
 func fileOf(n *node) string {
 	rest := strings.TrimPrefix(n.name, n.parent.name+"/")
 	if before, _, found := strings.Cut(rest, ".py/"); found {
@@ -206,7 +207,7 @@ func fileOf(n *node) string {
 	return n.parent.name + "\x00" + rest
 }
 
-// showFiles does that for all files of a group that no test runs of.
+// showFiles shows all files of a group in which no test is running.
 func (s *screen) showFiles(group *node) {
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		if strings.HasPrefix(name, group.name+"\x00") && s.files[name].open == 0 {
@@ -215,7 +216,7 @@ func (s *screen) showFiles(group *node) {
 	}
 }
 
-// showFile writes the line of what has passed of a file.
+// showFile writes the line for what has passed of a file.
 func (s *screen) showFile(group *node, name string) {
 	f := s.files[name]
 	delete(s.files, name)
@@ -230,7 +231,7 @@ func (s *screen) showFile(group *node, name string) {
 	s.print("%s [%8.3fs] %s %s (%d %s)", s.word("PASS"), f.elapsed.Seconds(), s.counter(group), short, f.passed, tests)
 }
 
-// counter says how many of the group's tests are done.
+// counter returns how many of the group's tests are done, as "(done/all)".
 func (s *screen) counter(group *node) string {
 	all := fmt.Sprint(s.totals[group.name])
 	return fmt.Sprintf("(%*d/%s)", len(all), s.done[group.name], all)
@@ -242,9 +243,9 @@ func (s *screen) say(n *node, text string) {
 		for ; n.depth() > 2; n = n.parent {
 		}
 		n.text.WriteString(text)
-	case s.Quiet: // it may yet be red
+	case s.Quiet: // shown only if it turns red
 		n.text.WriteString(text)
-	case depth == 1 && text == s.summaries[n.name]+"\n" && len(s.summaries) == 1: // the run's summary says it
+	case depth == 1 && text == s.summaries[n.name]+"\n" && len(s.summaries) == 1: // the run's summary repeats it
 	default:
 		if depth == 1 {
 			s.showFiles(n)
@@ -253,9 +254,9 @@ func (s *screen) say(n *node, text string) {
 	}
 }
 
-// printText writes what somebody said, below the status of those that have one.
+// printText writes the output of a run, group or test, indented.
 func (s *screen) printText(text string) {
-	text = strings.TrimPrefix(text, "harness.Suite: ") // nobody wrote one
+	text = strings.TrimPrefix(text, "harness.Suite: ") // the user wrote no Suite
 	if text = strings.TrimRight(text, "\n"); text == "" {
 		return
 	}
@@ -264,7 +265,7 @@ func (s *screen) printText(text string) {
 	}
 }
 
-// printIfRed writes what a quiet run or group has said, if it failed.
+// printIfRed writes what a quiet run or group has printed, if it failed.
 func (s *screen) printIfRed(n *node) {
 	if n.Failed() {
 		s.printText(n.text.String())
@@ -274,7 +275,7 @@ func (s *screen) printIfRed(n *node) {
 func (s *screen) attr(n *node, key, value string) {
 	switch key {
 	case subtest.Files:
-		s.fileCounts[n.name], _ = strconv.Atoi(value) // our own, as the next
+		s.fileCounts[n.name], _ = strconv.Atoi(value) // the harness's own number, as is the next
 	case subtest.Tests:
 		s.totals[n.name], _ = strconv.Atoi(value)
 		if !s.Quiet && !s.Collects {
@@ -333,7 +334,7 @@ func (s *screen) endTest(n *node) {
 	}
 }
 
-// finish writes the summary: how many tests came to what, and once more those that are red.
+// finish writes the summary: how many tests had which outcome, and the red ones once more.
 func (s *screen) finish(n *node) {
 	s.printIfRed(n)
 	if s.Collects {
@@ -355,7 +356,7 @@ func (s *screen) finish(n *node) {
 	}
 }
 
-// summary says how many tests came to what: in the words of the group where there is one alone.
+// summary returns how many tests had which outcome: the group's own summary if there is only one and no test was slow.
 func (s *screen) summary(counts map[string]int, cause string) string {
 	for _, only := range s.summaries {
 		if len(s.summaries) == 1 && s.slowTests == 0 {
@@ -382,7 +383,7 @@ func (s *screen) summary(counts map[string]int, cause string) string {
 	return fmt.Sprintf("%s: %s", plural.Count(total, "test"), strings.Join(parts, ", "))
 }
 
-// whyNone says what kept tests from running.
+// whyNone holds what kept tests from running, by cause.
 var whyNone = map[string]string{
 	subtest.CauseProject: ": this is no project that can be tested",
 	subtest.CauseSetup:   ": the engine, an image, the network or the cache folder failed",
@@ -390,10 +391,10 @@ var whyNone = map[string]string{
 	subtest.CauseInterrupted: ": the run was interrupted",
 }
 
-// mostRunning is how many of the tests that run are named.
+// mostRunning is how many of the running tests are named at most.
 const mostRunning = 8
 
-// beat shows what runs: on a terminal now, elsewhere after a silence.
+// beat shows what is running: on a terminal at once, elsewhere after a silence.
 func (s *screen) beat() {
 	if s.live.to != nil {
 		done, all := 0, 0
@@ -421,7 +422,7 @@ func (s *screen) beat() {
 	s.print("%12s %s", "running", words)
 }
 
-// longest are the tests that have run longest, and how many more run.
+// longest returns the tests that have run longest, and how many more are running.
 func (s *screen) longest() (names []string, more int) {
 	for n := range s.running {
 		names = append(names, fmt.Sprintf("[%8.3fs] %s", time.Since(n.start).Seconds(), strings.TrimPrefix(n.name, n.parent.name+"/")))

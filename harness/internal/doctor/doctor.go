@@ -1,5 +1,5 @@
-// Package doctor says what of a project will break, or breaks where pytest runs without the harness. It claims nothing that
-// it has not seen: in the project's files, or by trying in the container in which the tests run.
+// Package doctor reports what in a project will break, or breaks when pytest runs without the harness. It claims only
+// what it has seen: in the project's files, or by trying it in the tests' container.
 package doctor
 
 import (
@@ -14,39 +14,39 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// Level says how much a finding matters.
+// Level is how much a finding matters.
 type Level string
 
 // The levels, the worst first.
 const (
-	Breaks Level = "breaks"  // a run of the harness is red for it, or will be
+	Breaks Level = "breaks"  // it makes a run of the harness red, or will
 	ByHand Level = "by hand" // it breaks `pytest --forked` without the harness
 	Note   Level = "note"    // worth knowing
-	Fine   Level = "ok"      // what was looked at and is in order
+	Fine   Level = "ok"      // checked and in order
 )
 
 var levels = []Level{Breaks, ByHand, Note, Fine}
 
-// Finding is one thing that was found out.
+// Finding is one result of a check.
 type Finding struct {
-	Check string `json:"check"` // its name, for machines
+	Check string `json:"check"` // the check's name, for machines
 	Level Level  `json:"level"`
 	What  string `json:"what"`
 	Why   string `json:"why,omitempty"`
 	Fix   string `json:"fix,omitempty"`
-	See   string `json:"see,omitempty"` // an address
+	See   string `json:"see,omitempty"` // a URL
 }
 
-// Sort puts the worst first, and keeps the order otherwise.
+// Sort sorts the worst findings first and otherwise keeps the order.
 func Sort(findings []Finding) {
 	slices.SortStableFunc(findings, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
 }
 
-// noModule is what Python says of a requirement that is not installed.
+// noModule matches Python's message about a requirement that is not installed.
 var noModule = regexp.MustCompile(`No module named '([^']+)'`)
 
-// Red is the finding that a run does not get as far as its tests. Screen is what the run said; it is told again where
-// nobody has seen it.
+// Red returns the finding that a run fails before its first test. screen is the run's output; with again, the finding
+// repeats it, because the user has not seen it.
 func Red(screen string, again bool) Finding {
 	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "it is said above"}
 	if again {
@@ -58,7 +58,7 @@ func Red(screen string, again bool) Finding {
 	return red
 }
 
-// Addresses of what is known elsewhere.
+// Where users can read more.
 const (
 	seeForked     = "https://github.com/pytest-dev/pytest-forked"
 	seeWatchdog   = "https://github.com/pytest-dev/pytest-forked/issues/49"
@@ -73,7 +73,7 @@ const (
 	seeImportSkip = "https://docs.pytest.org/en/stable/how-to/skipping.html#skipping-on-a-missing-import-dependency"
 )
 
-// Static is what the project's files show alone.
+// Static returns the findings from the project's files alone.
 func Static(p project.Project, pyo3 project.PyO3) (found []Finding, err error) {
 	if !pyo3.HasLock {
 		found = append(found, Finding{Check: "lock", Level: Note, What: pyo3.Lock + " is missing",
@@ -90,7 +90,8 @@ func Static(p project.Project, pyo3 project.PyO3) (found []Finding, err error) {
 	return found, nil
 }
 
-// deprecated is the first version of PyO3 that maturin tells by a variable what the feature extension-module did.
+// deprecated is the first minor version of PyO3 for which a variable that maturin sets replaces the feature
+// extension-module.
 const deprecated = 26
 
 func ofPyO3(pyo3 project.PyO3) (found []Finding) {
@@ -120,7 +121,7 @@ func ofPyO3(pyo3 project.PyO3) (found []Finding) {
 	return found
 }
 
-// minor is the second number of a version 0.x of PyO3, and 0 where it is no such.
+// minor returns the x of a PyO3 version 0.x, or 0 for any other version.
 func minor(version string) int {
 	parts := strings.Split(strings.TrimLeft(version, "^=~ "), ".")
 	if len(parts) < 2 || parts[0] != "0" {
@@ -130,10 +131,10 @@ func minor(version string) int {
 	return n
 }
 
-// patchSetting is coverage's setting for processes that end without their interpreter's own end.
+// patchSetting matches coverage's setting for processes that end without a regular exit of the interpreter.
 var patchSetting = regexp.MustCompile(`(?m)^\s*patch\s*=`)
 
-// CoveragePatched tells whether a project's configuration of coverage has that setting.
+// CoveragePatched reports whether a project's configuration of coverage has that setting.
 func CoveragePatched(folder string) bool {
 	for _, name := range []string{".coveragerc", "pyproject.toml", "setup.cfg", "tox.ini"} {
 		if data, err := os.ReadFile(filepath.Join(folder, name)); err == nil && patchSetting.Match(data) {

@@ -21,11 +21,11 @@ import (
 //go:embed probe.py
 var probe string
 
-// Facts are what the probe has found out where the tests run.
+// Facts holds what the probe found out in the tests' container.
 type Facts struct {
 	Python   string            `json:"python"`
-	Unfit    map[string]string `json:"unfit"`    // what the project requires otherwise: its version here
-	Versions map[string]string `json:"versions"` // of distributions, those that are there
+	Unfit    map[string]string `json:"unfit"`    // the version here of each unmet requirement
+	Versions map[string]string `json:"versions"` // of the installed distributions
 	Session  struct {          // pytest's, without the harness
 		Status   int            `json:"status"`
 		Said     string         `json:"said"`
@@ -37,14 +37,14 @@ type Facts struct {
 		Warnings []string       `json:"warnings"`
 		Files    []string       `json:"files"`
 		Tests    int            `json:"tests"`
-		// OneProcess is what needs all tests in one process, each with the reason.
+		// OneProcess holds what needs all tests in one process, each with the reason.
 		OneProcess [][2]string `json:"oneprocess"`
 	} `json:"session"`
-	Pair struct { // how pytest-forked does with this pytest
+	Pair struct { // whether pytest-forked works with this pytest
 		Broken           string `json:"broken"`
 		BrokenByWarnings string `json:"broken_by_warnings"`
 	} `json:"pair"`
-	Threads map[string][]string `json:"threads"` // that a module's import leaves running
+	Threads map[string][]string `json:"threads"` // that are running after a module's import
 	Sources struct {
 		Hidden []struct {
 			File  string `json:"file"`
@@ -64,7 +64,7 @@ type Facts struct {
 	} `json:"machine"`
 }
 
-// Probe finds out where the tests run what can be found out there alone.
+// Probe finds out what only the tests' container can show.
 func Probe(ctx context.Context, run subtest.InContainer, host func(string) string, p project.Project, modules []string) (facts Facts, err error) {
 	requires := map[string]string{}
 	if p.Metadata.Python != "" {
@@ -86,7 +86,7 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 		err = run(ctx, []string{"sh", "-c", "cat > " + file}, strings.NewReader(probe), &said)
 	}
 	if err == nil {
-		// Beside its own folder, whose other files must not be imported.
+		// -P keeps the probe's own folder off sys.path: its other files must not be imported.
 		err = run(ctx, []string{layout.Venv + "/bin/python", "-P", file, ".", string(questions)}, nil, &said)
 	}
 	if err != nil {
@@ -102,10 +102,11 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 	return facts, nil
 }
 
-// maturin finds its versions among the requirements of a build.
+// maturin matches a build requirement on maturin and captures its versions.
 var maturin = regexp.MustCompile(`^maturin(?:\[[^\]]*\])?\s*([<>=!~][^;]*)`)
 
-// Findings are what follows from the facts. patched tells whether coverage is set to see through the end of a forked process.
+// Findings returns the findings that follow from the facts. patched reports whether coverage is set to save its data at
+// the end of a forked process.
 func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	add := func(check string, level Level, what, why, fix, see string) {
 		found = append(found, Finding{Check: check, Level: level, What: what, Why: why, Fix: fix, See: see})
@@ -144,7 +145,7 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	return found
 }
 
-// ofForked is how pytest-forked itself would do.
+// ofForked returns the findings about pytest-forked itself.
 func (f Facts) ofForked() (found []Finding) {
 	pytest, forked := f.Versions["pytest"], f.Versions["pytest-forked"]
 	switch {
@@ -167,7 +168,7 @@ func (f Facts) ofForked() (found []Finding) {
 		}
 	}
 	switch {
-	case f.Session.Settings == nil: // pytest did not get so far
+	case f.Session.Settings == nil: // pytest did not get that far
 	case f.Session.Forked:
 		found = append(found, Finding{Check: "forked", Level: Fine, What: "--forked is among the project's own options"})
 	default:
@@ -177,7 +178,7 @@ func (f Facts) ofForked() (found []Finding) {
 	return found
 }
 
-// What is known of pytest-forked where it is not there to be tried; the tests of this program try it.
+// What is known about pytest-forked if it is not installed and cannot be tried; this program's tests verify it.
 const newestForked = "1.7.5"
 
 var newerThanForked = regexp.MustCompile(`^(9\.([2-9]|\d\d)|\d\d+\.)`)
@@ -195,7 +196,7 @@ func (f Facts) warningsAreErrors() bool {
 	})
 }
 
-// setting is a line of the configuration, as its reader knows it.
+// setting returns a line of the configuration, as its reader knows it.
 func (f Facts) setting(name, value string) string {
 	file := f.Session.IniFile
 	if file == "" {
@@ -204,7 +205,7 @@ func (f Facts) setting(name, value string) string {
 	return file + ": " + name + " = " + value
 }
 
-// ofSettings is what of the project's configuration clashes with forked tests.
+// ofSettings returns the settings of the project that clash with forked tests.
 func (f Facts) ofSettings(patched bool) (found []Finding) {
 	s := f.Session
 	if s.Status == 4 {
@@ -235,7 +236,7 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 	return found
 }
 
-// ofSources is what the project's Python files do.
+// ofSources returns the findings about the project's Python files.
 func (f Facts) ofSources(p project.Project) (found []Finding) {
 	for _, each := range f.Sources.Hidden {
 		found = append(found, Finding{Check: "hidden-import", Level: ByHand, What: fmt.Sprintf("%s:%d: %s", path.Join(p.Folder, each.File), each.Line, each.Words),
@@ -245,7 +246,7 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 	first := ""
 	for _, each := range f.Sources.Unfound {
 		if f.Session.Status == 4 {
-			break // nothing was looked into
+			break // pytest collected nothing
 		}
 		if first == "" {
 			first = path.Join(p.Folder, each.File) + ": " + each.First
@@ -262,7 +263,7 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 	return found
 }
 
-// ofOneProcess is what cannot work where each test has a process of its own.
+// ofOneProcess returns what cannot work if each test has its own process.
 func (f Facts) ofOneProcess(p project.Project) (found []Finding) {
 	if p.Tool.PyO3Test["isolation"] == "inprocess" {
 		return nil
@@ -274,7 +275,7 @@ func (f Facts) ofOneProcess(p project.Project) (found []Finding) {
 	return found
 }
 
-// text is a setting as it is written, lists with blanks between.
+// text returns a setting as it is written, with blanks between the items of a list.
 func text(value any) string {
 	switch value := value.(type) {
 	case nil:

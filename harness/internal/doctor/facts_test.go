@@ -8,7 +8,7 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// TestOneProcess: what needs one process is a finding, unless the project runs its tests in one.
+// TestOneProcess: what needs one process is a finding, unless the project runs its tests in a single process.
 func TestOneProcess(t *testing.T) {
 	var facts Facts
 	facts.Session.OneProcess = [][2]string{{"pytest-dependency 0.6.1", "it skips"}, {"/a/conftest.py:3: pytest_sessionfinish", "it sees nothing"}}

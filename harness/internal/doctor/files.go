@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// files are the texts of a project that may set variables, or read them, and the native modules that lie among them.
+// files holds the texts of a project that may set or read variables, and the paths of its native modules.
 type files struct {
 	folder  string
-	setting map[string]string // those in which variables are set: configuration, scripts, conftests
-	reading string            // Rust, which may read them
+	setting map[string]string // texts that may set variables, by path: configuration, scripts, conftests
+	reading string            // all Rust code, which may read them
 	native  []string
 }
 
-// maxFile bounds what is read of one file, in bytes.
+// maxFile bounds the size of a file that is read, in bytes.
 const maxFile = 1 << 20
 
 var leftOut = []string{".git", "target", "node_modules", "__pycache__", "site-packages", ".venv", "venv", ".tox", ".nox"}
@@ -60,7 +60,7 @@ func readFiles(folder string) (files, error) {
 	return f, err
 }
 
-// sets tells whether a file of that name may set variables.
+// sets reports whether a file of that name may set variables.
 func sets(name string) bool {
 	switch filepath.Ext(name) {
 	case ".toml", ".cfg", ".ini", ".yml", ".yaml", ".sh", ".mk", ".env", ".py":
@@ -78,17 +78,18 @@ func read(path string) (string, error) {
 	return string(data), err
 }
 
-// known are the variables that PyO3's build scripts of any version read: https://pyo3.rs/main/building-and-distribution
+// known holds the variables that the build scripts of any PyO3 version read:
+// https://pyo3.rs/main/building-and-distribution
 var known = []string{
 	"PYO3_BUILD_EXTENSION_MODULE", "PYO3_CONFIG_FILE", "PYO3_CROSS", "PYO3_CROSS_INCLUDE_DIR", "PYO3_CROSS_LIB_DIR", "PYO3_CROSS_PYTHON_IMPLEMENTATION",
 	"PYO3_CROSS_PYTHON_VERSION", "PYO3_ENVIRONMENT_SIGNATURE", "PYO3_NO_PYTHON", "PYO3_PRINT_CONFIG", "PYO3_PYTHON", "PYO3_USE_ABI3_FORWARD_COMPATIBILITY",
 	"PYO3_USE_RAW_DYLIB", "PYO3_USE_STABLE_ABI_FORWARD_COMPATIBILITY", "PYO3_MINGW_DLLTOOL", "UNSAFE_PYO3_SKIP_VERSION_CHECK",
 }
 
-// set finds where a variable of PyO3's look is set: as a key, an assignment, or a quoted name.
+// set matches where a variable that looks like PyO3's is set: as a key, an assignment, or a quoted name.
 var set = regexp.MustCompile(`(?m)["']?\b((?:UNSAFE_)?PYO3_[A-Z0-9_]+)\b["']?\s*(?:=|:|,|\])`)
 
-// variables finds those that nothing reads.
+// variables finds the PyO3 variables that are set but read by nothing.
 func (f files) variables() (found []Finding) {
 	told := map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(f.setting)) {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVariables: a variable that is set and read by nothing is found with its line; one that is read, or only spoken of, is not.
+// TestVariables: a variable that is set but not read is found with its line; one that is read or only mentioned is not.
 func TestVariables(t *testing.T) {
 	for name, c := range map[string]struct {
 		file, text string

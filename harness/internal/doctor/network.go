@@ -13,18 +13,18 @@ import (
 	"pyo3test/harness/internal/layout"
 )
 
-// reachTimeout bounds one look at an index, which takes about a second.
+// reachTimeout bounds the check of one index, which takes about a second.
 const reachTimeout = time.Minute
 
-// indexes are where builds fetch from, the tool that does, and a command that asks each for what every build needs, with
-// nothing kept.
+// indexes holds the indexes that builds fetch from, each with the tool that does and a command that asks it for what
+// every build needs, without keeping anything.
 var indexes = []struct{ name, tool, script string }{
 	{"the index of Python packages", "uv", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
 	{"the index of crates", "cargo", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
 }
 
-// Network looks whether builds reach the package indexes from a container of a tools image, as the host does. Red says that
-// a run failed; else what is built already runs without them.
+// Network checks whether builds in a container of a tools image reach the package indexes, with the host's network
+// settings. red reports whether a run failed; if not, what is already built runs without the indexes.
 func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (found []Finding, err error) {
 	network, err := image.HostNetwork()
 	if err != nil {
@@ -47,7 +47,7 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 		return lastWords(said.String()), err
 	}
 	for _, index := range indexes {
-		// A rustup without a default toolchain leaves the choice to the crate's rust-toolchain file: there is none to ask with.
+		// Without a default toolchain, rustup leaves the choice to the crate's rust-toolchain file. Here there is none.
 		words, err := ask(index.tool + " --version")
 		if err != nil && ctx.Err() == nil {
 			found = append(found, Finding{Check: "network", Level: Note, What: fmt.Sprintf("whether builds reach %s was not tried: %s", index.name, words),
@@ -75,7 +75,7 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 
 var certificate = regexp.MustCompile(`(?i)certificate|UnknownIssuer|\bSSL\b`)
 
-// fixOfNetwork says what helps, by what uv or cargo said.
+// fixOfNetwork returns what helps, judged by the message of uv or cargo.
 func fixOfNetwork(words string) string {
 	if certificate.MatchString(words) {
 		return "name the file of the company's certificate in SSL_CERT_FILE, or add it to those of the system: both reach the build"
@@ -83,7 +83,7 @@ func fixOfNetwork(words string) string {
 	return "set HTTPS_PROXY, or name an index that answers in PIP_INDEX_URL or cargo's [source]: a proxy on this machine's localhost is another one in a container"
 }
 
-// lastWords is the end of what a tool says, which is its reason, in one line.
+// lastWords returns the end of a tool's output, which has the reason, in one line.
 func lastWords(said string) string {
 	lines := strings.FieldsFunc(said, func(r rune) bool { return r == '\n' })
 	var words []string

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMendNetwork(t *testing.T) {
+func TestFixOfNetwork(t *testing.T) {
 	for said, fix := range map[string]string{
 		"error: Failed to fetch\n  Caused by:\n      invalid peer certificate: UnknownIssuer\n":                                "SSL_CERT_FILE",
 		"error: failed\n\nCaused by:\n  [60] SSL peer certificate or SSH remote key was not OK (unable to get local issuer)\n": "SSL_CERT_FILE",

@@ -1,11 +1,11 @@
-"""What plain pytest makes of a project, by trying: run in the tests' container, by its Python.
+"""Find out how plain pytest handles a project. The container's Python runs this in the tests' container.
 
-    python probe.py FOLDER QUESTIONS     prints facts as JSON; pytest is started in the folder
+    python probe.py FOLDER QUESTIONS     prints facts as JSON; pytest starts in the folder
 
-The questions are JSON: the names of the built "modules", what the project "requires": a specifier of versions for
-"python" and "maturin" each, and where "oneprocess" is, the plugin's file that knows what needs one process.
+The questions are JSON: the names of the built "modules"; what the project "requires", a version specifier each for
+"python" and "maturin"; and the path of "oneprocess", the plugin's file that knows what needs one process.
 
-The same file is the pytest plugin that looks from inside. No test of the project runs.
+This file is also the pytest plugin that reports from inside. No test of the project runs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 120
-"""Seconds that one thing tried may take."""
+"""Seconds that one attempt may take."""
 TOLD = 2000
-"""Characters that are told of what a program said."""
+"""Characters of a program's output that are reported, from its end."""
 DISTRIBUTIONS = (
     "pytest",
     "pytest-forked",
@@ -47,7 +47,7 @@ VARIABLE = "PYO3TEST_PROBE"
 
 
 def pytest_configure(config: Any) -> None:
-    """Look at the settings, as the project has them."""
+    """Record the settings, as the project has them."""
     if not os.environ.get(VARIABLE):
         return
     seen["inifile"] = str(config.inipath or "")
@@ -62,14 +62,14 @@ def pytest_configure(config: Any) -> None:
 
 
 def pytest_collectstart(collector: Any) -> None:
-    """A file that pytest looks into."""
+    """Record a file that pytest collects."""
     path = getattr(collector, "path", None)
     if path is not None and path.is_file():
         seen["files"].append(str(path))
 
 
 def pytest_sessionfinish(session: Any) -> None:
-    """Tell what was seen."""
+    """Write what was seen to a file."""
     if os.environ.get(VARIABLE):
         import _pyo3test_oneprocess
 
@@ -83,11 +83,11 @@ seen: dict[str, Any] = {"files": []}
 
 
 def run(command: list[str], folder: str, **more: str) -> tuple[int, str]:
-    """A program's status, None's place being taken by -1 where it did not end, and the end of what it said."""
+    """Return a program's status, or -1 if it did not start or end, and the end of its output."""
     try:
         said = subprocess.run(
-            command, check=False, cwd=folder, env={**os.environ, **more}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=LIMIT,
+            command, check=False, cwd=folder, env={**os.environ, **more}, timeout=LIMIT,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return -1, f"no end within {LIMIT} s"
@@ -97,7 +97,7 @@ def run(command: list[str], folder: str, **more: str) -> tuple[int, str]:
 
 
 def session(folder: str, beside: str) -> dict[str, Any]:
-    """What pytest sees when it is started without us."""
+    """Return what pytest sees when it runs without the harness."""
     with tempfile.TemporaryDirectory() as place:
         told = os.path.join(place, "told")
         shutil.copy(__file__, os.path.join(place, "_pyo3test_probe.py"))
@@ -123,7 +123,7 @@ def session(folder: str, beside: str) -> dict[str, Any]:
 
 
 def pair(warnings: bool) -> str:
-    """What is wrong with pytest-forked and this pytest, nothing where a test that passes does so."""
+    """Return what is wrong with pytest-forked and this pytest, "" if a passing test passes."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "test_passes.py").write_text("def test_passes():\n    pass\n", encoding="utf-8")
         Path(place, "pytest.ini").write_text("[pytest]\n" + "filterwarnings = error\n" * warnings, encoding="utf-8")
@@ -136,7 +136,7 @@ def pair(warnings: bool) -> str:
 
 
 def threads(name: str, folder: str) -> list[str]:
-    """The threads that are there after the import of a module, beside the one that imports."""
+    """Return the names of the threads that exist after the import of a module, except the importing one."""
     program = (
         "import importlib, os, sys, time\n"
         "before = set(os.listdir('/proc/self/task'))\n"
@@ -151,7 +151,7 @@ def threads(name: str, folder: str) -> list[str]:
 
 
 def python_files(folder: Path) -> list[Path]:
-    """Those of the project."""
+    """Return the project's Python files."""
     found = []
     for at, names, here in os.walk(folder):
         names[:] = sorted(
@@ -162,7 +162,7 @@ def python_files(folder: Path) -> list[Path]:
 
 
 def hides(tree: ast.Module, wanted: set[str]) -> list[tuple[int, str]]:
-    """The places where a failed import of one of the modules goes unseen, with words."""
+    """Return the lines that hide a failed import of one of the modules, each with a description."""
     found = []
 
     def ours(node: ast.AST) -> str:
@@ -197,7 +197,7 @@ def hides(tree: ast.Module, wanted: set[str]) -> list[tuple[int, str]]:
 
 
 def tests_of(tree: ast.Module) -> list[str]:
-    """The names of functions and classes that pytest would run by its defaults."""
+    """Return the names of the functions and methods that pytest would run by default."""
     found = []
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
@@ -206,13 +206,13 @@ def tests_of(tree: ast.Module) -> list[str]:
             found += [
                 f"{node.name}.{each.name}"
                 for each in node.body
-                if isinstance(each, ast.FunctionDef) and each.name.startswith("test_")
+                if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)) and each.name.startswith("test_")
             ]
     return found
 
 
 def sources(folder: Path, modules: list[str], collected: list[str]) -> dict[str, Any]:
-    """What the project's Python files hold that matters."""
+    """Return the hidden imports and the uncollected tests in the project's Python files."""
     wanted = {name.split(".")[0] for name in modules}
     looked = {os.path.realpath(each) for each in collected}
     hidden, unfound = [], []
@@ -231,7 +231,7 @@ def sources(folder: Path, modules: list[str], collected: list[str]) -> dict[str,
 
 
 def machine() -> dict[str, Any]:
-    """What the kernel and the tools say."""
+    """Return facts about the kernel, the disk and the tools."""
     try:
         scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -243,7 +243,7 @@ def machine() -> dict[str, Any]:
 
 
 def fits(version: str, wanted: str) -> bool:
-    """Whether a version is one of those that a specifier allows; what cannot be read is not held against it."""
+    """Return whether a specifier allows a version; an invalid specifier allows any."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -253,7 +253,7 @@ def fits(version: str, wanted: str) -> bool:
 
 
 def main() -> None:
-    """Try everything."""
+    """Collect all facts and print them."""
     folder, asked = sys.argv[1], json.loads(sys.argv[2])
     modules = asked["modules"]
     versions = {}

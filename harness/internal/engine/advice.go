@@ -8,11 +8,11 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// DiskFull says what to do where the engine's disk takes no more.
+// DiskFull is the advice for when the engine's disk is full.
 const DiskFull = "the disk of the Docker engine is full: free space there (docker system prune, or make clean for what is ours)"
 
-// Advice says what to do about a failure where the engine itself is the reason, by the words that it came with and by
-// whether the engine still answers; "" where neither explains it.
+// Advice returns what to do about a failure that the engine itself caused, judging by the error text and by whether the
+// engine still answers; it returns "" if neither explains the failure.
 func (e *Engine) Advice(ctx context.Context, words string) string {
 	lower := strings.ToLower(words)
 	if strings.Contains(lower, "no space left on device") || strings.Contains(lower, "disk quota exceeded") {
@@ -26,5 +26,5 @@ func (e *Engine) Advice(ctx context.Context, words string) string {
 	return ""
 }
 
-// Gone tells whether an error is that of an engine that cannot be reached.
+// Gone reports whether an error means that the engine cannot be reached.
 func Gone(err error) bool { return client.IsErrConnectionFailed(err) }

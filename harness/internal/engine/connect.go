@@ -18,13 +18,13 @@ import (
 	"github.com/testcontainers/testcontainers-go/log"
 )
 
-// probeTimeout bounds how long one place is asked whether an engine answers there. A local engine answers in
-// milliseconds; a remote one over a slow line in a second or two.
+// probeTimeout bounds how long to wait for an engine to answer at one place. A local engine answers in milliseconds, a
+// remote one over a slow line in a second or two.
 const probeTimeout = 5 * time.Second
 
 // Engine is a Docker engine that answers.
 type Engine struct {
-	// Host is where it answers, in DOCKER_HOST's form.
+	// Host is the engine's address, in DOCKER_HOST's form.
 	Host string
 	// Version is the engine's own version, for example "28.5.2".
 	Version string
@@ -35,7 +35,8 @@ type Engine struct {
 }
 
 // Connect finds the engine that the docker command would use: DOCKER_HOST, the CLI's current context, then the usual
-// sockets, rootless ones and Docker Desktop's included. It starts nothing. The error says what was tried and what to do.
+// sockets, including rootless ones and Docker Desktop's. It starts nothing. The error says what was tried and what to
+// do.
 func Connect(ctx context.Context) (*Engine, error) {
 	hosts, why := candidates()
 	var tried []string
@@ -73,7 +74,7 @@ func dial(ctx context.Context, host string) (*Engine, error) {
 		return nil, err
 	}
 	provider := sync.OnceValues(func() (*testcontainers.DockerProvider, error) { return newProvider(host, cli) })
-	go func() { _, _ = provider() }() // it asks the engine for the same things thrice, while others look up images
+	go func() { _, _ = provider() }() // it repeats calls to the engine while the caller looks up images
 	return &Engine{Host: host, Version: version.Version, cli: cli, provider: provider, owner: thisProcess()}, nil
 }
 
@@ -88,7 +89,7 @@ func (e *Engine) Memory(ctx context.Context) (int64, error) {
 	return info.MemTotal, nil
 }
 
-// Close lets go of the connections. Containers that still run are left to their streams.
+// Close closes the connections. Containers that are still running end when their streams do.
 func (e *Engine) Close() error {
 	_, _ = e.provider() // it may still be at work
 	return e.cli.Close()
@@ -107,19 +108,19 @@ func shortDialError(err error) error {
 
 var providerMutex sync.Mutex
 
-// newProvider makes testcontainers use our client. Its own reaper is off: it cannot be had without a registry, reaps
-// too early when packages run in parallel, and here every container dies with its stream instead.
+// newProvider makes testcontainers use our client. It turns off testcontainers' own reaper, which needs a registry and
+// reaps too early when packages run in parallel. Here every container dies with its stream instead.
 func newProvider(host string, cli *client.Client) (*testcontainers.DockerProvider, error) {
 	providerMutex.Lock()
 	defer providerMutex.Unlock()
-	// testcontainers reads both once, at its first use; it panics where DOCKER_HOST leads nowhere.
+	// testcontainers reads both once, at its first use; it panics if nothing answers at DOCKER_HOST.
 	for key, value := range map[string]string{"TESTCONTAINERS_RYUK_DISABLED": "true", "DOCKER_HOST": host} {
 		if err := os.Setenv(key, value); err != nil {
 			return nil, err
 		}
 	}
 	before := log.Default()
-	log.SetDefault(silent{}) // it would print a page about the engine
+	log.SetDefault(silent{}) // it would print a page of details about the engine
 	defer log.SetDefault(before)
 	options := testcontainers.Generic2DockerOptions(testcontainers.WithLogger(silent{}))
 	provider, err := testcontainers.NewDockerProvider(append(options, testcontainers.WithDefaultBridgeNetwork(testcontainers.Bridge))...)
@@ -130,14 +131,16 @@ func newProvider(host string, cli *client.Client) (*testcontainers.DockerProvide
 	return provider, nil
 }
 
-// lent is our client in the hands of testcontainers.
+// lent is our client, as lent to testcontainers.
 type lent struct{ *client.Client }
 
-// Close does nothing. It is called after each use: closing drops idle connections, and each new one costs a round trip.
+// Close does nothing. testcontainers calls it after each use: closing would drop idle connections, and each new one
+// costs a round trip.
 func (lent) Close() error { return nil }
 
-// ImageInspect finds every image, one without ports. testcontainers pulls what it does not find, and what we start is
-// in the engine or nowhere: no registry knows our images. The engine says so as it creates the container.
+// ImageInspect finds every image, and each without ports. testcontainers pulls an image that it does not find, but ours
+// are in the engine or nowhere: no registry has them. If one is missing, the engine reports it when it creates the
+// container.
 func (lent) ImageInspect(context.Context, string, ...client.ImageInspectOption) (image.InspectResponse, error) {
 	return image.InspectResponse{Config: &dockerspec.DockerOCIImageConfig{}}, nil
 }

@@ -19,40 +19,40 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// Spec describes a container. All but Image and Purpose have working zero values.
+// Spec describes a container. All fields but Image and Purpose have working zero values.
 type Spec struct {
-	Image   string            // an id, or a name; one that is not in the engine is not fetched
-	Purpose string            // what it is for; the value of our label
-	Labels  map[string]string // further ones, the keys after our own
-	User    string            // "uid:gid"; "" is the image's own
+	Image   string            // an id or a name; it is not pulled if the engine does not have it
+	Purpose string            // what it is for; the value of Label
+	Labels  map[string]string // further labels; each key is appended to Label and a dot
+	User    string            // "uid:gid"; "" is the image's user
 	Volumes map[string]Volume // mount point -> volume
 	Tmpfs   map[string]string // mount point -> options
-	Network bool              // the default is no network at all
+	Network bool              // whether it has a network
 	// Confined drops all capabilities and forbids new privileges.
 	Confined bool
-	Memory   int64   // bytes; 0 is no limit. Swap is not added to it.
+	Memory   int64   // bytes; 0 is no limit. There is no swap beyond it.
 	CPUs     float64 // 0 is no limit
 	PIDs     int64   // processes and threads; 0 is no limit
 	// Lifetime ends the container even when its stream dies silently; 0 is a day.
 	Lifetime time.Duration
 }
 
-// Volume is a volume of the engine, made when it is first mounted.
+// Volume is a volume of the engine, created when it is first mounted.
 type Volume struct {
 	Name     string
 	ReadOnly bool
 }
 
-// Container is a running container. It ends when Remove is called, when this process ends in whatever way, or when
-// its Lifetime is over.
+// Container is a running container. It ends when Remove is called, when this process ends in any way, or when its
+// Lifetime is over.
 type Container struct {
 	ID     string
 	engine *Engine
 	stream types.HijackedResponse
 }
 
-// Start creates a container whose first process reads a stream from this process: when that stream ends, by Remove or by
-// kill -9 of this process, the container ends and the engine removes it.
+// Start starts a container whose first process reads a stream from this process. When that stream ends, whether by
+// Remove or by kill -9 of this process, the container ends and the engine removes it.
 func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error) {
 	lifetime := spec.Lifetime
 	if lifetime == 0 {
@@ -78,7 +78,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 		Labels:     labels,
 		Tmpfs:      spec.Tmpfs,
 		ConfigModifier: func(config *container.Config) {
-			config.Image = spec.Image // as it is: testcontainers may have put a registry before it
+			config.Image = spec.Image // unchanged: testcontainers may have prefixed a registry
 			config.User = spec.User
 			config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
 			config.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}}
@@ -86,7 +86,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 		},
 		HostConfigModifier: func(host *container.HostConfig) { configureHost(host, spec) },
 		LifecycleHooks: []testcontainers.ContainerLifecycleHooks{{
-			// Attached before it starts, so that there is no moment at which it could outlive us.
+			// Attach before it starts, so that at no moment it could outlive this process.
 			PostCreates: []testcontainers.ContainerHook{func(ctx context.Context, created testcontainers.Container) error {
 				c.ID = created.GetContainerID()
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
@@ -116,7 +116,7 @@ func configureHost(host *container.HostConfig, spec Spec) {
 	init := true
 	host.Init = &init
 	host.AutoRemove = true
-	host.Mounts = nil // called twice
+	host.Mounts = nil // this function is called twice
 	for target, volume := range spec.Volumes {
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: volume.Name, Target: target,
 			ReadOnly: volume.ReadOnly, VolumeOptions: &mount.VolumeOptions{Labels: map[string]string{Label: "cache"}}})
@@ -133,7 +133,7 @@ func configureHost(host *container.HostConfig, spec Spec) {
 	if spec.PIDs != 0 {
 		host.PidsLimit = &spec.PIDs
 	}
-	host.LogConfig = container.LogConfig{Type: "none"} // its first process says nothing
+	host.LogConfig = container.LogConfig{Type: "none"} // its first process prints nothing
 }
 
 // Remove ends the container and waits until the engine has removed it. It is safe to call twice, and on nil.
@@ -156,7 +156,8 @@ func (e *Engine) remove(ctx context.Context, id string) error {
 		case err == nil, cerrdefs.IsNotFound(err):
 			return nil
 		case !cerrdefs.IsConflict(err) && !strings.Contains(err.Error(), "is not running"):
-			// A conflict is a removal already under way; the words are those for one that ended before it could be killed.
+			// A conflict is a removal already under way; the text is from a container that ended before it could be
+			// killed.
 			return fmt.Errorf("remove container: %w", err)
 		}
 		select {
@@ -175,7 +176,7 @@ func (c *Container) Upload(ctx context.Context, folder string, tar io.Reader) er
 	return nil
 }
 
-// UploadTar unpacks into a folder of the container what pack writes.
+// UploadTar unpacks what pack writes into a folder of the container.
 func (c *Container) UploadTar(ctx context.Context, folder string, pack func(*tar.Writer) error) error {
 	reader, writer := io.Pipe()
 	go func() {
@@ -187,7 +188,7 @@ func (c *Container) UploadTar(ctx context.Context, folder string, pack func(*tar
 	return err
 }
 
-// PackFile adds a file that all may read to a tar stream.
+// PackFile adds a file that everyone may read to a tar stream.
 func PackFile(w *tar.Writer, name string, data []byte) error {
 	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
 		return fmt.Errorf("pack %s: %w", name, err)
@@ -207,7 +208,7 @@ func (c *Container) Download(ctx context.Context, path string) (io.ReadCloser, e
 	return stream, nil
 }
 
-// Running tells whether the container still runs; one that is gone does not.
+// Running reports whether the container is still running; one that is gone is not.
 func (c *Container) Running(ctx context.Context) (bool, error) {
 	inspect, err := c.engine.cli.ContainerInspect(ctx, c.ID)
 	if cerrdefs.IsNotFound(err) {
@@ -219,7 +220,7 @@ func (c *Container) Running(ctx context.Context) (bool, error) {
 	return inspect.State.Running, nil
 }
 
-// Paused tells whether the container is paused; of one that cannot be asked it is not known, and so it is not.
+// Paused reports whether the container is paused. It returns false if the engine does not answer.
 func (c *Container) Paused(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, pausedTimeout)
 	defer cancel()
@@ -227,10 +228,10 @@ func (c *Container) Paused(ctx context.Context) bool {
 	return err == nil && inspect.State.Paused
 }
 
-// pausedTimeout bounds how long the engine may take to tell it.
+// pausedTimeout bounds how long the engine may take to answer Paused.
 const pausedTimeout = 5 * time.Second
 
-// Commit makes an image of the container's file system under a name. Volumes and tmpfs are not in it.
+// Commit makes an image of the container's file system under a name. The image does not include volumes and tmpfs.
 func (c *Container) Commit(ctx context.Context, name string, labels map[string]string, env map[string]string) (id string, err error) {
 	config := &container.Config{Labels: map[string]string{Label: "image", MadeAs: name}}
 	maps.Copy(config.Labels, labels)

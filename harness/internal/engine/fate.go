@@ -10,12 +10,12 @@ import (
 	"github.com/docker/docker/api/types/filters"
 )
 
-// fateTimeout bounds how long the engine may take to tell that a container has ended.
+// fateTimeout bounds how long the engine may take to report the end of a container.
 const fateTimeout = 3 * time.Second
 
-// Fate says how the container ended although nobody here removed it: who or what ended it, and with which exit code. It is
-// "" where the container runs, or the engine does not answer. The container itself may be gone, so the engine's recent
-// events tell it.
+// Fate returns how a container ended that this process did not remove: what ended it, and with which exit code. It
+// returns "" if the container is running or the engine does not answer. The container itself may be gone, so Fate reads
+// the engine's recent events.
 func (c *Container) Fate(ctx context.Context) string {
 	if c == nil {
 		return ""
@@ -43,7 +43,7 @@ func (c *Container) Fate(ctx context.Context) string {
 	}
 }
 
-// fate puts the events of a container's end into words.
+// fate describes the end of a container from its events.
 func fate(seen []events.Message) string {
 	var signals []string
 	exit, memory := "", ""

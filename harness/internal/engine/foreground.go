@@ -12,8 +12,9 @@ import (
 	"github.com/moby/term"
 )
 
-// Foreground runs a command in the container with this process's terminal, or with its standard streams where it has none,
-// and returns its exit status. go test gives a test binary no stdin: the terminal that it was started from is found anyway.
+// Foreground runs a command in the container with this process's terminal, or with its standard streams if it has no
+// terminal, and returns the exit status. go test gives a test binary no stdin, but Foreground still finds the terminal
+// that go test was started from.
 func (c *Container) Foreground(ctx context.Context, command Command) (status int, err error) {
 	s, err := openStreams()
 	if err != nil {
@@ -26,7 +27,7 @@ func (c *Container) Foreground(ctx context.Context, command Command) (status int
 		return -1, err
 	}
 	defer p.Close()
-	go func() { // ends with this process where nothing more is typed
+	go func() { // ends with this process if nothing more is typed
 		_, _ = io.Copy(p.Stdin, s.in)
 		_ = p.Stdin.Close()
 	}()
@@ -44,7 +45,7 @@ func (c *Container) Foreground(ctx context.Context, command Command) (status int
 	return p.Wait(ctx)
 }
 
-// streams are what a user types to and reads from.
+// streams holds the files that a user types to and reads from.
 type streams struct {
 	in, out  *os.File
 	terminal bool
@@ -65,7 +66,7 @@ func openStreams() (streams, error) {
 		}
 		in, out, keep = tty, tty, tty.Close
 	}
-	// What is typed, Ctrl-C too, is for the command's own terminal.
+	// What the user types, including Ctrl-C, goes to the command's own terminal.
 	before, err := term.SetRawTerminal(in.Fd())
 	if err != nil {
 		return streams{}, errors.Join(fmt.Errorf("terminal: %w", err), keep())
@@ -73,7 +74,7 @@ func openStreams() (streams, error) {
 	return streams{in, out, true, func() error { return errors.Join(term.RestoreTerminal(in.Fd(), before), keep()) }}, nil
 }
 
-// followSize gives the command's terminal the size of the user's. Not every system has a signal for a change: look.
+// followSize keeps the command's terminal the size of the user's. It polls, because not every system signals a change.
 func (p *Process) followSize(ctx context.Context, fd uintptr) {
 	var last term.Winsize
 	for {

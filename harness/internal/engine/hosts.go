@@ -10,7 +10,7 @@ import (
 	"runtime"
 )
 
-// candidates lists where an engine may answer, best first, and why the list is so short where the user chose it.
+// candidates returns where an engine may answer, best first. If the user chose the one place, why says how.
 func candidates() (hosts []string, why string) {
 	if host := os.Getenv("DOCKER_HOST"); host != "" {
 		return []string{host}, " at DOCKER_HOST"
@@ -40,7 +40,8 @@ func candidates() (hosts []string, why string) {
 	return hosts, ""
 }
 
-// contextHost reads the docker CLI's current context, whose default is no context at all.
+// contextHost returns the host and name of the docker CLI's current context, or "" for the default one, which is not a
+// context at all.
 func contextHost(home string) (host, name string) {
 	dir := os.Getenv("DOCKER_CONFIG")
 	if dir == "" {

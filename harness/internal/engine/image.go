@@ -17,18 +17,18 @@ import (
 	"github.com/docker/docker/pkg/jsonmessage"
 )
 
-// MadeAs is the label that holds the name that an image of ours was made under. Names can be taken away and given to
-// other images; this one cannot. Every image that is made of another gets its own.
+// MadeAs is the label that holds the name under which the harness made an image. Image names can be moved to other
+// images; this label cannot. Every derived image that the harness makes gets its own.
 const MadeAs = Label + ".made-as"
 
 // Image is an image in the engine's store.
 type Image struct {
 	ID      string
-	Created int64 // seconds since 1970, where it was listed
+	Created int64 // seconds since 1970, if it was listed
 	Labels  map[string]string
 }
 
-// Image looks an image up in the engine's store; ok is false where it is not there.
+// Image looks up an image in the engine's store; ok is false if it is not there.
 func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err error) {
 	inspect, err := e.cli.ImageInspect(ctx, name)
 	if cerrdefs.IsNotFound(err) {
@@ -44,8 +44,8 @@ func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err 
 	return found, true, nil
 }
 
-// Made looks up the image that was made under a name of ours, whatever it is called now; ok is false where there is
-// none. Of several it is the oldest: one that somebody derives from it inherits its label.
+// Made looks up the image that the harness made under a name, whatever it is called now; ok is false if there is none.
+// Of several it returns the oldest, because images that a user derives from it inherit its label.
 func (e *Engine) Made(ctx context.Context, name string) (_ Image, ok bool, err error) {
 	found, err := e.Images(ctx, map[string]string{MadeAs: name})
 	if err != nil || len(found) == 0 {
@@ -54,13 +54,13 @@ func (e *Engine) Made(ctx context.Context, name string) (_ Image, ok bool, err e
 	return found[len(found)-1], true, nil
 }
 
-// Images lists the images that carry all of the labels, the newest first.
+// Images lists the images that carry all of the labels, newest first.
 func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image, error) {
 	args := filters.NewArgs()
 	for key, value := range labels {
 		args.Add("label", key+"="+value)
 	}
-	list, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: args}) // All: those without a name too
+	list, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: args}) // All includes unnamed ones
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -74,7 +74,7 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image,
 	return found, nil
 }
 
-// Import makes an image of a tar stream of a root file system. A stream that ends with an error makes none.
+// Import makes an image from a tar stream of a root file system. If the stream ends with an error, it makes none.
 func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes []string) error {
 	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: tar, SourceName: "-"}, name, image.ImportOptions{Changes: changes})
 	if err != nil {
@@ -87,7 +87,7 @@ func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes
 	return nil
 }
 
-// Build builds an image from a Dockerfile in a tar stream, by the engine's own classic builder.
+// Build builds an image from a Dockerfile in a tar stream, with the engine's classic builder.
 func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string, progress func(string)) error {
 	answer, err := e.cli.ImageBuild(ctx, tar, build.ImageBuildOptions{
 		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true,
@@ -103,7 +103,7 @@ func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map
 	return nil
 }
 
-// Save returns an image with its layers and its history as a tar stream.
+// Save returns an image, with its layers and history, as a tar stream.
 func (e *Engine) Save(ctx context.Context, name string) (io.ReadCloser, error) {
 	stream, err := e.cli.ImageSave(ctx, []string{name})
 	if err != nil {
@@ -120,7 +120,7 @@ func (e *Engine) Tag(ctx context.Context, source, name string) error {
 	return nil
 }
 
-// RemoveImage deletes an image, by name or id; one that is not there, or is in use, is left.
+// RemoveImage deletes an image by name or id. If the image does not exist or is in use, it does nothing.
 func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	_, err := e.cli.ImageRemove(ctx, name, image.RemoveOptions{PruneChildren: true})
 	if err != nil && !cerrdefs.IsNotFound(err) && !cerrdefs.IsConflict(err) {
@@ -129,7 +129,8 @@ func (e *Engine) RemoveImage(ctx context.Context, name string) error {
 	return nil
 }
 
-// follow reads the engine's progress messages; an error among them, or a stream that breaks off, is the result.
+// follow reads the engine's progress messages. It returns an error if a message reports one or if the stream breaks
+// off.
 func follow(stream io.Reader, progress func(string)) error {
 	decoder := json.NewDecoder(stream)
 	for {

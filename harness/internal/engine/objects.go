@@ -15,26 +15,26 @@ import (
 	"github.com/docker/docker/api/types/image"
 )
 
-// Object is something of ours in an engine.
+// Object is a container, image or volume of the harness in an engine.
 type Object struct {
 	Kind    string // "container", "image" or "volume"
 	ID      string
 	Name    string
-	Size    int64 // bytes; of images those that they share with others too
+	Size    int64 // bytes; for images this includes what they share with others
 	Created time.Time
 	Labels  map[string]string
-	// Busy says that a run needs it now.
+	// Busy means that a run needs it now.
 	Busy bool
 }
 
-// Objects lists all that carries our label, containers first, and images so that each comes before those it is made of.
+// Objects lists everything that carries Label: containers first, and each image before those that it is derived from.
 func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	ours := filters.NewArgs(filters.Arg("label", Label))
 	containers, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
-	busy := map[string]bool{} // images and volumes of containers that stay
+	busy := map[string]bool{} // images and volumes in use
 	for _, c := range containers {
 		object := Object{Kind: "container", ID: c.ID, Name: strings.TrimPrefix(strings.Join(c.Names, ","), "/"), Created: time.Unix(c.Created, 0), Labels: c.Labels,
 			Busy: !e.owner.gone(c.Labels)}
@@ -45,14 +45,14 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 			}
 		}
 	}
-	images, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: ours}) // All: those without a name too
+	images, err := e.cli.ImageList(ctx, image.ListOptions{All: true, Filters: ours}) // All includes unnamed ones
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	slices.SortStableFunc(images, func(a, b image.Summary) int { return cmp.Compare(b.Created, a.Created) })
 	for _, i := range images {
 		name := i.ID
-		if len(i.RepoTags) > 0 && i.RepoTags[0] != "<none>:<none>" { // what old engines call one without a name
+		if len(i.RepoTags) > 0 && i.RepoTags[0] != "<none>:<none>" { // old engines' name for one without a name
 			name = i.RepoTags[0]
 		}
 		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size, Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
@@ -75,7 +75,8 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	return found, nil
 }
 
-// volumes lists the volumes with their sizes. An engine measures for one client at a time, and refuses the others meanwhile.
+// volumes lists the volumes with their sizes. An engine measures them for one client at a time and refuses others
+// meanwhile.
 func (e *Engine) volumes(ctx context.Context) (types.DiskUsage, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -92,10 +93,10 @@ func (e *Engine) volumes(ctx context.Context) (types.DiskUsage, error) {
 	}
 }
 
-// Container is the container that an object is, to run programs in; it is another process's, and removing it is not ours.
+// Container returns the container of an object, to run programs in. It belongs to another process, so do not remove it.
 func (e *Engine) Container(o Object) *Container { return &Container{ID: o.ID, engine: e} }
 
-// RemoveObject removes an object and tells whether it is gone: one that others need stays.
+// RemoveObject removes an object and reports whether it is gone: one that others need stays.
 func (e *Engine) RemoveObject(ctx context.Context, o Object) (gone bool, err error) {
 	switch o.Kind {
 	case "container":

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVolumesOfABusyEngine: an engine that measures its volumes for another client is asked again.
+// TestVolumesOfABusyEngine checks that an engine that is measuring its volumes for another client is asked again.
 func TestVolumesOfABusyEngine(t *testing.T) {
 	asked := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -13,16 +13,16 @@ import (
 	"github.com/shirou/gopsutil/v4/process"
 )
 
-// Label is the key that every object of ours in an engine carries; the value tells what it is for.
+// Label is the key that all objects of the harness in an engine carry; the value is the object's purpose.
 const Label = "pyo3test"
 
-// Owner says which process an object belongs to, so that a later run can tell whether that process is gone.
+// Owner identifies the process that an object belongs to, so that a later run can tell whether that process is gone.
 type Owner struct {
-	Session string // random, one a process
+	Session string // random, one per process
 	Host    string // host name and, on Linux, the process namespace: a pid means nothing elsewhere
-	Boot    string // the boot id where there is one
+	Boot    string // the boot id, if there is one
 	PID     int
-	Start   string // the process's start, so that a recycled pid is not taken for it
+	Start   string // the process's start time, so that a reused pid is not taken for it
 }
 
 func thisProcess() Owner {
@@ -36,8 +36,8 @@ func bootID() string {
 	return strings.TrimSpace(string(data))
 }
 
-// processStart is "" for a process that is not there. On Linux it is the kernel's own count of clock ticks, which no
-// change of the clock moves.
+// processStart returns the start time of a process, or "" if it does not exist. On Linux this is the kernel's count of
+// clock ticks, which setting the clock does not change.
 func processStart(pid int) string {
 	if data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
 		text := string(data)
@@ -71,7 +71,8 @@ func (o Owner) labels(purpose string) map[string]string {
 	}
 }
 
-// gone tells whether the process that the labels name is certainly gone. Of another host it never claims that.
+// gone reports whether the process that the labels name is certainly gone. It is always false for a process of another
+// host.
 func (o Owner) gone(labels map[string]string) bool {
 	if labels[Label+".host"] != o.Host {
 		return false
@@ -86,8 +87,8 @@ func (o Owner) gone(labels map[string]string) bool {
 	return processStart(pid) != labels[Label+".start"]
 }
 
-// Sweep removes the containers of processes of this host that are gone. Running ones have already ended with their
-// stream; what it finds was created and never started. It returns how many it removed.
+// Sweep removes the containers of this host's processes that are gone, and returns how many it removed. Running ones
+// have already ended with their stream, so what it finds was created but never started.
 func (e *Engine) Sweep(ctx context.Context) (int, error) {
 	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", Label))})
 	if err != nil {
@@ -106,7 +107,7 @@ func (e *Engine) Sweep(ctx context.Context) (int, error) {
 	return removed, nil
 }
 
-// Containers counts the containers of ours, running or not, of a process of this host.
+// Containers returns how many containers of the harness, running or not, belong to a process of this host.
 func (e *Engine) Containers(ctx context.Context, pid int) (int, error) {
 	args := filters.NewArgs(filters.Arg("label", Label+".pid="+strconv.Itoa(pid)), filters.Arg("label", Label+".host="+e.owner.Host))
 	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: args})

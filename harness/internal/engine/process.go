@@ -12,21 +12,21 @@ import (
 	"github.com/docker/docker/pkg/stdcopy"
 )
 
-// callTimeout bounds one question to the engine, and one write to a process: an engine that stands still must not hold
-// its users. They take milliseconds.
+// callTimeout bounds one call of the engine, and one write to a process, which take milliseconds: a hanging engine must
+// not block its users.
 const callTimeout = time.Minute
 
 // Command is a program to run in a container.
 type Command struct {
 	Argv []string
-	User string   // "" is the container's
-	Env  []string // KEY=VALUE, beside the image's
+	User string   // "" is the container's user
+	Env  []string // KEY=VALUE, added to the image's
 	Dir  string
-	// Terminal gives it one; all that it prints comes on Stdout then.
+	// Terminal gives the program a terminal; then all its output is on Stdout.
 	Terminal bool
 }
 
-// Process is a command under way. Stdout and Stderr have to be read until they end.
+// Process is a running command. Stdout and Stderr must be read until they end.
 type Process struct {
 	Stdin          io.WriteCloser
 	Stdout, Stderr io.ReadCloser
@@ -38,8 +38,8 @@ type Process struct {
 	err       error
 }
 
-// Exec starts a command in the container. Its end of the streams is closed when ctx ends; the command itself can only
-// be ended from inside the container, or with it.
+// Exec starts a command in the container. When ctx ends, this side of the streams is closed; the command itself can
+// only be ended from inside the container, or with it.
 func (c *Container) Exec(ctx context.Context, command Command) (*Process, error) {
 	begin, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -78,7 +78,7 @@ func (c *Container) Exec(ctx context.Context, command Command) (*Process, error)
 }
 
 // Wait waits for the end of the streams and returns the exit status. A lost stream or a vanished container is an error,
-// never a status.
+// not a status.
 func (p *Process) Wait(ctx context.Context) (int, error) {
 	select {
 	case <-p.ended:
@@ -88,7 +88,7 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	if p.err != nil {
 		return -1, fmt.Errorf("exec stream: %w", p.err)
 	}
-	// The engine notes the end a moment after the streams end.
+	// The engine records the exit a moment after the streams end.
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		inspect, err := p.container.engine.cli.ContainerExecInspect(ctx, p.id)
 		switch {
@@ -107,7 +107,7 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 	}
 }
 
-// Close cuts the streams.
+// Close closes the streams.
 func (p *Process) Close() { p.stream.Close() }
 
 type stdin struct{ stream *types.HijackedResponse }

@@ -18,8 +18,8 @@ import (
 	"github.com/docker/docker/api/types/registry"
 )
 
-// Pull fetches an image, once and without retries, with the credentials of the Docker configuration. It gives up when the
-// engine reports no progress for as long as stall: nothing else ends a registry that stops in the middle of a layer.
+// Pull fetches an image, without retries, with the credentials of the Docker configuration. It gives up when the engine
+// reports no progress for the duration stall: nothing else ends the pull if a registry stops in the middle of a layer.
 func (e *Engine) Pull(ctx context.Context, name string, stall time.Duration, progress func(string)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -40,7 +40,7 @@ func (e *Engine) Pull(ctx context.Context, name string, stall time.Duration, pro
 	return nil
 }
 
-// heard tells whenever something was read.
+// heard calls note after each read.
 type heard struct {
 	io.Reader
 	note func()
@@ -52,8 +52,8 @@ func (h heard) Read(data []byte) (int, error) {
 	return n, err
 }
 
-// RegistryAnswers asks, through the engine, whether an image can be had from its registry. It returns nil when the
-// registry knows the image, else why not, within the time given.
+// RegistryAnswers asks, through the engine, whether an image can be pulled from its registry. It returns nil if the
+// registry has the image, and otherwise, within the given time, why it cannot be pulled.
 func (e *Engine) RegistryAnswers(ctx context.Context, name string, within time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("its registry did not answer within %v", within))
 	defer cancel()
@@ -68,10 +68,10 @@ func (e *Engine) RegistryAnswers(ctx context.Context, name string, within time.D
 	return nil
 }
 
-// wantsLogin matches what engines relay of registries that want other credentials, or some.
+// wantsLogin matches the errors that engines relay from registries that want credentials, or others.
 var wantsLogin = regexp.MustCompile(`(?i)unauthorized|denied|no basic auth|HTTP 40[13]|incorrect username`)
 
-// refusal says why an image cannot be had, and what to do where credentials are the reason.
+// refusal returns an error that says why an image cannot be pulled, and what to do if credentials are the reason.
 func refusal(name string, err, unread error) error {
 	switch {
 	case !wantsLogin.MatchString(err.Error()):
@@ -86,8 +86,8 @@ func refusal(name string, err, unread error) error {
 	return fmt.Errorf("%s: %w: 'docker login%s' with an account that may pull it", name, err, server)
 }
 
-// credentials are those of the Docker configuration for an image's registry, encoded as the engine wants them; "" is
-// none. Helpers of other registries are not asked: one that fails is no concern of this image.
+// credentials returns the Docker configuration's credentials for an image's registry, encoded for the engine, or "" if
+// there are none. It does not run the helpers of other registries: their failures do not matter to this image.
 func credentials(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func credentials(name string) (string, error) {
 	}
 	server := dockercfg.ResolveRegistryHost(reference.Domain(named))
 	key := server
-	for entry := range config.AuthConfigs { // some tools write an address: "https://registry.example.com/v2/"
+	for entry := range config.AuthConfigs { // some tools write a URL: "https://registry.example.com/v2/"
 		_, address, found := strings.Cut(entry, "://")
 		if host, _, _ := strings.Cut(address, "/"); found && host == server {
 			key = entry
@@ -116,7 +116,7 @@ func credentials(name string) (string, error) {
 	return registry.EncodeAuthConfig(auth)
 }
 
-// dockerConfiguration is that of the docker command, or what a GitLab job has in its place.
+// dockerConfiguration returns the configuration of the docker command, or what a GitLab job has in its place.
 func dockerConfiguration() (config dockercfg.Config, err error) {
 	if text := os.Getenv("DOCKER_AUTH_CONFIG"); text != "" {
 		if err := json.Unmarshal([]byte(text), &config); err != nil {

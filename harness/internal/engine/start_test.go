@@ -10,7 +10,7 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestNeverFetched: an image that is not in the engine is not asked for anywhere, whatever its name.
+// TestNeverFetched checks that an image that the engine does not have is never pulled, whatever its name.
 func TestNeverFetched(t *testing.T) {
 	prereq.Engine(t)
 	e, err := Connect(t.Context())

@@ -1,5 +1,5 @@
 // Package evidence keeps what a run leaves for its reader: JUnit, pytest's terminal output, reports of what went wrong.
-// Failing to write it never changes a verdict; it is said once.
+// A failure to write it never changes a verdict; it is reported once.
 package evidence
 
 import (
@@ -23,9 +23,9 @@ import (
 
 // Variables that say where evidence goes.
 const (
-	ArtifactsVariable = "PYO3TEST_ARTIFACTS" // a folder, in which each run has one of its own
-	// JUnitVariable names a file for the JUnit report; where it is a folder, or ends with a slash, each run has a
-	// file of its own in it.
+	ArtifactsVariable = "PYO3TEST_ARTIFACTS" // a folder in which each run has its own
+	// JUnitVariable names a file for the JUnit report. If it is a folder, or ends with a slash, each run has its own
+	// file in it.
 	JUnitVariable = "PYO3TEST_JUNIT"
 )
 
@@ -33,8 +33,8 @@ const (
 type Run struct {
 	test   string // the full name of the run's test
 	name   string
-	folder string // "" where there can be none
-	lent   bool   // the folder is the user's: kept whatever the result
+	folder string // "" if there can be none
+	lent   bool   // the folder is the user's, and is kept whatever the result
 	mutex  sync.Mutex
 	suites []verdict.Suite // of the groups
 	faults []verdict.Fault // of the run as a whole
@@ -47,8 +47,8 @@ type Run struct {
 	leftOut int // files that the limits left no room for
 }
 
-// New finds the place: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs,
-// else the user's cache folder, where only failures stay.
+// New chooses the folder: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs,
+// else the user's cache folder, which keeps only failures.
 func New(t subtest.T, flags subtest.Flags) *Run {
 	r := &Run{test: t.Name(), name: runName(t.Name()), limits: defaults, names: newNames()}
 	switch {
@@ -69,7 +69,7 @@ func New(t subtest.T, flags subtest.Flags) *Run {
 	return r
 }
 
-// packageName tells the runs of several packages apart: go test runs each in its own folder.
+// packageName returns a name that tells the runs of several packages apart: go test runs each in its own folder.
 func packageName() string {
 	folder, err := os.Getwd()
 	if err != nil {
@@ -78,14 +78,14 @@ func packageName() string {
 	return runName(filepath.Base(folder))
 }
 
-// Keep writes one file of a group, or of the run where that is "", within the limits of files and of runs. The name
-// may be any text.
+// Keep writes one file of a group, or of the run if group is "", within the limits of a file and of a run. The name may
+// be any text.
 func (e *Run) Keep(group, name string, data io.Reader) { e.keepOne(group, name, data, true) }
 
 func (e *Run) keepOne(group, name string, data io.Reader, own bool) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if e.folder == "" || errors.Join(e.errs...) != nil { // which the next file would only say again
+	if e.folder == "" || errors.Join(e.errs...) != nil { // the next file would only repeat the error
 		return
 	}
 	if err := e.keep(group, name, data, own); err != nil {
@@ -93,7 +93,7 @@ func (e *Run) keepOne(group, name string, data io.Reader, own bool) {
 	}
 }
 
-// explained says more of a failure in the cache folder.
+// explained adds to an error that it is about the cache folder, if it is.
 func (e *Run) explained(err error) error {
 	if e.lent {
 		return err
@@ -113,10 +113,10 @@ func writeFile(name string, data io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// Wanted tells whether there is a place for what a group leaves: that of failures, or one where all is kept.
+// Wanted reports whether there is a folder for what a group leaves: one for failures, or one where everything is kept.
 func (e *Run) Wanted(failed bool) bool { return e.folder != "" && (failed || e.lent) }
 
-// KeepTar writes the files of a tar stream of a folder.
+// KeepTar writes the files in the tar stream of a folder.
 func (e *Run) KeepTar(group string, stream io.Reader) error {
 	for archive := tar.NewReader(stream); ; {
 		header, err := archive.Next()
@@ -135,34 +135,34 @@ func (e *Run) KeepTar(group string, stream io.Reader) error {
 	}
 }
 
-// logs are what every group leaves; the rest is what its tests have written.
+// logs are the files that every group leaves; its tests have written the rest.
 var logs = []string{"import.log", "pytest.log", "pytest-junit.xml"}
 
-// Add takes the verdicts of a group for the JUnit file.
+// Add adds the verdicts of a group to the JUnit file.
 func (e *Run) Add(suite verdict.Suite) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	e.suites = append(e.suites, suite)
 }
 
-// Fault takes what makes the run red beside its tests, for the JUnit file.
+// Fault adds to the JUnit file what makes the run red besides its tests.
 func (e *Run) Fault(name, text string) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	e.faults = append(e.faults, verdict.Fault{Name: name, Text: text})
 }
 
-// Empty reports whether no group had a test, or anything else to tell.
+// Empty reports whether no group had a test, or anything else to report.
 func (e *Run) Empty() bool {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	return !slices.ContainsFunc(e.suites, func(s verdict.Suite) bool { return len(s.Tests) > 0 || s.Red() })
 }
 
-// wholeRun is the testcase of a run as a whole.
+// wholeRun is the name of the testcase for a run as a whole.
 const wholeRun = "(run)"
 
-// MustBeRed notes a fault of the run where none is known: its JUnit file must not be green for that.
+// MustBeRed adds a fault of the run if none is known, so that its JUnit file is not green.
 func (e *Run) MustBeRed() {
 	if e.mutex.Lock(); len(e.faults) > 0 || slices.ContainsFunc(e.suites, verdict.Suite.Red) {
 		e.mutex.Unlock()
@@ -172,7 +172,7 @@ func (e *Run) MustBeRed() {
 	e.Fault(wholeRun, "the run is red, and none of its tests is: its output says why")
 }
 
-// Begin puts a red JUnit file in the place of an earlier run's, for a run that is killed leaves no other.
+// Begin replaces an earlier run's JUnit file with a red one: a run that is killed leaves no other.
 func (e *Run) Begin() {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -182,11 +182,12 @@ func (e *Run) Begin() {
 		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
 	}
 	e.writeUsersJUnit()
-	e.faults, e.errs = nil, before // the end tries again, and tells
+	e.faults, e.errs = nil, before // Finish tries again, and reports errors
 }
 
-// Finish writes the JUnit file of the run, prunes, and says where things are, or what could not be written. A run that
-// came to no group leaves nothing in the cache folder: it would take the place of one that has more to tell.
+// Finish writes the JUnit file of the run, removes old runs, and returns a message on where the files are, or what
+// could not be written. A run without a group leaves nothing in the cache folder: it would replace one that has more to
+// show.
 func (e *Run) Finish(failed bool) string {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -228,7 +229,7 @@ func (e *Run) writeUsersJUnit() {
 	e.writeJUnit(name)
 }
 
-// Refused writes a red file to where JUnitVariable says, for a command that cannot begin its run.
+// Refused writes a red JUnit file where JUnitVariable says, for a command that cannot begin its run.
 func Refused(test string, why error) error {
 	refused := &Run{test: test, name: runName(test), faults: []verdict.Fault{{Name: wholeRun, Text: why.Error()}}}
 	refused.writeUsersJUnit()

@@ -11,7 +11,8 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// written are the JUnit files that this process has written. Several runs may share one: each has its suites there.
+// written holds the JUnit files that this process has written. Several runs may share one, which has the suites of
+// each.
 var written files
 
 type files struct {
@@ -19,7 +20,7 @@ type files struct {
 	runs  map[string]map[string][]verdict.Suite // by file and by the run's test
 }
 
-// write writes a file with the suites of a run, and those of other runs that were written there.
+// write writes a file with the suites of a run, and those that other runs have written there.
 func (f *files) write(name, test string, suites []verdict.Suite) error {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

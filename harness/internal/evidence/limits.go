@@ -10,8 +10,7 @@ import (
 	"slices"
 )
 
-// limits bound what is kept. A test may write anything where a group leaves its evidence: sparse files of terabytes
-// too.
+// limits bound what is kept. A test may write anything where its group leaves evidence, even sparse files of terabytes.
 type limits struct {
 	file, run, all int64 // bytes of one file, of a run, and of all runs in the cache folder
 	reserved       int64 // bytes of a run that are for the harness's own files
@@ -21,7 +20,7 @@ type limits struct {
 
 var defaults = limits{file: 64 << 20, run: 256 << 20, all: 1 << 30, reserved: 64 << 20, files: 10000, runs: 20}
 
-// room is how many bytes one more file may have; ok is false where it may not be at all.
+// room returns how many bytes one more file may have; ok is false if nothing more may be kept.
 func (e *Run) room(own bool) (bytes int64, ok bool) {
 	left := e.limits.run - e.size
 	if !own {
@@ -65,7 +64,7 @@ func (e *Run) keep(group, name string, data io.Reader, own bool) error {
 	return errors.Join(err, f.Close())
 }
 
-// block is the unit in which a file has holes.
+// block is the size of a hole in a file, in bytes.
 const block = 64 << 10
 
 // copySparse copies to a new file, and leaves a hole for each block of zeros.
@@ -87,15 +86,15 @@ func copySparse(f *os.File, data io.Reader) (size int64, err error) {
 		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return size, f.Truncate(size) // where it ends with a hole
+			return size, f.Truncate(size) // it may end with a hole
 		case err != nil:
 			return size, errors.Join(err, f.Truncate(size))
 		}
 	}
 }
 
-// prune removes the oldest runs in a folder, by their number and by their size; the newest stays. Their names begin
-// with their time.
+// prune removes the oldest runs in a folder while they are too many or too large; the newest always stays. Their names
+// begin with their time.
 func (l limits) prune(folder string) error {
 	runs, err := os.ReadDir(folder)
 	if errors.Is(err, os.ErrNotExist) {
@@ -117,8 +116,8 @@ func (l limits) prune(folder string) error {
 	return errors.Join(errs...)
 }
 
-// sizeOf is the size of the files below a folder. What cannot be read counts nothing: another process may be removing
-// it.
+// sizeOf returns the size of the files below a folder. What cannot be read is not counted: another process may be
+// removing it.
 func sizeOf(folder string) (size int64) {
 	_ = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
 		if err != nil {

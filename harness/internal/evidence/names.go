@@ -13,10 +13,10 @@ import (
 // maxName bounds a file's name, in bytes; most file systems take 255.
 const maxName = 200
 
-// device matches the names that Windows keeps for devices, whatever their extension.
+// device matches the names that Windows reserves for devices, whatever their extension.
 var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)`)
 
-// cleanName makes a file name that every file system takes, and every terminal shows as it is, of any text. Slashes
+// cleanName turns any text into a file name that every file system accepts and every terminal shows as it is. Slashes
 // become hyphens.
 func cleanName(text string) string {
 	name := strings.Map(func(r rune) rune {
@@ -37,7 +37,7 @@ func cleanName(text string) string {
 	return shorten(name, "")
 }
 
-// shorten puts a word before the extension, and cuts what is then too long from the middle.
+// shorten puts a word before the extension, and cuts the end of what precedes them if the name is then too long.
 func shorten(name, word string) string {
 	extension := path.Ext(name)
 	if len(extension) > 10 {
@@ -50,14 +50,13 @@ func shorten(name, word string) string {
 	return stem + word + extension
 }
 
-// names are those that are taken in a run's folder, and for which text. Upper and lower case are the same: on some
-// systems they are.
+// names holds the names that are taken in a run's folder, and for which text. Case is ignored, as some file systems do.
 type names map[string]string
 
-// newNames has those of the run's own files.
+// newNames returns the names of the run's own files.
 func newNames() names { return names{"junit.xml": "", "installed.txt": ""} }
 
-// unique returns the name of a file for a text, below a folder: the same for the same text, and no other text's.
+// unique returns a file name for a text in a folder: always the same for that text, and never another text's.
 func (n names) unique(folder, text string) string {
 	name := cleanName(text)
 	for word := text; ; word += "\x00" {
@@ -71,11 +70,10 @@ func (n names) unique(folder, text string) string {
 	}
 }
 
-// plain matches the names of runs that need no cleaning: letters and digits of ASCII only, for the scripts that use
-// them.
+// plain matches the names of runs that need no cleaning. They are ASCII only, for the scripts that use them.
 var plain = regexp.MustCompile(`^[\w.-]{1,100}$`)
 
-// runName makes a file name of a test's or a package's name: another one for another name.
+// runName turns the name of a test or a package into a file name: different names give different ones.
 func runName(name string) string {
 	if plain.MatchString(name) && strings.Trim(name, ".") != "" && !device.MatchString(name) {
 		return name

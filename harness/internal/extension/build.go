@@ -23,25 +23,25 @@ import (
 	"pyo3test/images"
 )
 
-// Error is a build that failed by the user's own sources or requirements: Log holds what the tool printed.
+// Error is a build failure caused by the user's sources or requirements. Log holds what the tool printed.
 type Error struct {
 	Phase   string // "dependencies", "fetch" or "build"
 	Text    string
-	Log     string // what the tool printed with the host's paths, from the first error on, bounded
-	Offline bool   // it had no network, by our own choice
+	Log     string // the tool's output, bounded, from the first error on, with the host's paths
+	Offline bool   // the build had no network because the harness gave it none
 }
 
-// unreached is how uv and cargo say that they got no answer from where they fetch.
+// unreached matches the messages of uv and cargo about a server that cannot be reached.
 var unreached = regexp.MustCompile(`(?i)(could not|couldn't) (connect|resolve host)|connection refused|network is unreachable|dns error|tunnel error|operation timed out|timeout was reached|spurious network error|(invalid|ssl) peer certificate`)
 
-// Unreached reports whether the network is why the build failed, and not the project.
+// Unreached reports whether the build failed because of the network and not because of the project.
 func (e *Error) Unreached() bool { return !e.Offline && unreached.MatchString(e.Log) }
 
-// wantsNetwork is how programs say that they have no network.
+// wantsNetwork matches the messages of programs that have no network.
 var wantsNetwork = regexp.MustCompile(`(?i)failed to lookup address|(host)?name resolution|name or service not known|` +
 	`network is unreachable|could not resolve host|dns error|--offline`)
 
-// fixes are what tools say where something of the system is missing, or does not travel, and what helps.
+// fixes pairs known error messages of tools with what to do about them.
 var fixes = []struct {
 	said *regexp.Regexp
 	fix  string
@@ -56,7 +56,7 @@ var fixes = []struct {
 		"a requirement cannot be had as it is written: correct it where it is named, or the index settings of this host"},
 }
 
-// Advice says what may help, "" where the tool's words do not tell.
+// Advice returns what may help, or "" if the tool's output does not show it.
 func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
 		return "\n\na build has no network: set BuildNetwork (build-network = true in [tool.pyo3test]) " +
@@ -75,7 +75,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Phase, e.Text) }
 //go:embed python/*.py
 var pythonFiles embed.FS
 
-// buildPrograms are the files of python/ by name.
+// buildPrograms holds the files of python/ by name.
 var buildPrograms = readPrograms()
 
 func readPrograms() map[string]string {
@@ -91,7 +91,7 @@ func readPrograms() map[string]string {
 	return found
 }
 
-// upload brings the sources and the build programs.
+// upload copies the sources and the build programs into the container.
 func upload(ctx context.Context, c *engine.Container, tree project.Tree) error {
 	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
 		for name, text := range buildPrograms {
@@ -103,14 +103,15 @@ func upload(ctx context.Context, c *engine.Container, tree project.Tree) error {
 	})
 }
 
-// Environment is what builds and tests both have: with another path or interpreter all would be compiled again.
+// Environment returns the environment that builds and tests share: with another path or interpreter, everything would
+// be recompiled.
 func Environment(user map[string]string) map[string]string {
 	env := map[string]string{
 		"PATH":        layout.Path,
 		"VIRTUAL_ENV": layout.Venv,
 		"LANG":        "C.UTF-8",
 		"PYO3_PYTHON": layout.Venv + "/bin/python",
-		// Nothing in PyO3 reads this one; people rely on finding it set.
+		// PyO3 does not read this one, but people rely on it being set.
 		"PYO3_NO_PYTHON_VERSION_CHECK": "1",
 	}
 	for key, value := range user {
@@ -119,18 +120,19 @@ func Environment(user map[string]string) map[string]string {
 	return env
 }
 
-// buildEnvironment is what a build depends on beside its sources; the network's settings are not part of it.
+// buildEnvironment returns the environment that a build depends on beside its sources, without the network settings.
 func buildEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
 	env["CARGO_TARGET_DIR"] = layout.CargoDir
 	env["CARGO_TERM_COLOR"] = "never"
 	env["UV_CACHE_DIR"] = layout.Packages
-	env["UV_LINK_MODE"] = "copy"     // the cache is another file system
-	env["UV_COMPILE_BYTECODE"] = "1" // once here, or each group would
+	env["UV_LINK_MODE"] = "copy"     // the cache is on another file system
+	env["UV_COMPILE_BYTECODE"] = "1" // once here, or each group would do it
 	env["UV_NO_PROGRESS"] = "1"
 	env["UV_PYTHON_DOWNLOADS"] = "never"
 	if recipe.Profile != "dev" {
-		// Names, files and lines for stacks, no more (py-spy finds no name by line tables alone); rustc optimises as before. RUSTFLAGS would replace the project's own flags.
+		// Stacks need names, files and lines, but no more; with line tables alone, py-spy finds no names. rustc
+		// optimises as before. RUSTFLAGS would replace the project's own flags.
 		profile := "CARGO_PROFILE_" + strings.ToUpper(strings.ReplaceAll(recipe.Profile, "-", "_"))
 		env[profile+"_DEBUG"], env[profile+"_STRIP"] = "limited", "none"
 	}
@@ -138,8 +140,8 @@ func buildEnvironment(recipe Recipe) map[string]string {
 	return env
 }
 
-// fetchEnvironment is what cargo and rustup have as they download: of the recipe's variables, those alone that say where
-// from, as others could name a program to run.
+// fetchEnvironment returns the environment in which cargo and rustup download. Of the recipe's variables it has only
+// those that say where to download from: others could name a program to run.
 func fetchEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
 	env["PATH"] = layout.FetchPath
@@ -148,10 +150,10 @@ func fetchEnvironment(recipe Recipe) map[string]string {
 	return env
 }
 
-// maxMessage bounds a message of build.py, in bytes: the longest is its result, with the names of all that is installed.
+// maxMessage bounds a message of build.py, in bytes: the longest is its result, which names every installed package.
 const maxMessage = 16 << 20
 
-// errNotFetched reports that a build lacks what the phase "fetch" downloads.
+// errNotFetched means that a build lacks what the phase "fetch" downloads.
 var errNotFetched = errors.New("build: crates are missing")
 
 // runBuild runs a phase of build.py, "dependencies", "fetch" or "build", and relays what its tools print.
@@ -186,7 +188,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	var built *result
 	var failure *Error
 	missing := false
-	var noise []string // of the loader, for example, where the project's environment breaks it
+	var noise []string // from the loader, for example, if the project's environment breaks it
 	lines := bufio.NewScanner(reader)
 	lines.Buffer(nil, maxMessage)
 	for lines.Scan() {
@@ -231,14 +233,14 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	return *built, nil
 }
 
-// defaultEnvironment is the locked test environment, "" where the project brings a pytest of its own.
+// defaultEnvironment returns the locked test environment, or "" if the project's dependencies include pytest.
 func (r Recipe) defaultEnvironment() string {
 	if r.Dependencies.Pytest {
 		return ""
 	}
 	locked, err := images.Files.ReadFile("pytest.txt")
 	if err != nil {
-		panic("images does not embed pytest.txt") // a mistake of ours that every run would show
+		panic("images does not embed pytest.txt") // a bug in the harness that every run would show
 	}
 	return string(locked)
 }
@@ -250,16 +252,17 @@ func nonNil[T any](list []T) []T {
 	return list
 }
 
-// buildLog keeps what a build printed, bounded, with paths as the user knows them.
+// buildLog keeps what a build printed, bounded, with the host's paths.
 type buildLog struct {
 	tree  project.Tree
 	lines []string
 }
 
-// logLines bounds what is kept of a build's output; compilers repeat themselves long before.
+// logLines bounds how many lines of a build's output are kept; compilers repeat themselves long before that.
 const logLines = 2000
 
-// rustPlace is how rustc names a place; its paths are relative to the workspace, where cargo runs it.
+// rustPlace matches a source location as rustc prints it. Its paths are relative to the workspace, where cargo runs
+// rustc.
 var rustPlace = regexp.MustCompile(`^(\s*(?:-->|:::) )([^/\s][^:]*)(:\d+:\d+)`)
 
 func (l *buildLog) add(line string) string {

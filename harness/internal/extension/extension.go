@@ -1,6 +1,6 @@
 // Package extension builds a crate with maturin inside a container, once for each content, and keeps the result as an
-// image that holds the test environment and the native modules but no sources. The environment is an image of its own
-// below, which outlives edits of the crate.
+// image. The image holds the native modules and the test environment but no sources. The test environment is a separate
+// image below, which outlives edits of the crate.
 package extension
 
 import (
@@ -21,7 +21,7 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// Recipe says how to build and what to install beside it.
+// Recipe describes how to build a crate and what to install beside it.
 type Recipe struct {
 	Profile           string // cargo's; "release", "dev" or one of the crate's own
 	Features          []string
@@ -35,17 +35,17 @@ type Recipe struct {
 
 // Extension is a built crate with its test environment.
 type Extension struct {
-	Image    string   // the id, to start groups from
+	Image    string   // the id of the image to start groups from
 	Modules  []Module // the native modules that were built
 	Resolved []string // what is installed in the test environment, as name==version
 	Reused   bool     // nothing had to be built
-	Notes    []string // what the user should know of the build
+	Notes    []string // what the user should know about the build
 	NoLock   bool     // the tree has no Cargo.lock: the dependencies float
 }
 
 // Module is a native module.
 type Module struct {
-	Name   string `json:"name"` // as it is imported
+	Name   string `json:"name"` // the name to import it by
 	Path   string `json:"path"` // in the container
 	SHA256 string `json:"sha256"`
 }
@@ -58,7 +58,7 @@ type result struct {
 	Resolved     []string `json:"resolved"`
 	Notes        []string `json:"notes"`
 	PythonInputs []string `json:"python_inputs"`
-	EveryPython  bool     `json:"every_python"` // a build script looks at all there are
+	EveryPython  bool     `json:"every_python"` // a build script may read any of them
 }
 
 const (
@@ -67,13 +67,13 @@ const (
 	crateLabel  = engine.Label + ".crate"
 	inputsLabel = engine.Label + ".python-inputs"
 	resultLabel = engine.Label + ".result"
-	// environmentLabel is the crate that a test environment was made for; images on top of one carry it empty.
+	// environmentLabel holds the crate that a test environment was made for; images on top of it carry the label empty.
 	environmentLabel = engine.Label + ".environment"
 	// keptImages bounds how many builds of one crate are kept: a few branches' worth.
 	keptImages = 5
 )
 
-// Unlisted are the labels of an image that is made of an extension's and is none itself.
+// Unlisted returns the labels of an image that is derived from an extension's image and is not one itself.
 func Unlisted() map[string]string {
 	return map[string]string{keyLabel: "", crateLabel: "", environmentLabel: ""}
 }
@@ -88,7 +88,7 @@ type builder struct {
 	say     image.Say
 }
 
-// Ensure returns the crate's extension and builds it first where its content was never built.
+// Ensure returns the crate's extension, and builds it first if its content has not been built.
 func Ensure(
 	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe, say image.Say,
 ) (Extension, error) {
@@ -110,8 +110,8 @@ func Ensure(
 	return b.build(ctx, key)
 }
 
-// buildKey covers all that a build may depend on, save the content of Python files: these are compared one by one, and
-// only where the last build has read them.
+// buildKey covers all that a build may depend on, except the content of Python files: lookUp compares these one by one,
+// and only those that the last build read.
 func buildKey(tools image.Image, tree project.Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
@@ -121,7 +121,7 @@ func buildKey(tools image.Image, tree project.Tree, recipe Recipe) string {
 	for _, file := range tree.Files {
 		if isPython(file.Name) && !recipe.Dependencies.Local && !tree.IsData(file.Name) {
 			if strings.HasSuffix(file.Name, "/__init__.py") {
-				fmt.Fprintf(&text, "%q\n", file.Name) // maturin tells a mixed layout by it
+				fmt.Fprintf(&text, "%q\n", file.Name) // maturin recognizes a mixed layout by it
 			}
 			continue
 		}
@@ -130,10 +130,10 @@ func buildKey(tools image.Image, tree project.Tree, recipe Recipe) string {
 	return project.Sum(text.String())[:16]
 }
 
-// isPython leaves stubs out: maturin copies them.
+// isPython reports whether a file is Python source. Stubs do not count: maturin copies them.
 func isPython(name string) bool { return strings.HasSuffix(name, ".py") }
 
-// everyPython stands for the names of all Python files among a build's inputs.
+// everyPython represents the names of all Python files in a build's inputs.
 const everyPython = "*"
 
 func pythonNames(tree project.Tree) string {
@@ -146,14 +146,16 @@ func pythonNames(tree project.Tree) string {
 	return project.Sum(strings.Join(names, "\n"))
 }
 
-// CrateID names what belongs to one crate alone, such as its volumes and its lock: a place on this host and a base.
+// CrateID returns an id for what belongs to one crate alone, such as its volumes and its lock. It covers the crate's
+// place on this host and the base.
 func CrateID(tree project.Tree, tools image.Image) string {
 	host, _ := os.Hostname()
 	return project.Sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
 
-// lookUp finds an image of the key whose build read only Python files that are the same now. One of a crate in another place
-// does not count, whatever its content was: code of that crate could write to the volumes from which it was built.
+// lookUp finds an image with the key for which every Python file that its build read is unchanged. An image of a crate
+// in another place does not count, whatever its content: code of that crate could write to the volumes that it was
+// built from.
 func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error) {
 	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key, crateLabel: CrateID(b.tree, b.tools)})
 	if err != nil {
@@ -220,8 +222,8 @@ func (b builder) build(ctx context.Context, key string) (_ Extension, err error)
 	return extension(id, built), prune(ctx, b.engine, crateLabel, labels[crateLabel])
 }
 
-// compile builds in a container that cannot write to what was fetched and, unless the project asks for it, has no network: the
-// project's code runs there. What it lacks is fetched first, in another.
+// compile builds in a container that runs the project's code. The container cannot write to what was fetched and has no
+// network unless the project asks for it. What the build lacks is fetched first, in another container.
 func (b builder) compile(ctx context.Context, environment string) (c *engine.Container, built result, err error) {
 	network := b.network.Offline()
 	if b.recipe.Network {
@@ -245,7 +247,7 @@ func (b builder) compile(ctx context.Context, environment string) (c *engine.Con
 	return c, built, err
 }
 
-// fetch downloads what cargo needs, in a container that has the network and runs no code of the project.
+// fetch downloads what cargo needs, in a container that has the network and runs none of the project's code.
 func (b builder) fetch(ctx context.Context) error {
 	volumes := map[string]engine.Volume{layout.Cache: {Name: b.volume("cache")}}
 	c, err := b.inContainer(ctx, b.network, b.tools.ID, volumes, func(c *engine.Container) error {
@@ -258,7 +260,8 @@ func (b builder) fetch(ctx context.Context) error {
 	return c.Remove(context.WithoutCancel(ctx))
 }
 
-// fetchKey covers what cargo and rustup decide by which crates and which toolchain a build needs, and where they get them.
+// fetchKey covers everything that determines which crates and toolchain a build needs, and where cargo and rustup get
+// them.
 func (b builder) fetchKey() string {
 	var text strings.Builder
 	_ = json.NewEncoder(&text).Encode([]any{
@@ -274,13 +277,14 @@ func (b builder) fetchKey() string {
 	return project.Sum(text.String())[:16]
 }
 
-// volume names a volume of the crate: "cache" holds what cargo and rustup have downloaded, "packages" what uv has, "target" is
-// cargo's target folder. No other crate uses them, and code of the project can write to none that the step "fetch" reads.
+// volume returns the name of a volume of the crate: "cache" holds what cargo and rustup have downloaded, "packages"
+// what uv has, and "target" is cargo's target folder. No other crate uses them, and the project's code cannot write to
+// any that the phase "fetch" reads.
 func (b builder) volume(kind string) string {
 	return "pyo3test-" + kind + "-" + CrateID(b.tree, b.tools)
 }
 
-// ensureEnvironment returns the id of an image with what the tests need: it outlives edits of the crate.
+// ensureEnvironment returns the id of an image with what the tests need. The image outlives edits of the crate.
 func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 	tag := "environment-" + b.environmentKey()
 	if found, ok, err := b.engine.Made(ctx, repository+tag); ok || err != nil {
@@ -303,9 +307,9 @@ func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 	return id, prune(ctx, b.engine, environmentLabel, labels[environmentLabel])
 }
 
-// environmentKey covers what the test environment depends on: the crate's place, as packages that come as sources run code
-// when they are installed, and no other crate's tests may depend on that; of the sources uv's settings, lock files and the
-// projects that they lock, or all where folders of them are installed.
+// environmentKey covers what the test environment depends on. That includes the crate's place: source packages run code
+// when they are installed, and no other crate's tests may depend on that. Of the sources it covers uv's settings, lock
+// files and the projects that they lock, or everything if folders of the sources are installed.
 func (b builder) environmentKey() string {
 	var text strings.Builder
 	_ = json.NewEncoder(&text).Encode([]any{
@@ -324,11 +328,13 @@ func (b builder) environmentKey() string {
 const (
 	// buildProcesses bounds the processes and threads of a build; cargo starts a few for each processor.
 	buildProcesses = 4096
-	// buildMemory is the part of the engine's memory that a build may use: what takes more would take the engine with it.
+	// buildMemory is the fraction of the engine's memory that a build may use: a build that used more would bring the
+	// engine down.
 	buildMemory = 0.9
 )
 
-// inContainer does work in a build container that has the sources and no rights. If that fails the container is gone.
+// inContainer does work in a build container that has the sources and no privileges. If work fails, it removes the
+// container.
 func (b builder) inContainer(
 	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume, work func(*engine.Container) error,
 ) (*engine.Container, error) {
@@ -353,7 +359,7 @@ func (b builder) inContainer(
 	return c, nil
 }
 
-// describe writes down what the image holds and depends on, as labels: they can be read without starting it.
+// describe returns what the image holds and depends on, as labels: these can be read without starting it.
 func (b builder) describe(built result, key string) (labels map[string]string, tag string, err error) {
 	inputs := map[string]string{}
 	for _, file := range b.tree.Files {
@@ -378,7 +384,8 @@ func (b builder) describe(built result, key string) (labels map[string]string, t
 	}, key + "-" + project.Sum(crate + string(inputsText))[:8], nil
 }
 
-// prune removes all but the newest images of a crate that carry the label; one that runs now, or is below another, stays.
+// prune removes all but the newest images of a crate that carry the label. An image that is in use, or is below
+// another, stays.
 func prune(ctx context.Context, e *engine.Engine, label, crate string) error {
 	images, err := e.Images(ctx, map[string]string{label: crate})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// TestBuildKey: what a build may depend on makes another key; what it cannot depend on does not.
+// TestBuildKey checks that the key changes with all that a build may depend on, and with nothing else.
 func TestBuildKey(t *testing.T) {
 	tree := func(files ...project.File) project.Tree { return project.Tree{Root: "/r", Crate: ".", Files: files} }
 	rust, test := project.File{Name: "src/lib.rs", Sum: "1"}, project.File{Name: "tests/test_a.py", Sum: "1"}

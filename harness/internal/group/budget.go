@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// dumpTimeout bounds how long the stacks of a process are waited for; a dump takes 0.1 to 1 s.
+	// dumpTimeout bounds the wait for the stacks of a process; a dump takes 0.1 to 1 s.
 	dumpTimeout = 10 * time.Second
 	// killTimeout bounds how long the agent may take to report that something is dead.
 	killTimeout = 10 * time.Second
-	// deathTimeout bounds how long a test's processes may take to die; a thousand of them take seconds.
+	// deathTimeout bounds how long a test's processes may take to die; a thousand of them take several seconds.
 	deathTimeout = 30 * time.Second
 )
 
-// checkBudgets acts on every budget that is over.
+// checkBudgets acts on every budget that is used up.
 func (g *group) checkBudgets(now time.Time) {
 	if g.dump != nil && now.After(g.dump.end) {
 		g.endDump(agent.Event{ID: g.dump.id, PID: g.dump.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
 	}
 	for _, test := range g.running {
 		switch ran := now.Sub(test.started); {
-		case test.isOver(): // its time is pytest's own
+		case test.isOver(): // pytest's own process takes the time
 		case test.expired:
 			if !test.killed.IsZero() && now.Sub(test.killed) > deathTimeout {
 				g.stop(fmt.Sprintf("%s hung, and was not dead %v after it was to be killed", test.NodeID, deathTimeout))
@@ -50,10 +50,10 @@ func (g *group) checkBudgets(now time.Time) {
 	}
 }
 
-// slowAfter is how long a test may run, whatever its budget, before it is called slow.
+// slowAfter is the shortest time after which a test is called slow, whatever its budget.
 const slowAfter = 5 * time.Second
 
-// saySlow tells live that a test has used up half of its budget.
+// saySlow reports live that a test has used up half of its budget.
 func (g *group) saySlow(test *test) {
 	test.slow = true
 	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
@@ -67,7 +67,7 @@ func (g *group) saySlow(test *test) {
 	})
 }
 
-// endDeadlock ends what can never end by itself, long before its budget is over.
+// endDeadlock ends a process that can never end by itself, long before its budget is used up.
 func (g *group) endDeadlock(proof agent.Event) {
 	for _, test := range g.running {
 		if test.pid == proof.PID && !test.isOver() {
@@ -83,7 +83,7 @@ func (g *group) endDeadlock(proof agent.Event) {
 	}
 }
 
-// deadlock is the proof that a process can never end; nil where there is none.
+// deadlock is the proof that a process can never end; nil if there is none.
 type deadlock struct{ proof agent.Event }
 
 func (d *deadlock) words() string {
@@ -93,7 +93,7 @@ func (d *deadlock) words() string {
 	return "its only thread can never run again"
 }
 
-// text is what shows it.
+// text returns the text of the proof.
 func (d *deadlock) text() string {
 	if d == nil {
 		return ""
@@ -101,12 +101,12 @@ func (d *deadlock) text() string {
 	return strings.TrimRight(d.proof.Text, "\n") + "\n"
 }
 
-// expire ends a test that used up its budget or is deadlocked: stacks first, then the kill.
+// expire ends a test that used up its budget or is deadlocked: it takes the stacks, then kills the test.
 func (g *group) expire(test *test) {
 	test.expired = true
 	g.askDumps(test.pid, g.circumstances(test), func(report hang.Report) {
 		if g.running[test.Index] != test || test.isOver() {
-			return // it ended while its stacks were taken
+			return // it ended during the dump
 		}
 		report.Notes = g.notes(test)
 		test.cause = report.Cause.Key
@@ -121,7 +121,7 @@ func (g *group) expire(test *test) {
 	})
 }
 
-// hungWords says in one line why the test is hung.
+// hungWords explains in one line why the test is hung.
 func (t *test) hungWords() string {
 	if t.deadlock != nil {
 		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", t.deadlock.proof.After, t.deadlock.words())
@@ -162,11 +162,11 @@ func (g *group) expirePhase(d *deadlock) {
 	})
 }
 
-// patience is by how many times its budget an interpreter may exceed it that still works on its end: ten thousand tests
-// take seconds to be freed.
+// patience is how many times its budget an interpreter may take to exit while it still uses the processor: freeing ten
+// thousand tests takes seconds.
 const patience = 10
 
-// expireExit ends a pytest whose session is over and in order, and whose interpreter does not end.
+// expireExit ends a pytest whose session is over and in order, but whose interpreter does not exit.
 func (g *group) expireExit(d *deadlock) {
 	if d == nil && g.working && time.Now().Before(g.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
 		return
@@ -186,7 +186,7 @@ func (g *group) expireExit(d *deadlock) {
 	})
 }
 
-// windDown ends the group early, but shows first where it stands: what is running then may well be what the time went to.
+// windDown ends the group early, but first shows the stacks of what is running: that may well be what took the time.
 func (g *group) windDown(why string) {
 	if g.stopping != "" {
 		return
@@ -197,10 +197,10 @@ func (g *group) windDown(why string) {
 	g.showStacks(why, func() { g.stopAt = time.Now() })
 }
 
-// maxHungFiles bounds how often a collection that hangs is tried again.
+// maxHungFiles bounds how often a hung collection is tried again.
 const maxHungFiles = 5
 
-// hungFile is the file at whose import pytest hangs, where it can do without it.
+// hungFile returns the file whose import hangs pytest, or "" if pytest cannot run without it.
 func (g *group) hungFile() string {
 	base := path.Base(g.collecting)
 	if g.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" || len(g.hungFiles) >= maxHungFiles {
@@ -211,7 +211,7 @@ func (g *group) hungFile() string {
 		name, _, _ := strings.Cut(test, "::")
 		return path.Join(g.dir(), name) == file
 	}) {
-		return "" // pytest ignores nothing that it is asked for by name
+		return "" // pytest does not ignore a file that is named as an argument
 	}
 	return file
 }
@@ -225,7 +225,7 @@ func (g *group) stop(why string) {
 	}
 }
 
-// must notes an order that could not be given.
+// must records a failed agent command as a problem of the group.
 func (g *group) must(err error) {
 	if err != nil {
 		g.problem("%v", err)

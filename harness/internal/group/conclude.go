@@ -18,10 +18,10 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// maxJUnit bounds pytest's JUnit file, in bytes; the largest seen in a real project is 2 MB.
+// maxJUnit bounds the size of pytest's JUnit file, in bytes; the largest seen in a real project is 2 MB.
 const maxJUnit = 64 << 20
 
-// conclude closes every subtest, holds the two ledgers against each other, and keeps what the group left.
+// conclude closes every subtest, compares the events with pytest's JUnit file, and keeps what the group left behind.
 func (g *group) conclude(ctx context.Context) {
 	g.closeUnfinished()
 	g.reportCollection()
@@ -29,7 +29,7 @@ func (g *group) conclude(ctx context.Context) {
 	case len(g.problems) > 0:
 	case g.stopping == "":
 		g.reconcile()
-	case !(g.Flags.FailFast && g.redSeen): // what pytest would have said at its end was never heard
+	case !(g.Flags.FailFast && g.redSeen): // pytest's own report at its end is missing
 		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.phase, g.stopping, g.lastSeen)))
 		if notRun := func(t *test) bool { return t.Verdict().Outcome == verdict.NotRun }; g.chosen && g.count(notRun) > 0 {
 			g.t.Attr(subtest.Told, "true")
@@ -51,7 +51,7 @@ func (g *group) conclude(ctx context.Context) {
 	fmt.Fprintln(g.t.Output(), g.summary())
 }
 
-// keepOutput brings what pytest and the agent left in the container. One that is gone has nothing to give.
+// keepOutput copies out what pytest and the agent left in the container, unless the container is gone.
 func (g *group) keepOutput(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
@@ -59,28 +59,28 @@ func (g *group) keepOutput(ctx context.Context) {
 	if err != nil {
 		running, stateErr := g.container.Running(ctx)
 		switch {
-		case engine.Gone(stateErr) && len(g.problems) > 0: // they say so
+		case engine.Gone(stateErr) && len(g.problems) > 0: // they already report it
 		case running || stateErr != nil:
 			g.problem("%v", errors.Join(err, stateErr))
-		case g.fate == "": // else it was said
+		case g.fate == "": // otherwise it is already reported
 			g.problem("%s", cmp.Or(g.container.Fate(ctx), "the tests' container is gone: was it removed, or its engine stopped?"))
 		}
 		return
 	}
 	defer stream.Close()
 	err = g.Evidence.KeepTar(g.Name, stream)
-	if err != nil && ctx.Err() != nil { // files with large holes take longer to read than to make
+	if err != nil && ctx.Err() != nil { // sparse files take longer to read than to create
 		fmt.Fprintf(g.t.Output(), "not all that the group left is kept: it takes longer than %v to read\n", keepTimeout)
 	} else if err != nil {
 		g.problem("%v", err)
 	}
 }
 
-// keepTimeout bounds how long what a group left is read.
+// keepTimeout bounds the time to copy out what a group left behind.
 const keepTimeout = time.Minute
 
-// closeUnfinished gives the tests that have no end of their own theirs: those that ran when pytest died, and those that
-// never began.
+// closeUnfinished closes the tests that have not ended: those that were running when pytest died, and those that never
+// began.
 func (g *group) closeUnfinished() {
 	g.closeRunning()
 	unrun := 0
@@ -111,7 +111,7 @@ func (g *group) closeRunning() {
 	}
 }
 
-// endRunning says what became of a test that was running when the session ended.
+// endRunning sets the result of a test that was running when the session ended.
 func (g *group) endRunning(test *test) {
 	words := ""
 	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
@@ -130,13 +130,13 @@ func (g *group) endRunning(test *test) {
 		}
 		words = "pytest's own process ended while this test ran: " + g.exitWords() + g.untoldWords()
 	default:
-		return // nobody knows what it would have come to
+		return // its result is unknown
 	}
 	test.Finish = &finish
 	test.Reports = append(test.Reports, verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: words, Path: test.Path, Line: test.Line})
 }
 
-// whyNotRun says what kept tests from running.
+// whyNotRun explains why tests did not run.
 func (g *group) whyNotRun() string {
 	switch {
 	case g.stopping != "":
@@ -151,7 +151,7 @@ func (g *group) whyNotRun() string {
 	return "the group ended before them"
 }
 
-// judgeExit says what is wrong with the end of an interpreter whose session was over.
+// judgeExit describes what is wrong with the exit of an interpreter after its session, "" if nothing is.
 func (g *group) judgeExit() string {
 	switch {
 	case g.exitFault != "":
@@ -167,7 +167,7 @@ func (g *group) judgeExit() string {
 	return ""
 }
 
-// reconcile makes the group red where what was seen, what pytest wrote and how it ended do not agree.
+// reconcile makes the group red if the events, pytest's JUnit file and pytest's exit do not agree.
 func (g *group) reconcile() {
 	switch {
 	case g.exitStatus == nil:
@@ -204,7 +204,7 @@ func (g *group) reconcile() {
 	}
 	ran := verdict.Ran{CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, ExitStatus: *g.exitStatus}
 	for _, test := range g.selected {
-		if test.round == g.round { // of a killed pytest there is no JUnit file
+		if test.round == g.round { // a killed pytest leaves no JUnit file
 			ran.Tests = append(ran.Tests, test.Test)
 		}
 	}
@@ -224,14 +224,14 @@ func (g *group) noTestsWords() string {
 	return fmt.Sprintf("no tests found in %s: name files in Tests, or look at testpaths and python_files in the project's pytest configuration", where)
 }
 
-// sessionName is, in the JUnit file, what made a group red and is no single test's fault.
+// sessionName is the JUnit file's entry for what made a group red and is no single test's fault.
 const sessionName = "(session)"
 
-// keepLedger hands the group's verdicts over for the JUnit file that users keep.
+// keepLedger adds the group's verdicts to the JUnit file that users keep.
 func (g *group) keepLedger() {
 	suite := verdict.Suite{Name: g.t.Name(), CollectErrors: slices.Concat(g.hungFiles, g.collectErrors), CollectSkips: g.collectSkips, Host: g.Tree.HostText}
 	for _, test := range g.selected {
-		if !g.Debug { // where none has a verdict
+		if !g.Debug { // no test has a verdict then
 			suite.Tests = append(suite.Tests, test.Test)
 		}
 	}
@@ -243,7 +243,7 @@ func (g *group) keepLedger() {
 	g.Evidence.Add(suite)
 }
 
-// count is how many of the selected tests are so.
+// count returns the number of selected tests for which so returns true.
 func (g *group) count(so func(*test) bool) (n int) {
 	for _, test := range g.selected {
 		if so(test) {
@@ -253,7 +253,7 @@ func (g *group) count(so func(*test) bool) (n int) {
 	return n
 }
 
-// summary is the group's last line: how many tests became what.
+// summary returns the group's last line: how many tests had which outcome.
 func (g *group) summary() string {
 	counts := map[verdict.Outcome]int{}
 	for _, test := range g.selected {
@@ -274,7 +274,7 @@ func (g *group) summary() string {
 	switch {
 	case g.exitFault != "":
 		parts = append(parts, "a bad end of the interpreter")
-	case len(g.said)+len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // or it would read as green
+	case len(g.said)+len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // otherwise the line would look green
 		parts = append(parts, "an error of the session")
 	}
 	if len(parts) == 0 {

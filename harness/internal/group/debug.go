@@ -12,8 +12,8 @@ import (
 	"pyo3test/harness/internal/subtest"
 )
 
-// debug lets pytest collect, and runs the one test that is selected in the foreground: in plain pytest, with the user's
-// terminal, and with nobody who watches or counts the time.
+// debug lets pytest collect, then runs the one selected test in the foreground: in plain pytest, on the user's
+// terminal, without supervision or time limits.
 func (g *group) debug(ctx context.Context) {
 	err := g.watch(ctx)
 	g.reportCollection()
@@ -32,13 +32,13 @@ func (g *group) debug(ctx context.Context) {
 }
 
 func (g *group) debugTest(ctx context.Context, t subtest.T, test *test) {
-	// A node id is relative to pytest's root, and pytest is started in another folder.
+	// A node id is relative to pytest's root, but pytest starts in another folder.
 	_, rest, _ := strings.Cut(test.NodeID, "::")
 	id := test.Path + "::" + rest
 	args := append([]string{
 		"run", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", "-o", "faulthandler_timeout=0", "--capture=no",
 	}, g.PytestArgs...)
-	env := append(g.variables(), "TERM=xterm", "PYO3TEST_DEBUGGED=1") // the plugin's
+	env := append(g.variables(), "TERM=xterm", "PYO3TEST_DEBUGGED=1") // the plugin reads it
 	fmt.Fprintf(t.Output(), "in the foreground, container %.12s: gdb and py-spy are in it, %s\n", g.container.ID, layout.Tools)
 	status, err := g.container.Foreground(ctx, engine.Command{
 		Argv: append(append([]string{layout.Venv + "/bin/python", layout.Agent + "/launch.py"}, args...), id),

@@ -15,7 +15,7 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// dumpRequest is a wait for stacks, and what to do when they are there or cannot be had.
+// dumpRequest is a pending request for stacks, with the function to call when it succeeds or fails.
 type dumpRequest struct {
 	id   string
 	pid  int
@@ -24,11 +24,11 @@ type dumpRequest struct {
 	then func(hang.Report)
 }
 
-// early is how long before the end of a budget a process is looked at for the first time, so that at its end "still works"
-// can be told from "stuck".
+// early returns how long before the end of a budget a process is first sampled. A second sample at the end then
+// distinguishes "still works" from "stuck".
 func early(budget time.Duration) time.Duration { return min(time.Second, budget/4) }
 
-// askPace asks once how much a process has done until now.
+// askPace asks, once, how much a process has done so far.
 func (g *group) askPace(pid int) {
 	if _, asked := g.paces[pid]; !asked {
 		g.paces[pid] = nil
@@ -36,14 +36,14 @@ func (g *group) askPace(pid int) {
 	}
 }
 
-// takePace takes the answer in, if it is still wanted.
+// takePace stores the answer, if it is still wanted.
 func (g *group) takePace(e agent.Event) {
 	if _, asked := g.paces[e.PID]; asked {
 		g.paces[e.PID] = e.Pace
 	}
 }
 
-// askDumps asks for the stacks of a process whose budget is over, and for those of one that works a second time.
+// askDumps asks for the stacks of a process whose budget is used up, and asks again if the process still works.
 func (g *group) askDumps(pid int, seen hang.Circumstances, then func(hang.Report)) {
 	g.askDump(pid, seen, func(report hang.Report) {
 		if !report.Works() {
@@ -57,7 +57,7 @@ func (g *group) askDumps(pid int, seen hang.Circumstances, then func(hang.Report
 	})
 }
 
-// askDump asks for stacks, one request at a time: two tools cannot look into one process at once.
+// askDump asks for stacks, one request at a time: two tools cannot attach to one process at once.
 func (g *group) askDump(pid int, seen hang.Circumstances, then func(hang.Report)) {
 	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, seen: seen, then: then}
 	if g.waiting = append(g.waiting, request); g.dump == nil {
@@ -80,7 +80,7 @@ func (g *group) endDump(e agent.Event) {
 		g.nextDump()
 		dump := g.dumpOf(e)
 		cause := dump.Diagnose(request.seen).Stopped(request.pid, e.Facts)
-		if e.Crowd > 0 { // which the agent has stopped
+		if e.Crowd > 0 { // the agent has stopped them
 			cause = dump.Diagnose(request.seen).Crowded(e.Crowd)
 		}
 		request.then(hang.Report{
@@ -89,7 +89,8 @@ func (g *group) endDump(e agent.Event) {
 	}
 }
 
-// hangText is what a reader sees of a hang, with the proof where there is one; all that is known goes to a file of the name.
+// hangText returns the text that describes a hang, with the proof if there is one, and writes the full report to a file
+// named after name.
 func (g *group) hangText(name, proof string, report hang.Report) string {
 	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
 	return report.Short(g.read) + "\n" + proof + report.Stacks()
@@ -99,14 +100,14 @@ func (g *group) dumpOf(e agent.Event) hang.Dump {
 	return e.Seen(path.Join(layout.Sources, g.Tree.Workspace))
 }
 
-// read is the content of a file of the sources.
+// read returns the content of a source file.
 func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
 
 func (g *group) circumstances(test *test) hang.Circumstances {
 	return hang.Circumstances{Forked: test.pid != g.pytest && g.isolation != "subprocess", ParentThreads: test.parentThreads}
 }
 
-// notes are what else is known of a test that hangs.
+// notes returns what else is known about a hung test.
 func (g *group) notes(test *test) (notes []string) {
 	if test.fixtures != "" {
 		notes = append(notes, "fixtures: "+test.fixtures)
@@ -117,14 +118,14 @@ func (g *group) notes(test *test) (notes []string) {
 	return notes
 }
 
-// asked counts how often the stacks of what runs were asked for in this process.
+// asked counts the requests in this process for the stacks of running tests.
 var asked atomic.Int64
 
-// AskForStacks lets each group of this process show where its running tests stand, and stops nothing.
+// AskForStacks makes each group of this process show the stacks of its running tests, without stopping them.
 func AskForStacks() { asked.Add(1) }
 
-// showStacks writes where each running test stands, or pytest where none runs, to standard error at once: a test's own
-// output appears at the end of its whole package. then is called when all is written.
+// showStacks writes the stacks of each running test, or of pytest if none runs, to standard error immediately: a test's
+// own output appears only when its whole package ends. It calls then when everything is written.
 func (g *group) showStacks(why string, then func()) {
 	if g.pytest == 0 || g.exited != nil {
 		then()
@@ -137,7 +138,7 @@ func (g *group) showStacks(why string, then func()) {
 			screen.Urgent(fmt.Sprintf("%s: %s\n%s", what, why, text))
 		} else {
 			shown := visible.Text(fmt.Sprintf("%s: %s\n%s", what, why, text))
-			fmt.Fprintln(os.Stderr, strings.ReplaceAll(shown, "\n", "\n    ")) // no line of it is go test's
+			fmt.Fprintln(os.Stderr, strings.ReplaceAll(shown, "\n", "\n    ")) // so that no line looks like go test's
 		}
 		if left--; left == 0 {
 			then()

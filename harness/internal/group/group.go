@@ -1,5 +1,5 @@
-// Package group runs the tests of one container: it starts pytest there, lets it collect, chooses what runs, watches it to
-// its end, and gives every test a verdict, live.
+// Package group runs the tests of one container. It starts pytest there, lets it collect, chooses which tests run,
+// watches pytest until it ends, and gives every test a verdict, live.
 package group
 
 import (
@@ -30,7 +30,7 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// Config says what to run, where and within which limits.
+// Config holds what to run, where, and within which limits.
 type Config struct {
 	Engine    *engine.Engine
 	Extension extension.Extension
@@ -40,20 +40,20 @@ type Config struct {
 	Flags     subtest.Flags
 
 	Name       string
-	Tests      []string // what pytest is asked to look at; none leaves it to the project's configuration
+	Tests      []string // what pytest collects; if empty, the project's configuration decides
 	PytestArgs []string
 	Env        map[string]string // the user's
-	Isolation  string            // the agent's word: "forked", "subprocess" or "inprocess"
+	Isolation  string            // the agent's term: "forked", "subprocess" or "inprocess"
 	Workers    int
 	Budgets    Budgets
 	Memory     int64 // bytes
 	CPUs       float64
 	Processes  int64
 	Network    bool
-	Grace      time.Duration // how long a group that is ended early may take to look where it stands
+	Grace      time.Duration // how long a group that is ended early may take to dump stacks
 
 	Debug           bool // one test, in the foreground, without a limit
-	NoDeadlockProof bool // a deadlock sits out its test's budget
+	NoDeadlockProof bool // a deadlocked test uses up its budget
 	FailLeaky       bool // a test that leaves processes running is red
 }
 
@@ -66,7 +66,7 @@ type Budgets struct {
 	Exit    time.Duration // from there to the end of the interpreter
 }
 
-// session is the agent at work; tests have one without a container.
+// session is a running agent; tests use one without a container.
 type session interface {
 	Events() <-chan agent.Event
 	Err() error
@@ -78,50 +78,51 @@ type session interface {
 	Close()
 }
 
-// group is one container's tests under way. All of it belongs to the goroutine of Run.
+// group is the state of one container's running tests. Only the goroutine of Run uses it.
 type group struct {
 	Config
-	attempt // the one under way
+	attempt // the current one
 	t       subtest.T
 	matcher *subtest.Matcher
 
 	container *engine.Container
 
 	phase    phase
-	entered  time.Time             // when it began
-	took     [phases]time.Duration // how long those before it took, restarts included
-	phaseEnd time.Time             // when the phase's budget is over; zero is never
-	pytest   int                   // pytest's pid once it runs, the importing process's before
+	entered  time.Time             // when the phase began
+	took     [phases]time.Duration // how long each earlier phase took, restarts included
+	phaseEnd time.Time             // when the phase's budget ends; zero means never
+	pytest   int                   // pytest's pid once it runs; before that, the pid of the importing process
 	asked    int64                 // how many requests for stacks were answered
 
-	selected    []*test                // in the order of running
-	unfinished  int                    // how many of them have no end yet
-	last        *test                  // the one that ended last
-	before      []*test                // what the first attempt has collected
-	hungFiles   []verdict.CollectError // at whose import pytest hung
+	selected    []*test                // in the order in which they run
+	unfinished  int                    // how many of them have not ended
+	last        *test                  // the test that ended last
+	before      []*test                // what the first attempt collected
+	hungFiles   []verdict.CollectError // files whose import hung pytest
 	collectTook time.Duration          // from pytest's start to the end of the collection
 	rootDir     string                 // pytest's, in the container
-	isolation   string                 // what pytest made of Isolation and its own options
-	standstills int                    // how often pytest's own process was killed among the tests
-	lastEnd     time.Time              // when all is given up, whatever was said meanwhile; zero before there is an agent
+	isolation   string                 // what pytest derived from Isolation and its own options
+	standstills int                    // how often pytest's own process was killed between tests
+	lastEnd     time.Time              // when the group is given up, whatever events arrive; zero before the agent runs
 
-	exitFault string   // what is wrong with the interpreter's end after a session that was in order, "" if nothing is
-	fate      string   // how the container ended before it was to, "" if it did not
+	exitFault string   // what is wrong with the interpreter's exit after a session in order, "" if nothing is
+	fate      string   // how the container ended too early, "" if it did not
 	problems  []string // what is no single test's fault; each makes the group red
-	said      []string // those that were printed
+	said      []string // the problems already printed
 	redSeen   bool     // a test failed
 	warnings  int
 	kept      int // bytes of the texts of tests that have ended
 }
 
-// attempt is one process of pytest, from its agent to its end: each is made anew, and what the next one needs is the group's.
+// attempt is the state of one pytest process, from the start of its agent to its end. Each attempt starts from scratch;
+// what must outlive it is in group.
 type attempt struct {
-	round   int // how many came before it
+	round   int // how many attempts came before
 	session session
 
 	tests         []*test // by collection index
 	running       map[int]*test
-	paces         map[int]*hang.Pace // what a process had done shortly before its budget was over, nil until it is reported
+	paces         map[int]*hang.Pace // what a process had done shortly before its budget ended, nil until reported
 	imported      int                // how many of the built modules could be imported
 	collecting    string             // the file that is being imported
 	collectErrors []verdict.CollectError
@@ -129,22 +130,22 @@ type attempt struct {
 	collectBegan  time.Time // when pytest started
 	chosen        bool      // the collection is complete and the choice made
 
-	exitStatus *int         // pytest's own word at the end of its session
+	exitStatus *int         // as reported by pytest at the end of its session
 	exited     *agent.Event // the end of its process
 	left       bool         // the interpreter ran to its own end
-	junit      []byte       // pytest's own file
-	cpu        float64      // seconds that the process under way had used at the last beat
-	working    bool         // it used some between the last two beats
+	junit      []byte       // the file that pytest wrote
+	cpu        float64      // seconds that the current process had used at the last beat
+	working    bool         // it used processor time between the last two beats
 
-	again    bool           // pytest is to be started anew
+	again    bool           // pytest is to be restarted
 	stopping string         // why the harness ended pytest, "" if it did not
-	standing bool           // pytest is killed now because its own process stands still among the tests
-	lastSeen string         // where pytest stood as it was ended
-	stopAt   time.Time      // when a group that winds down is ended, whether its stacks are there or not
-	grace    time.Time      // when a pytest that was told to end is given up
-	quiet    quiet          // how long the agent says nothing
-	dump     *dumpRequest   // the one under way
-	waiting  []*dumpRequest // those that come after it
+	standing bool           // pytest is being killed because its own process is stuck between tests
+	lastSeen string         // pytest's stacks when it was ended
+	stopAt   time.Time      // when a group that winds down is ended, with or without its stacks
+	grace    time.Time      // when to give up on a pytest that was told to end
+	quiet    quiet          // how long the agent has been silent
+	dump     *dumpRequest   // the current one
+	waiting  []*dumpRequest // those that follow it
 }
 
 func newAttempt(round int) attempt {
@@ -154,31 +155,31 @@ func newAttempt(round int) attempt {
 // test is one collected test.
 type test struct {
 	verdict.Test
-	name     string // of the subtest, below the group's
+	name     string // of the subtest, relative to the group's
 	selected bool
 	budget   time.Duration
 	pid      int
 	started  time.Time
-	slow     bool      // half of its budget is over, and that was said
-	expired  bool      // its budget is over, or a deadlock proved, and its end under way
+	slow     bool      // half of its budget is used up, and that was reported
+	expired  bool      // its budget is used up or a deadlock is proved, and it is being ended
 	killed   time.Time // when the agent was told to kill it
-	gone     bool      // its process has ended, and pytest has not told its end yet
-	// reporting is since when pytest's own process has been reporting it, zero where it does not; own is how long it did before.
+	gone     bool      // its process has ended, but pytest has not reported its end yet
+	// reporting is when pytest's own process began to report it, zero if it does not; own is how long it did before.
 	reporting time.Time
 	own       time.Duration
-	still     bool      // pytest's own process stood still as it was to report it
+	still     bool      // pytest's own process was stuck when it should have reported it
 	deadlock  *deadlock // the proof that it can never end
-	fixtures  string    // all that it has asked for
-	cause     hang.Key  // why it hung, "" where it did not
-	after     *test     // the one that had ended last when this one began
+	fixtures  string    // all that it requests
+	cause     hang.Key  // why it hung, "" if it did not
+	after     *test     // the last test that had ended when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
 	open          *subtest.Open
 	closed        bool
-	round         int // that it was to run in last
+	round         int // the last attempt in which it was to run
 }
 
-// Run runs a group as the test t, and returns when its container is gone.
+// Run runs a group as the test t and returns when its container is gone.
 func Run(ctx context.Context, t subtest.T, config Config) {
 	g := &group{Config: config, t: t, attempt: newAttempt(0)}
 	var err error
@@ -187,7 +188,7 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	}
 	defer func() {
 		err := g.container.Remove(context.WithoutCancel(ctx))
-		if err != nil && !(engine.Gone(err) && t.Failed()) { // whose end was said already
+		if err != nil && !(engine.Gone(err) && t.Failed()) { // its end is already reported
 			g.problem("%v", err)
 			g.advise(context.WithoutCancel(ctx))
 			g.sayProblems()
@@ -215,17 +216,17 @@ func Run(ctx context.Context, t subtest.T, config Config) {
 	g.show(ctx)
 }
 
-// What tells a group's container from others, and what its labels say of it.
+// The purpose and the labels that identify a group's container.
 const (
 	Purpose   = "group"
 	LabelName = "name" // the group's subtest
-	LabelRoot = "root" // the folder of the host that its sources are from
+	LabelRoot = "root" // the host folder that its sources are from
 )
 
-// engineMargin is what a busy engine may take for a container and the sources, beside the start of what runs in it.
+// engineMargin is how long a busy engine may take to start a container and upload the sources, on top of Budgets.Start.
 const engineMargin = time.Minute
 
-// start makes the container, brings the sources, and starts the agent, which starts pytest.
+// start creates the container, uploads the sources, and starts the agent, which starts pytest.
 func (g *group) start(ctx context.Context) (err error) {
 	g.enterPhase(starting)
 	life := lifetime(ctx)
@@ -244,7 +245,7 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// The agent's own start and the upload take their time together.
+	// The agent starts while the sources are uploaded.
 	uploaded := make(chan error, 1)
 	var compiled []string
 	go func() {
@@ -262,7 +263,7 @@ func (g *group) start(ctx context.Context) (err error) {
 	return g.begin(opened, compiled)
 }
 
-// begin lets an agent start pytest.
+// begin makes an agent start pytest.
 func (g *group) begin(session *agent.Session, compiled []string) error {
 	g.session = session
 	g.lastEnd = time.Now().Add(g.Budgets.Start + g.Budgets.Collect + lastMargin)
@@ -281,21 +282,21 @@ func (g *group) startCommand(compiled []string) agent.Start {
 	}
 }
 
-// dir is where pytest is started.
+// dir returns the folder in which pytest starts.
 func (g *group) dir() string { return path.Join(layout.Sources, g.Tree.Crate) }
 
 // maxRounds bounds how often pytest is started in one group.
 const maxRounds = 10
 
-// canGoOn tells whether a new pytest could run what one that is killed, or has died, leaves.
+// canGoOn reports whether a new pytest could run the tests that a killed or dead one left.
 func (g *group) canGoOn() bool {
 	return g.chosen && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
 		return !t.closed && (g.running[t.Index] != t || g.isBystander(t))
 	})
 }
 
-// restart starts pytest once more in the same container: without the files at whose import it hung, and for the tests that
-// have no verdict yet.
+// restart starts pytest again in the same container, without the files whose import hung, to run the tests that have no
+// verdict yet.
 func (g *group) restart(ctx context.Context) error {
 	g.spareBystanders()
 	g.closeRunning()
@@ -311,14 +312,16 @@ func (g *group) restart(ctx context.Context) error {
 	return g.begin(opened, nil)
 }
 
-// compileSettings is all beside a file's content that can change what pytest compiles it to, or what it says as it does.
+// compileSettings returns a hash of everything except a file's content that can change what pytest compiles it to, or
+// what it prints while compiling.
 func (g *group) compileSettings() string {
 	settings := sha256.New()
 	_ = json.NewEncoder(settings).Encode([]any{project.Modified, g.PytestArgs, g.Env, g.Tree.Configuration()})
 	return hex.EncodeToString(settings.Sum(nil))
 }
 
-// lifetime is the fuse for a stream that dies without a word: the run's own deadline, or the engine's default.
+// lifetime returns how long the container may live, in case the stream breaks unnoticed: a minute beyond the run's
+// deadline, or 0 for the engine's default.
 func lifetime(ctx context.Context) time.Duration {
 	if end, ok := ctx.Deadline(); ok {
 		return max(time.Until(end), 0) + time.Minute
@@ -333,7 +336,7 @@ func (g *group) environment() map[string]string {
 	return env
 }
 
-// variables are the environment as programs take it.
+// variables returns the environment as a list of key=value strings.
 func (g *group) variables() (env []string) {
 	for key, value := range g.environment() {
 		env = append(env, key+"="+value)
@@ -349,7 +352,7 @@ func (g *group) modules() []agent.Module {
 	return modules
 }
 
-// collected chooses what runs: which of the collected tests the user selected, and in which order.
+// collected chooses which of the collected tests run, and in which order.
 func (g *group) collected() error {
 	g.chosen = true
 	if g.before != nil {
@@ -384,7 +387,7 @@ func (g *group) collected() error {
 	return g.runSelected()
 }
 
-// collectedAgain maps a new collection to the one before: by node id, and those of one id by their order.
+// collectedAgain matches a new collection to the first one: by node id, and by order if tests share an id.
 func (g *group) collectedAgain() error {
 	known := map[string][]*test{}
 	for _, test := range g.before {
@@ -399,7 +402,7 @@ func (g *group) collectedAgain() error {
 	return g.runSelected()
 }
 
-// runSelected lets pytest run what is selected, is there, and has no verdict yet.
+// runSelected makes pytest run the selected tests that exist and have no verdict yet.
 func (g *group) runSelected() error {
 	order := []int{}
 	for _, test := range g.selected {
@@ -417,12 +420,12 @@ func (g *group) runSelected() error {
 	return g.session.Run(order)
 }
 
-// problem notes what makes the group red and is no single test's fault.
+// problem records what makes the group red and is no single test's fault.
 func (g *group) problem(format string, args ...any) {
 	g.problems = append(g.problems, g.Tree.HostText(fmt.Sprintf(format, args...)))
 }
 
-// advise puts what to do before the problems where the engine is the reason of one.
+// advise inserts a fix before the problems if the engine caused one of them.
 func (g *group) advise(ctx context.Context) {
 	if len(g.problems) == 0 {
 		return
@@ -432,7 +435,7 @@ func (g *group) advise(ctx context.Context) {
 	}
 }
 
-// sayProblems makes the group red for its problems.
+// sayProblems prints the problems and makes the group red if there are any.
 func (g *group) sayProblems() {
 	for _, problem := range g.problems {
 		fmt.Fprintln(g.t.Output(), problem)

@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// maxProofs bounds how many tests of a group are run once more of those that crashed, and of those that a fork made hang.
+	// maxProofs bounds how many tests of a group are rerun: of those that crashed, and of those that a fork made hang.
 	maxProofs = 3
-	// proofTimeout bounds how long one of them may take, beside what the group took to collect its tests; proofsTimeout all.
+	// proofTimeout bounds one rerun, on top of the time that the group took to collect; proofsTimeout bounds them all.
 	proofTimeout  = 30 * time.Second
 	proofsTimeout = 2 * time.Minute
 )
 
-// crashes are the signals of a crash: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS as Linux numbers them.
+// crashes holds the signals of a crash: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV and SIGSYS as Linux numbers them.
 var crashes = []int{4, 6, 7, 8, 11, 31}
 
-// proof is another run of a culprit, for what the first could not show. Nothing waits for it: it comes after the group's
-// last test.
+// proof is a rerun of a culprit, for what its first run could not show. It delays no test: it comes after the group's
+// last one.
 type proof struct {
 	test     *test
-	debugger bool // gdb runs it, for the native stacks of a crash; else it is to show that only the fork makes it hang
+	debugger bool // gdb runs it, for the native stacks of a crash; otherwise it is to show that only the fork makes it hang
 }
 
-// culprits are the tests that another run can say more about.
+// culprits returns the tests for which a rerun can show more.
 func (g *group) culprits() []proof {
 	var crashed, forked []proof
 	for _, test := range g.selected {
@@ -46,7 +46,7 @@ func (g *group) culprits() []proof {
 	return slices.Concat(crashed[:min(len(crashed), maxProofs)], forked[:min(len(forked), maxProofs)])
 }
 
-// prove runs the culprits once more, each alone in a fresh interpreter.
+// prove reruns the culprits, each alone in a fresh interpreter.
 func (g *group) prove(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, proofsTimeout)
 	defer cancel()
@@ -65,7 +65,7 @@ func (g *group) prove(ctx context.Context) {
 	}
 }
 
-// runProof runs one test in a pytest of its own, without a fork, and says what came of it.
+// runProof runs one test in its own pytest, without a fork, and describes the result.
 func (g *group) runProof(ctx context.Context, p proof, number int) (string, error) {
 	limit := proofTimeout + g.collectTook
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -104,7 +104,7 @@ func (g *group) runProof(ctx context.Context, p proof, number int) (string, erro
 	}
 }
 
-// proven is what another run has shown.
+// proven holds what a rerun has shown.
 type proven struct {
 	proof
 	g        *group
@@ -137,7 +137,7 @@ func (s *proven) take(e agent.Event, session *agent.Session) error {
 		s.again.AddReport(e.Report)
 	case agent.Finish:
 		s.again.Finish = &e.Finish
-		return session.Stop() // its end is of no interest
+		return session.Stop() // how it ends does not matter
 	case agent.Deadlock:
 		s.deadlock = true
 		return session.Stop()
@@ -149,7 +149,7 @@ func (s *proven) take(e agent.Event, session *agent.Session) error {
 	return nil
 }
 
-// words say what the other run has shown, after "run once more".
+// words describes what the rerun has shown, as text to follow "run once more".
 func (s *proven) words() string {
 	where := "in a fresh interpreter, without a fork"
 	if s.debugger {

@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// standstill is how long the agent says nothing when its container is paused or its machine is overloaded. From then on
-// deadlines stand still, as far as that is known from outside the container: what runs inside can stop the agent too.
+// standstill is how long the agent must be silent before its container counts as paused or its machine as overloaded.
+// From then on deadlines are suspended, as far as this is known from outside the container: what runs inside can also
+// stop the agent.
 const standstill = 3 * time.Second
 
-// mercy is by how much an overloaded machine may move deadlines, in each phase and between the ends of two tests.
+// mercy bounds how far an overloaded machine may move deadlines, in each phase and between the ends of two tests.
 const mercy = 10 * time.Second
 
-// quiet follows how long the agent has said nothing, and how much of that time does not count.
+// quiet tracks how long the agent has been silent, and how much of that time does not count.
 type quiet struct {
-	heard   time.Time     // when it said something last
-	asked   time.Time     // when the engine was asked whether the container is paused; zero where no answer is due
-	seen    time.Time     // when its answer came last
-	paused  bool          // what it was
+	heard   time.Time     // when the agent last sent something
+	asked   time.Time     // when the engine was asked whether the container is paused; zero if no answer is due
+	seen    time.Time     // when its last answer came
+	paused  bool          // what that answer was
 	granted time.Duration // how much of this silence does not count
-	mercy   time.Duration // how much may not count although the container is not paused, until the next phase or test
+	mercy   time.Duration // how much may still be discounted while the container is not paused, until the next phase or test
 }
 
-// hear notes that the agent said something.
+// hear records that the agent sent something.
 func (q *quiet) hear(now time.Time) { q.heard, q.paused, q.granted = now, false, 0 }
 
-// mustAsk reports whether the engine is to be asked now, about once a second.
+// mustAsk reports whether to ask the engine now, about once a second.
 func (q *quiet) mustAsk(now time.Time) bool {
 	if now.Sub(q.heard) <= standstill || !q.asked.IsZero() || now.Sub(q.seen) < time.Second {
 		return false
@@ -35,9 +36,9 @@ func (q *quiet) mustAsk(now time.Time) bool {
 	return true
 }
 
-// answer notes what the engine said, and reports whether that is news of a pause.
+// answer records the engine's answer and reports whether a pause is new.
 func (q *quiet) answer(now time.Time, paused bool) bool {
-	if q.heard.After(q.asked) { // it is over
+	if q.heard.After(q.asked) { // the pause is over
 		paused = false
 	}
 	news := paused && !q.paused
@@ -45,8 +46,8 @@ func (q *quiet) answer(now time.Time, paused bool) bool {
 	return news
 }
 
-// grant is how much later deadlines come for what has passed since the last call, stood ago, and whether that is known
-// from outside.
+// grant returns how far to move deadlines for the time since the last call, which was stood ago, and whether the reason
+// is known from outside the container.
 func (q *quiet) grant(now time.Time, stood time.Duration) (later time.Duration, known bool) {
 	silent := now.Sub(q.heard)
 	switch {
@@ -65,7 +66,7 @@ func (q *quiet) grant(now time.Time, stood time.Duration) (later time.Duration, 
 	return later, false
 }
 
-// tooLong reports whether the agent has said nothing for longer than it may.
+// tooLong reports whether the agent has been silent for longer than it may.
 func (q *quiet) tooLong(now time.Time) bool {
 	since := q.heard
 	if q.paused {
@@ -86,13 +87,14 @@ func (g *group) followQuiet(now time.Time, stood time.Duration) {
 	}
 }
 
-// lastMargin is what all that has no budget of its own may take: the agent's start, stacks and kills.
+// lastMargin is the time for everything that has no budget of its own: the agent's start, stacks and kills.
 const lastMargin = 2 * time.Minute
 
-// hooks is how often pytest reports an ordinary test to its plugins: as it begins, for each of its phases, and as it ends.
+// hooks is how often pytest reports an ordinary test to its plugins: when it begins, in each of its phases, and when it
+// ends.
 const hooks = 5
 
-// longest is how long the tests and all that follows them can take where every budget is used up.
+// longest returns how long the tests and all that follows them can take if every budget is used up.
 func (g *group) longest() time.Duration {
 	sum := g.Budgets.Finish + patience*g.Budgets.Exit + lastMargin
 	for _, test := range g.selected {
@@ -103,7 +105,7 @@ func (g *group) longest() time.Duration {
 	return sum
 }
 
-// giveUp says why the container is to be killed now, nil where it is not. Nothing that runs in it can put that off.
+// giveUp returns why the container must be killed now, or nil. Nothing that runs in the container can delay this.
 func (g *group) giveUp(now time.Time) error {
 	switch {
 	case g.quiet.tooLong(now):

@@ -17,15 +17,15 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// What is kept of the texts of tests that have ended, in bytes: of each, until they come to so many, and of each from then
-// on. A run of ten thousand tests must not need memory for all that they print.
+// Limits, in bytes, for the texts kept of ended tests: keptText for each until they total keptTexts, then keptLittle
+// for each. A run of ten thousand tests must not need memory for all that they print.
 const (
 	keptText   = 64 << 10
 	keptTexts  = 4 << 20
 	keptLittle = 256
 )
 
-// openSubtest opens a test's subtest. Where testing does not call the function although the test was selected, the two
+// openSubtest opens a test's subtest. If testing does not call the function of a selected test, the harness and testing
 // disagree about -run, and the test would be lost: that is red.
 func (g *group) openSubtest(test *test) {
 	if test.open != nil {
@@ -46,7 +46,7 @@ func (g *group) closeSubtest(test *test) {
 		test.open.End(func(t subtest.T) { g.report(t, test, v) })
 		test.open = nil
 	}
-	// What has been reported is kept for the JUnit file at the end.
+	// The reported texts are kept for the JUnit file at the end.
 	limit := keptText
 	if g.kept > keptTexts {
 		limit = keptLittle
@@ -54,8 +54,8 @@ func (g *group) closeSubtest(test *test) {
 	g.kept += test.Shrink(limit)
 }
 
-// reportCollection makes a subtest of each file that could not be collected, or that skips itself. What -run asks for in
-// a file that could not be collected does not run, and must not be green for that.
+// reportCollection makes a subtest for each file that could not be collected or that skips itself. What -run selects in
+// a file that could not be collected does not run, and must not be green because of that.
 func (g *group) reportCollection() {
 	if len(g.hungFiles)+len(g.collectErrors) > 0 {
 		g.t.Attr(subtest.Cause, subtest.CauseCollection)
@@ -87,7 +87,7 @@ func (g *group) reportCollection() {
 	}
 }
 
-// reportExit makes a subtest of an end that went wrong after every test had its verdict.
+// reportExit makes a subtest for an exit that went wrong after every test had its verdict.
 func (g *group) reportExit() {
 	if g.exitFault == "" {
 		return
@@ -115,7 +115,7 @@ func (g *group) sayCollectError(t subtest.T, e verdict.CollectError) {
 	g.writeText(t.Output(), e.Longrepr)
 }
 
-// report writes a test's verdict to its subtest. It does not return where that is a skip.
+// report writes a test's verdict to its subtest. It does not return if that is a skip.
 func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	out := t.Output()
 	for _, property := range v.Properties {
@@ -158,7 +158,7 @@ func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
 	end(t, v.Outcome)
 }
 
-// end gives a subtest its colour.
+// end fails or skips a subtest according to its outcome.
 func end(t subtest.T, outcome verdict.Outcome) {
 	switch {
 	case outcome.Red():
@@ -168,7 +168,7 @@ func end(t subtest.T, outcome verdict.Outcome) {
 	}
 }
 
-// headline is the first line of a failure: where on the host, what became of the test, in which phase.
+// headline returns the first line of a failure: its place on the host, the outcome and the phase.
 func (g *group) headline(test *test, v verdict.Verdict) string {
 	text := string(v.Outcome)
 	if v.Phase != "" {
@@ -184,7 +184,7 @@ func (g *group) headline(test *test, v verdict.Verdict) string {
 	return g.place(file, line) + ": " + text
 }
 
-// place is a file and line as the user knows them.
+// place returns a file and line as the user knows them.
 func (g *group) place(file string, line int) string {
 	if !path.IsAbs(file) {
 		file = path.Join(layout.Sources, g.Tree.Crate, file)
@@ -201,7 +201,7 @@ func (g *group) writeText(out io.Writer, text string) {
 	}
 }
 
-// attributeKey makes a property's name one that testing takes: white space in it would fail the test.
+// attributeKey makes a property's name one that testing accepts: white space in it would fail the test.
 func attributeKey(name string) string {
 	if name = strings.Join(strings.Fields(name), "_"); name == "" {
 		return "_"
@@ -209,7 +209,7 @@ func attributeKey(name string) string {
 	return name
 }
 
-// attributeValue makes one line of a value: an end of a line in it would fail the test.
+// attributeValue makes a value a single line: a line break in it would fail the test.
 func attributeValue(value string) string {
 	if strings.ContainsAny(value, "\r\n") {
 		return strconv.Quote(value)
@@ -217,7 +217,7 @@ func attributeValue(value string) string {
 	return value
 }
 
-// exitWords says how pytest's process ended.
+// exitWords describes how pytest's process ended.
 func (g *group) exitWords() string {
 	if g.exited == nil {
 		return "its end was not reported"
@@ -235,7 +235,7 @@ func (g *group) exitWords() string {
 	return words
 }
 
-// statusWords is what an exit status of pytest means, and for an option or a setting that it does not know, what to do.
+// statusWords returns what an exit status of pytest means and, for an unknown option or setting, what to do.
 func (g *group) statusWords(status int) string {
 	if status == verdict.ExitUsage {
 		return usageWords(g.exited.Text)
@@ -243,7 +243,7 @@ func (g *group) statusWords(status int) string {
 	return verdict.StatusMeaning(status)
 }
 
-// untoldWords is what may be behind an end that looks like an ordinary one and was not told.
+// untoldWords returns what may have caused an exit that looks ordinary but was not reported.
 func (g *group) untoldWords() string {
 	if exit := g.exited.Exited.Exit; exit != nil && *exit != verdict.ExitUsage {
 		return "\nit left with os._exit or SystemExit, or the descriptor by which it tells of its tests was closed (os.closerange, for example)"
@@ -251,7 +251,7 @@ func (g *group) untoldWords() string {
 	return ""
 }
 
-// foreignWords explain a module that is not what was built.
+// foreignWords describes an imported module that is not the built one.
 func foreignWords(e agent.Event) string {
 	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or keep its folder off sys.path", e.Module, e.File, e.Built)
 }
@@ -261,7 +261,7 @@ func importWords(e agent.Event) string {
 	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
 }
 
-// importAdvice say what it means when a native module cannot be imported, by the words of Python and the dynamic linker.
+// importAdvice maps messages of Python and the dynamic linker about a failed import of a native module to fixes.
 var importAdvice = []struct {
 	said *regexp.Regexp
 	fix  string
@@ -275,7 +275,7 @@ var importAdvice = []struct {
 	{regexp.MustCompile(`(?i)wrong ELF class|invalid ELF header|exec format`), "it was built for another kind of machine"},
 }
 
-// adviceOnImport is what to do about a failed import, where that is known.
+// adviceOnImport returns what to do about a failed import, if that is known.
 func adviceOnImport(problem string) string {
 	for _, known := range importAdvice {
 		if known.said.MatchString(problem) {
@@ -285,7 +285,7 @@ func adviceOnImport(problem string) string {
 	return ""
 }
 
-// saySession prints what pytest's session is, in one line, and what of the project's settings the harness took over.
+// saySession describes pytest's session in one line, then prints its notes.
 func (g *group) saySession(e agent.Event) {
 	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, plural.Count(e.Workers, "worker"), g.Budgets.Test)
 	g.sayNotes(e.Notes)

@@ -13,7 +13,7 @@ import (
 	"pyo3test/harness/internal/layout"
 )
 
-// show lets the user look at what the group's container holds at its end, where that was asked for.
+// show gives the user access to the group's container at its end, if that was asked for.
 func (g *group) show(ctx context.Context) {
 	if g.container == nil || ctx.Err() != nil {
 		return
@@ -44,7 +44,7 @@ func (g *group) keep(ctx context.Context) {
 // shell gives the user a shell in the container, in the place and the environment of the tests.
 func (g *group) shell(ctx context.Context) {
 	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, layout.Tools)
-	// pytest --forked is ours there, whatever this pytest and pytest-forked make of each other.
+	// In the shell, pytest --forked uses our plugin, whether or not pytest-forked works with this pytest.
 	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
 	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
 		fmt.Fprintln(g.t.Output(), err)

@@ -9,17 +9,17 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// maxStandstills bounds how often pytest is killed among the tests of a group because its own process stands still. After
-// the last of them it is not started again: what stood still at each start would do so at the next.
+// maxStandstills bounds how often pytest is killed between the tests of a group because its own process is stuck. After
+// the last kill it is not restarted: if it got stuck after every start, it would after the next.
 const maxStandstills = 3
 
-// reporting is the phase of a test in which pytest's own process tells its plugins of it.
+// reporting is the phase of a test in which pytest's own process reports it to its plugins.
 const reporting = "report"
 
-// isOver reports whether the test itself has nothing to do any more, for now at least: what takes time is pytest's own process.
+// isOver reports whether the test itself has nothing left to do, at least for now: pytest's own process takes the time.
 func (t *test) isOver() bool { return t.gone || !t.reporting.IsZero() }
 
-// isIdle reports whether no test is at work, so that pytest itself is waited for.
+// isIdle reports whether no test is at work, so that the group waits for pytest itself.
 func (g *group) isIdle() bool {
 	for _, test := range g.running {
 		if !test.isOver() {
@@ -29,7 +29,7 @@ func (g *group) isIdle() bool {
 	return true
 }
 
-// takeGone notes that the process of a test has ended: from now on pytest has its own time to tell it.
+// takeGone records that the process of a test has ended: from now on, pytest has its own time to report it.
 func (g *group) takeGone(pid int) {
 	for _, test := range g.running {
 		if test.pid == pid && pid != g.pytest && !test.gone {
@@ -39,8 +39,8 @@ func (g *group) takeGone(pid int) {
 	}
 }
 
-// takePhase notes where a test is. The time in which pytest's own process reports it is none of the test's, and bounded: for
-// each hook, and for all.
+// takePhase records which phase a test is in. The time in which pytest's own process reports the test does not count as
+// the test's. It is bounded for each hook and in total.
 func (g *group) takePhase(test *test, when string) {
 	if !test.reporting.IsZero() {
 		took := time.Since(test.reporting)
@@ -56,14 +56,14 @@ func (g *group) takePhase(test *test, when string) {
 	g.awaitPytest(min(g.Budgets.Finish, hooks*g.Budgets.Finish-test.own))
 }
 
-// awaitPytest gives pytest's own process so much time from now on, which counts where no test is at work.
+// awaitPytest gives pytest's own process this much time from now on, which counts only if no test is at work.
 func (g *group) awaitPytest(budget time.Duration) {
 	g.phaseEnd = time.Now().Add(budget)
 	delete(g.paces, g.pytest)
 }
 
-// expireStandstill ends a pytest whose own process stands still among the tests. None is at work; the one that it is
-// reporting, or would report last, is red.
+// expireStandstill ends a pytest whose own process is stuck between tests. No test is at work; the one that untold
+// returns is red.
 func (g *group) expireStandstill(d *deadlock) {
 	after := fmt.Sprintf(" after %v", g.Budgets.Finish)
 	if d != nil {
@@ -79,14 +79,14 @@ func (g *group) expireStandstill(d *deadlock) {
 	g.stopping = "pytest's own process stood still " + at + " and was killed" + after
 	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
 	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
-		if d == nil && g.phaseEnd != end && g.exited == nil { // it moved while its stacks were taken
+		if d == nil && g.phaseEnd != end && g.exited == nil { // it moved on during the dump
 			g.standing, g.stopping, g.grace = false, "", time.Time{}
 			return
 		}
 		name := fmt.Sprintf("standstill-%d", g.standstills)
 		g.standstills++
 		text := g.hangText(name, d.text(), report)
-		if untold != nil && g.running[untold.Index] == untold { // it is still not told
+		if untold != nil && g.running[untold.Index] == untold { // it is still not reported
 			untold.still = true
 			untold.Seen = strings.TrimRight(g.stopping+"\n"+text, "\n")
 		} else {
@@ -97,8 +97,9 @@ func (g *group) expireStandstill(d *deadlock) {
 	})
 }
 
-// untold is the test at whose report pytest's own process stands still, nil if none is under way. Where it reports none, that
-// is the one that began last: pytest still moved then, so a test before it, whose report is only late, did not stop it.
+// untold returns the test whose report pytest's own process is stuck at, nil if no test is running. If pytest reports
+// none, it is the test that began last: pytest was not stuck then, so an earlier test, whose report is only late, did
+// not stop it.
 func (g *group) untold() (last *test) {
 	for _, t := range g.running {
 		switch {
@@ -111,13 +112,12 @@ func (g *group) untold() (last *test) {
 	return last
 }
 
-// isBystander reports whether a test lost its result, or its process, only because the harness killed pytest as it stood
-// still.
+// isBystander reports whether a test lost its result, or its process, only because the harness killed a stuck pytest.
 func (g *group) isBystander(test *test) bool {
 	return g.standing && g.running[test.Index] == test && !test.still
 }
 
-// spareBystanders lets them run again.
+// spareBystanders resets the bystanders, so that they run again.
 func (g *group) spareBystanders() {
 	for _, t := range g.selected {
 		if g.isBystander(t) {
@@ -129,7 +129,7 @@ func (g *group) spareBystanders() {
 	}
 }
 
-// standstillFinish is the end of a test whose own was never told.
+// standstillFinish returns the end of a test whose own end was never reported.
 func standstillFinish(test *test) *verdict.Finish {
 	killed := verdict.KilledStandstill
 	return &verdict.Finish{Duration: time.Since(test.started).Seconds(), Killed: &killed}

@@ -13,7 +13,7 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// ordered is a session that keeps its orders.
+// ordered is a session that records its orders.
 type ordered struct {
 	*script
 	orders []string
@@ -29,14 +29,14 @@ func (o *ordered) Stop() error {
 	return nil
 }
 
-// attemptOf is a first attempt with an agent.
+// attemptOf returns a first attempt with a session.
 func attemptOf(session session) attempt {
 	a := newAttempt(0)
 	a.session = session
 	return a
 }
 
-// underWay is a group that is running so many tests, of the pids 10 and up, and pytest of the pid 7.
+// underWay returns a group that is running that many tests, with pids from 10 on, and pytest with pid 7.
 func underWay(t *testing.T, running int) (*group, *ordered) {
 	session := &ordered{script: newScript(nil)}
 	matcher, err := subtest.NewMatcher("", "")
@@ -58,7 +58,7 @@ func underWay(t *testing.T, running int) (*group, *ordered) {
 	return g, session
 }
 
-// say lets a group hear lines of its agent.
+// say feeds a group lines from its agent.
 func say(t *testing.T, g *group, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
@@ -68,10 +68,10 @@ func say(t *testing.T, g *group, lines ...string) {
 	}
 }
 
-// seen lets a group have the stacks that it waits for.
+// seen gives a group the dump that it waits for.
 func seen(g *group) { g.endDump(agent.Event{ID: g.dump.id, PID: g.dump.pid, Problem: "no stacks"}) }
 
-// TestStandstillOfPytest: the time after the end of a test's process is pytest's own, and has its budget.
+// TestStandstillOfPytest: the time after the end of a test's process is pytest's own and has its own budget.
 func TestStandstillOfPytest(t *testing.T) {
 	g, session := underWay(t, 1)
 	g.selected[0].started = time.Now().Add(-2 * time.Hour)
@@ -89,7 +89,7 @@ func TestStandstillOfPytest(t *testing.T) {
 	require.Contains(t, g.selected[0].Verdict().Text, "stood still after the end of a.py::t0 and was killed after 1m0s\ncause: ")
 }
 
-// TestStandstillThatEnds: pytest that moves while its stacks are taken is left alone.
+// TestStandstillThatEnds: a pytest that moves on during its dump is left alone.
 func TestStandstillThatEnds(t *testing.T) {
 	g, session := underWay(t, 1)
 	say(t, g, `{"ev":"gone","pid":10}`)
@@ -102,7 +102,7 @@ func TestStandstillThatEnds(t *testing.T) {
 	require.Equal(t, verdict.Passed, g.selected[0].Verdict().Outcome)
 }
 
-// TestBystanders: only the test at whose report pytest stands still is red for it. Another's result is lost, so it runs again.
+// TestBystanders: only the test whose report pytest is stuck at is red. A test whose result is lost runs again.
 func TestBystanders(t *testing.T) {
 	g, _ := underWay(t, 3)
 	say(t, g, `{"ev":"gone","pid":10}`, `{"ev":"gone","pid":11}`, `{"ev":"phase","index":1,"pid":11,"when":"report"}`)
@@ -124,7 +124,7 @@ func TestBystanders(t *testing.T) {
 	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.t.(*outcomeT).names, "a subtest begins once")
 }
 
-// TestLateReport: a test that had ended, and whose report came too late because the next one stopped pytest, is not red for it.
+// TestLateReport: a test that has ended is not red if its report is late because the next test stopped pytest.
 func TestLateReport(t *testing.T) {
 	g, _ := underWay(t, 2)
 	say(t, g, `{"ev":"gone","pid":10}`, `{"ev":"gone","pid":11}`)
@@ -138,7 +138,7 @@ func TestLateReport(t *testing.T) {
 	require.Contains(t, g.selected[1].Seen, "stood still after the end of a.py::t1")
 }
 
-// TestStandstillsAreCounted: a hook that never returns is not tried forever.
+// TestStandstillsAreCounted: pytest is not restarted forever because of a hook that never returns.
 func TestStandstillsAreCounted(t *testing.T) {
 	g, _ := underWay(t, 5)
 	for i := range maxStandstills {
@@ -151,7 +151,8 @@ func TestStandstillsAreCounted(t *testing.T) {
 	}
 }
 
-// TestHooksInProcess: hooks of pytest's own process count for no test there either, and have a bound of their own.
+// TestHooksInProcess: the time of hooks in pytest's own process does not count as a test's there either, and has its
+// own bound.
 func TestHooksInProcess(t *testing.T) {
 	g, _ := underWay(t, 0)
 	say(t, g, `{"ev":"start","index":0,"pid":7}`)
@@ -161,7 +162,7 @@ func TestHooksInProcess(t *testing.T) {
 		say(t, g, `{"ev":"phase","index":0,"pid":7,"when":"report"}`)
 		require.True(t, g.isIdle())
 		require.WithinDuration(t, time.Now().Add(time.Minute), g.phaseEnd, time.Second)
-		test.reporting = test.reporting.Add(-time.Minute) // it takes a minute
+		test.reporting = test.reporting.Add(-time.Minute) // the hook takes a minute
 		say(t, g, `{"ev":"phase","index":0,"pid":7,"when":"setup"}`)
 		require.False(t, g.isIdle())
 	}
@@ -171,7 +172,7 @@ func TestHooksInProcess(t *testing.T) {
 	require.WithinDuration(t, time.Now(), g.phaseEnd, time.Second, "what is told cannot put off the end")
 }
 
-// TestKillThatIsNotCarriedOut: the group does not wait for it.
+// TestKillThatIsNotCarriedOut: the group does not wait forever for a kill.
 func TestKillThatIsNotCarriedOut(t *testing.T) {
 	g, session := underWay(t, 1)
 	g.checkBudgets(time.Now().Add(2 * time.Hour))
@@ -185,7 +186,7 @@ func TestKillThatIsNotCarriedOut(t *testing.T) {
 	require.ErrorContains(t, g.giveUp(time.Now().Add(killTimeout+time.Second)), "pytest was told to end and its end was not reported")
 }
 
-// TestLastEnd: whatever is said, a group has an end.
+// TestLastEnd: a group ends, whatever events arrive.
 func TestLastEnd(t *testing.T) {
 	g, _ := underWay(t, 1)
 	require.NoError(t, g.runSelected())
@@ -198,8 +199,8 @@ func TestLastEnd(t *testing.T) {
 	require.ErrorContains(t, g.giveUp(time.Now().Add(sum+time.Minute)), "has used up all its budgets together")
 }
 
-// TestQuiet: a silence of the agent moves deadlines for as long as the engine says that the container is paused, or this
-// process was stopped; else only by so much, as a test can stop the agent.
+// TestQuiet: while the agent is silent, deadlines move for as long as the engine reports the container paused, or this
+// process was stopped. Otherwise they move only up to a limit, because a test can stop the agent.
 func TestQuiet(t *testing.T) {
 	begin := time.Now()
 	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
@@ -215,7 +216,7 @@ func TestQuiet(t *testing.T) {
 	require.Equal(t, 10*time.Second, sum(&q, 0, 50))
 	require.False(t, q.tooLong(at(59)))
 	require.True(t, q.tooLong(at(61)))
-	for i := 50; i < 500; i += 10 { // it says something between two stops
+	for i := 50; i < 500; i += 10 { // it sends something between two stops
 		q.hear(at(i))
 		require.Zero(t, sum(&q, i, i+10))
 	}

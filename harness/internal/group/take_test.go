@@ -24,13 +24,13 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// script is a session whose agent says what is written down, line by line.
+// script is a session whose agent sends given lines.
 type script struct {
 	events chan agent.Event
 	err    error
 }
 
-// newScript reads the lines as agent.Session does: up to the last word, or to one that is no event.
+// newScript reads the lines as agent.Session does: up to the last event, or to a line that is not an event.
 func newScript(lines []string) *script {
 	s := &script{events: make(chan agent.Event, len(lines)), err: io.ErrUnexpectedEOF}
 	defer close(s.events)
@@ -58,7 +58,7 @@ func (s *script) Kill(int, string, string) error { return nil }
 func (s *script) Stop() error                    { return nil }
 func (s *script) Close()                         {}
 
-// outcomeT is a subtest.T that keeps colours and words.
+// outcomeT is a subtest.T that records outcomes and output.
 type outcomeT struct {
 	name   string
 	parent *outcomeT
@@ -111,7 +111,7 @@ func (t *outcomeT) Run(name string, f func(subtest.T)) bool {
 	return !sub.Failed()
 }
 
-// play runs a group whose agent says these lines, as Run does after its start.
+// play runs a group whose agent sends these lines, as Run does after its start.
 func play(t testing.TB, lines []string) *outcomeT {
 	top := &outcomeT{name: "TestPython/g"}
 	matcher, err := subtest.NewMatcher("", "")
@@ -134,7 +134,7 @@ func play(t testing.TB, lines []string) *outcomeT {
 const goodJUnit = `<testsuites><testsuite><testcase classname="a" name="t0"/><testcase classname="a" name="t1"><skipped/></testcase>` +
 	`<testcase classname="a" name="t2"/></testsuite></testsuites>`
 
-// goodSession is what an agent says of three tests: one passes, one is skipped, one has a subtest.
+// goodSession returns what an agent sends for three tests: one passes, one is skipped, one has a subtest.
 func goodSession() []string {
 	lines := []string{
 		`{"ev":"ready","pid":1,"protocol":1}`, `{"ev":"importing","pid":7}`, `{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
@@ -171,7 +171,8 @@ func TestGoodSession(t *testing.T) {
 	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, top.names)
 }
 
-// TestNoLineMayBeMissingOrTwice: of every line of a good session but the few that carry no verdict.
+// TestNoLineMayBeMissingOrTwice: a good session turns red if any line is missing or doubled, except the few that carry
+// no verdict.
 func TestNoLineMayBeMissingOrTwice(t *testing.T) {
 	harmless := []string{"ready", "importing", "started", "session", "collecting"}
 	for i, line := range goodSession() {
@@ -205,7 +206,8 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// FuzzSession edits a good session, three bytes an edit. Green means that it still tells one consistent story of passes.
+// FuzzSession edits a good session, with three bytes per edit. It may be green only if it is still a consistent session
+// of passes and skips.
 func FuzzSession(f *testing.F) {
 	for op := range byte(operations) {
 		f.Add([]byte{op, 3, 9, op, 14, 2})
@@ -224,7 +226,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// foreignLines are what a fuzzer would take long to find.
+// foreignLines holds lines that a fuzzer would take long to find.
 var foreignLines = []string{
 	`{"ev":"garbage","text":"x"}`, `{"ev":"error","message":"x"}`, `{"ev":"foreign","module":"tiny"}`, `{"ev":"import","ok":false,"module":"tiny"}`,
 	`{"ev":"collect-error","nodeid":"b.py","junit":["","b"]}`, `{"ev":"collect-skip","nodeid":"b.py","junit":["","b"]}`,
@@ -265,7 +267,7 @@ func editSession(lines []string, op byte, i, j int) []string {
 	return lines
 }
 
-// contradiction is why a session is not one of passes and skips alone. It knows the protocol and nothing of the group.
+// contradiction returns why a session is not one of passes and skips alone. It knows the protocol and not the group.
 func contradiction(lines []string) error {
 	count := map[agent.Kind]int{}
 	type life struct{ started, finished, told bool }
@@ -355,7 +357,7 @@ func contradiction(lines []string) error {
 	return err
 }
 
-// FuzzLines feeds lines of any kind: whatever comes, a group ends, and without one consistent story it is red.
+// FuzzLines feeds a group lines of any kind: it always ends, and is red unless the session is consistent.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte(strings.Join(goodSession(), "\n")))
 	f.Add([]byte(strings.Join(foreignLines, "\n")))
@@ -369,7 +371,7 @@ func FuzzLines(f *testing.F) {
 	})
 }
 
-// killed is a session that keeps what it is told to kill.
+// killed is a session that records what it is told to kill.
 type killed struct {
 	*script
 	messages []string
@@ -411,7 +413,7 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 	}
 }
 
-// TestDeadlockOutsideTests: pytest itself, where no test runs, does not sit out its phase either; nor does it where one runs.
+// TestDeadlockOutsideTests: a deadlocked pytest does not use up its phase's budget, but is not ended while a test runs.
 func TestDeadlockOutsideTests(t *testing.T) {
 	proof := agent.Event{Kind: agent.Deadlock, PID: 7, Threads: 2, Text: "the proof"}
 	for phase, want := range map[phase]string{
@@ -437,7 +439,7 @@ func TestDeadlockOutsideTests(t *testing.T) {
 	}
 }
 
-// TestDeadlockOfAHungTest: a proof that comes when the budget is over changes nothing.
+// TestDeadlockOfAHungTest: a proof that comes after the budget is used up changes nothing.
 func TestDeadlockOfAHungTest(t *testing.T) {
 	session := &killed{script: newScript(nil)}
 	g := &group{Config: Config{Evidence: &evidence.Run{}}, attempt: attemptOf(session)}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// optionsOf are the plugins that people's addopts, settings and markers name most often, by how they begin.
+// optionsOf holds the plugins whose options, settings and markers are used most often, with the prefixes of these.
 var optionsOf = []struct{ project, names string }{
 	{"pytest-asyncio", "--asyncio asyncio"},
 	{"pytest-benchmark", "--benchmark benchmark"},
@@ -43,7 +43,7 @@ var optionsOf = []struct{ project, names string }{
 	{"xdoctest", "--xdoctest --xdoc"},
 }
 
-// projectOf is the project on PyPI that brings an option, or "".
+// projectOf returns the PyPI project that provides an option, or "".
 func projectOf(option string) string {
 	for _, plugin := range optionsOf {
 		if slices.ContainsFunc(strings.Fields(plugin.names), func(name string) bool {
@@ -62,7 +62,7 @@ var (
 	unknownSetting = regexp.MustCompile(`Unknown config option: (\w+)`)
 )
 
-// usageWords explain pytest's usage errors, by what it printed: each names the project on PyPI that it asks for.
+// usageWords explains pytest's usage errors from its output and names the PyPI projects to install.
 func usageWords(log string) string {
 	var wanted []string
 	want := func(project, why string) {

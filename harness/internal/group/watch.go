@@ -12,16 +12,16 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// phase is where a group is on its way. Each has a budget, so that nothing waits without a limit.
+// phase is the stage that a group is in. Each has a budget, so that nothing waits without a limit.
 type phase int
 
 const (
 	starting   phase = iota // the agent starts and imports the extension
 	collecting              // pytest starts and collects
 	inTests                 // tests run
-	finishing               // the last test is done, the session ends
+	finishing               // the last test is done, the session is ending
 	exiting                 // the session has ended, the interpreter has not
-	phases                  // how many there are
+	phases                  // the number of phases
 )
 
 func (p phase) String() string {
@@ -29,9 +29,9 @@ func (p phase) String() string {
 }
 
 const (
-	// silence bounds how long the agent may say nothing; it beats each second.
+	// silence bounds how long the agent may be silent; it beats each second.
 	silence = time.Minute
-	// workingShare is the processor time between two beats, a second apart, of a process that works and does not wait.
+	// workingShare is the least processor time, in seconds, that a working process uses from one beat to the next.
 	workingShare = 0.1
 )
 
@@ -51,7 +51,7 @@ func (g *group) budget(p phase) time.Duration {
 	}[p]
 }
 
-// stand lets all that waits for the clock wait so much longer. An end under way has its own time, and no more.
+// stand moves all deadlines by still. Once the group is being ended, its deadlines stay.
 func (g *group) stand(still time.Duration) {
 	if g.stopping != "" {
 		return
@@ -72,7 +72,7 @@ func (g *group) stand(still time.Duration) {
 	}
 }
 
-// watch takes the events of the agent until the last one, and holds every phase and test to its budget.
+// watch handles the agent's events until the last one and holds every phase and test to its budget.
 func (g *group) watch(ctx context.Context) error {
 	defer g.session.Close()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -121,8 +121,8 @@ func (g *group) watch(ctx context.Context) error {
 	}
 }
 
-// brokenOff is how the stream of events ended: nil after the agent's own last word, and else what became of its container,
-// where that is why.
+// brokenOff returns how the stream of events ended: nil if the agent ended it properly, otherwise what became of its
+// container if that is the reason, or else the stream's error.
 func (g *group) brokenOff(ctx context.Context) error {
 	err := g.session.Err()
 	if err != nil {
@@ -133,8 +133,8 @@ func (g *group) brokenOff(ctx context.Context) error {
 	return err
 }
 
-// take acts on one event. One that comes where none of its kind can come is an error: something else than the plugin
-// told it, and nothing that is told can be trusted.
+// take acts on one event. An event that cannot come at this point is an error: something other than the plugin sent it,
+// so no event can be trusted.
 func (g *group) take(e agent.Event) error {
 	if why := g.untimely(e.Kind); why != "" {
 		return fmt.Errorf("pytest's stream of events contradicts itself: a %q %s: did a test or a conftest write to a descriptor that it did not open?", e.Kind, why)
@@ -198,7 +198,7 @@ func (g *group) take(e agent.Event) error {
 		g.phaseEnd = time.Time{}
 		switch {
 		case g.exitStatus != nil || g.stopping != "":
-		case len(g.running) == 1 && g.canGoOn(): // it died of the test
+		case len(g.running) == 1 && g.canGoOn(): // the test killed it
 			g.again = true
 		default:
 			g.problem("pytest ended in the middle of %s: %s%s", g.phase, g.exitWords(), g.untoldWords())
@@ -221,7 +221,7 @@ func (g *group) take(e agent.Event) error {
 	return nil
 }
 
-// untimely says why an event cannot come now, or nothing.
+// untimely returns why an event cannot come now, or "".
 func (g *group) untimely(kind agent.Kind) string {
 	switch kind {
 	case agent.Collecting, agent.CollectError, agent.CollectSkip, agent.Item, agent.Collected:
@@ -249,7 +249,7 @@ func (g *group) untimely(kind agent.Kind) string {
 	case agent.SessionStart, agent.Foreign, agent.Leave:
 	case agent.JUnit, agent.Exit:
 		if g.exited == nil {
-			return "" // the agent's own, after the last word of pytest
+			return "" // the agent sends it, after pytest's last event
 		}
 	default:
 		return ""
@@ -274,7 +274,7 @@ func (g *group) addTest(e agent.Event) error {
 	return nil
 }
 
-// takeLeft notes what a test has left running, which is killed.
+// takeLeft records the processes that a test has left running, which the agent kills.
 func (g *group) takeLeft(e agent.Event) {
 	test := g.running[e.Index]
 	if e.Reason != leftover || test == nil || test.pid != e.PID {
@@ -291,7 +291,7 @@ func (g *group) takeLeft(e agent.Event) {
 // leftover is the agent's reason for killing what an ended test has left running.
 const leftover = "leftover"
 
-// takeTest acts on an event of one test. What contradicts what was said before ends the group: its stream cannot be
+// takeTest acts on an event of one test. An event that contradicts earlier ones ends the group: its stream cannot be
 // trusted.
 func (g *group) takeTest(e agent.Event) error {
 	if e.Index >= len(g.tests) || !g.tests[e.Index].selected || g.tests[e.Index].round != g.round {
@@ -318,7 +318,7 @@ func (g *group) takeTest(e agent.Event) error {
 		if test.still { // too late: pytest is about to be killed
 			test.Finish = standstillFinish(test)
 		}
-		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are told at its end
+		test.Phase = cmp.Or(e.Finish.Phase, test.Phase) // the phases of a forked test are reported at its end
 		delete(g.running, e.Index)
 		delete(g.paces, test.pid)
 		g.last = test

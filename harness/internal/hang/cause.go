@@ -12,7 +12,7 @@ import (
 // Key names a cause for programs and tests.
 type Key string
 
-// The causes that are told apart.
+// The causes that Diagnose distinguishes.
 const (
 	GILLockCycle         Key = "gil-lock-cycle"
 	NativeLoopGIL        Key = "native-loop-gil"
@@ -37,26 +37,26 @@ const (
 	Unknown              Key = "unknown"
 )
 
-// Circumstances are what is known of a hang beside the process.
+// Circumstances holds what is known of a hang besides the process.
 type Circumstances struct {
-	AtExit        bool // the session is over and the interpreter ends
+	AtExit        bool // the session is over and the interpreter is exiting
 	Forked        bool // the process is a forked child
-	ParentThreads int  // how many threads the parent had at the fork; 0 where that is not known
+	ParentThreads int  // how many threads the parent had at the fork; 0 if unknown
 }
 
-// Cause is why a process does not move.
+// Cause is why a process is stuck.
 type Cause struct {
 	Key      Key
 	Sentence string // what and why, in one sentence
-	// Chain is who waits for whom, a line each; "inferred" stands where nothing shows it.
+	// Chain holds which thread waits for which, a line each; "inferred" marks what the dump does not show.
 	Chain []string
-	// Culprit is where in the user's own code to look, zero where no frame is the user's.
+	// File and Line are the culprit's place in the user's own code, zero if no frame is the user's.
 	File string // in the container
 	Line int
 	Cure string // what helps against this cause, and why
 }
 
-// userFile tells the user's own sources.
+// userFile reports whether a file is one of the user's own sources.
 func userFile(name string) bool { return strings.HasPrefix(name, layout.Sources+"/") }
 
 var (
@@ -69,7 +69,7 @@ var (
 	tokioFrames    = regexp.MustCompile(`^<?tokio::runtime::`)
 )
 
-// Diagnose names the cause by what the threads do.
+// Diagnose returns the cause, judged by what the threads do.
 func (d Dump) Diagnose(c Circumstances) Cause {
 	threads := d.threads()
 	if len(threads) == 0 {
@@ -83,14 +83,14 @@ func (d Dump) Diagnose(c Circumstances) Cause {
 	return cause
 }
 
-// knot is the threads of a process with what they wait for.
+// knot holds the threads of a process and what they wait for.
 type knot struct {
 	threads []thread
 	waits   []wait
-	main    thread // whose end is waited for: the one that runs the test
+	main    thread // the thread that runs the test
 	mainAt  int    // its index
-	holder  int    // the index of who holds the GIL, -1 for nobody
-	wanting []int  // who wait for the GIL
+	holder  int    // the index of the thread that holds the GIL, -1 if none does
+	wanting []int  // the indices of the threads that wait for the GIL
 }
 
 func newKnot(pid int, threads []thread) *knot {
@@ -112,12 +112,12 @@ func newKnot(pid int, threads []thread) *knot {
 	return k
 }
 
-// mainThread is the one that runs the tests: the process's first, whose number is the process's own.
+// mainThread returns the index of the thread that runs the tests: the process's first, whose id is the pid.
 func mainThread(pid int, threads []thread) int {
 	return max(0, slices.IndexFunc(threads, func(t thread) bool { return t.OSID == pid || t.Name == "MainThread" }))
 }
 
-// userFrame is a thread's innermost frame in the user's own code.
+// userFrame returns the file and line of a thread's innermost frame in the user's own code.
 func (t thread) userFrame() (string, int) {
 	for _, f := range t.Frames {
 		if userFile(f.Filename) && f.Line > 0 {
@@ -127,12 +127,12 @@ func (t thread) userFrame() (string, int) {
 	return "", 0
 }
 
-// runsPytest tells whether pytest, or what starts it, is on a thread's stack.
+// runsPytest reports whether pytest, or what starts it, is on a thread's stack.
 func (t thread) runsPytest() bool {
 	return slices.ContainsFunc(t.Frames, func(f frame) bool { return machinery.MatchString(f.Filename) })
 }
 
-// where names a thread's innermost frame in the user's own code for a sentence.
+// where returns a thread's innermost frame in the user's own code, as part of a sentence.
 func (t thread) where() string {
 	if file, line := t.userFrame(); file != "" {
 		return fmt.Sprintf(" (%s:%d)", file, line)
@@ -149,7 +149,7 @@ func (k *knot) cause(c Circumstances) Cause {
 	return k.atExit(c, k.mainCause(c))
 }
 
-// holderCause judges by the thread that holds the GIL.
+// holderCause returns the cause, judged by the thread that holds the GIL.
 func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	holder, waits := k.threads[k.holder], k.waits[k.holder]
 	cause := Cause{}
@@ -217,7 +217,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	return cause, true
 }
 
-// waitsForHeld is the cause where what a thread waits for would have to come from one that attached too late.
+// waitsForHeld returns the cause if a thread waits for what only a thread that attached too late could provide.
 func waitsForHeld(t, held thread, w wait) Cause {
 	cause := Cause{Key: AttachFinalizing, Cure: cureExit}
 	cause.File, cause.Line = t.userFrame()
@@ -232,12 +232,12 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	return cause
 }
 
-// cycleOf names what stands beside the GIL in a cycle.
+// cycleOf names the other part of a cycle with the GIL.
 var cycleOf = map[wait]string{
 	forChannel: "a channel", forRayon: "rayon's pool", forTokio: "a tokio runtime", forUnpark: "a parked thread", forCondvar: "a condition variable",
 }
 
-// relevantWanting are the threads that wait for the GIL, those first that have code of the user's.
+// relevantWanting returns the indices of the threads that wait for the GIL, those that run the user's code first.
 func (k *knot) relevantWanting() (found []int) {
 	for _, i := range k.wanting {
 		if file, _ := k.threads[i].userFrame(); file != "" {
@@ -249,7 +249,8 @@ func (k *knot) relevantWanting() (found []int) {
 	return found
 }
 
-// inherited judges whether what a forked child waits for belongs to a thread that its parent had and it has not.
+// inherited reports whether a forked child waits for something that belongs to a thread of its parent, which the fork
+// did not copy.
 func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
 	t, w := k.threads[i], k.waits[i]
 	if !c.Forked || len(k.threads) > 1 {
@@ -272,7 +273,7 @@ func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
 	return cause, true
 }
 
-// reentrant judges whether the only thread there is waits for what it has itself.
+// reentrant reports whether a thread waits for what it holds itself: no other thread could hold it.
 func (k *knot) reentrant(i int) (Cause, bool) {
 	t, w := k.threads[i], k.waits[i]
 	cause := Cause{}
@@ -290,7 +291,7 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 	return cause, true
 }
 
-// alone tells whether no other thread is in one of the functions.
+// alone reports whether no other thread is in one of the functions.
 func (k *knot) alone(i int, functions *regexp.Regexp) bool {
 	for other, t := range k.threads {
 		if other != i && t.inside(functions) > 0 {
@@ -300,7 +301,7 @@ func (k *knot) alone(i int, functions *regexp.Regexp) bool {
 	return true
 }
 
-// mainCause judges by the thread that runs the test, where no thread holds the GIL.
+// mainCause returns the cause, judged by the thread that runs the test, if no holder of the GIL shows it.
 func (k *knot) mainCause(c Circumstances) Cause {
 	t, w := k.main, k.waits[k.mainAt]
 	if inherited, ok := k.inherited(c, k.mainAt); ok {
@@ -360,7 +361,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	return cause
 }
 
-// atExit names what of an interpreter's end does not end.
+// atExit refines a cause by the part of the interpreter's exit that hangs.
 func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 	if !c.AtExit {
 		return cause

@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCauses: dumps of real processes, those of pytests/hangs among them, each made to hang in its way; pytest's own frames
-// are left out.
+// TestCauses diagnoses dumps of real processes, some from pytests/hangs, each hung in its own way. They leave out
+// pytest's own frames.
 func TestCauses(t *testing.T) {
 	forked, atExit := Circumstances{Forked: true, ParentThreads: 1}, Circumstances{AtExit: true}
 	cases := map[string]struct {
 		seen  Circumstances
 		key   Key
-		place string // of the culprit, "" where none is in the user's code
+		place string // of the culprit, "" if none is in the user's code
 		chain []string
 	}{
 		"asyncio-future":   {forked, PythonWait, "tests/test_waits.py:39", nil},
@@ -94,7 +94,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// TestWhatRunsDoesNotWait: a thread that computes below a pool, a lock or a runtime waits for none of them.
+// TestWhatRunsDoesNotWait: a thread that computes in a call from a pool, a lock or a runtime does not wait for it.
 func TestWhatRunsDoesNotWait(t *testing.T) {
 	rayon := frame{Name: "rayon_core::registry::WorkerThread::wait_until_cold", Filename: "/registry/src/index/rayon-core-1.13.0/src/registry.rs", Line: 1}
 	futex := frame{Name: "syscall", Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzDump: whatever a tool says of a process, there is a cause, unknown at least, and words for it.
+// FuzzDump: whatever a tool reports, there is a cause, if only unknown, and a sentence for it.
 func FuzzDump(f *testing.F) {
 	f.Add([]byte(`[{"thread_name":"MainThread","os_thread_id":7,"active":true,"owns_gil":true,"frames":[{"name":"std::sys::sync::mutex::futex::Mutex::lock_contended","filename":"a"},{"name":"f","filename":"src/lib.rs","line":3}]},`+
 		`{"os_thread_id":8,"frames":[{"name":"PyEval_RestoreThread","filename":"/usr/bin/python3.11"}]}]`), true, true, 2)

@@ -2,22 +2,22 @@ package hang
 
 import "fmt"
 
-// Pace is what a process has done until a moment.
+// Pace is what a process has done up to a moment.
 type Pace struct {
 	At       float64 `json:"at"`  // seconds on the container's monotonic clock
 	CPU      float64 `json:"cpu"` // seconds of processor time, its living descendants' included
 	Switches int     `json:"switches"`
 }
 
-// busyShare is the share of one processor from which on a process is said to work.
+// busyShare is the share of one processor above which a process counts as working.
 const busyShare = 0.1
 
-// Works tells whether the process has used the processor in the time before its stacks were taken.
+// Works reports whether the process used the processor in the time before its dump.
 func (r Report) Works() bool {
 	return r.Before != nil && r.Now != nil && r.Now.CPU-r.Before.CPU > busyShare*(r.Now.At-r.Before.At)
 }
 
-// pace tells "still working" from "stuck", nothing where it was not looked at twice.
+// pace describes whether the process still works or is stuck, "" if it was not sampled twice.
 func (r Report) pace() string {
 	if r.Before == nil || r.Now == nil {
 		return ""
@@ -38,7 +38,7 @@ func (r Report) pace() string {
 	return text
 }
 
-// moved compares the place of the thread that runs the test with that of the second look.
+// moved compares the place of the thread that runs the test with its place in the second dump.
 func (r Report) moved() string {
 	first, second := r.Dump.threads(), r.Later.threads()
 	if len(first) == 0 || len(second) == 0 {

@@ -38,7 +38,7 @@ func TestPace(t *testing.T) {
 	require.False(t, once.Works())
 }
 
-// TestReportOfParent: what a fork does not copy is shown where it is the cause, and is among the facts of any.
+// TestReportOfParent: what a fork does not copy is shown if it is the cause, and is always among the facts.
 func TestReportOfParent(t *testing.T) {
 	r := Report{Cause: Cause{Key: InheritedThroughFork}, Parent: []string{"1 thread 'worker' of pool.so"}, Facts: "process 7", Notes: []string{"fixtures: a"}}
 	require.Contains(t, r.Short(unread), "    its parent has, and a fork does not copy: 1 thread 'worker' of pool.so\n")

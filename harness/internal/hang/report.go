@@ -5,25 +5,25 @@ import (
 	"strings"
 )
 
-// Report is what a reader who has never seen the code needs of a hang. Its paths are the container's.
+// Report holds what a reader who has never seen the code needs to know of a hang. Its paths are the container's.
 type Report struct {
 	Dump  Dump
 	Cause Cause
-	Facts string // what the system tells of the process
-	// Parent are the threads that its parent has beside its main one, and a fork does not copy.
+	Facts string // what the system reports about the process
+	// Parent holds the parent's threads other than its main one, which a fork does not copy.
 	Parent []string
-	// Before and Now are what it had done a while before its stacks were taken, and then; nil where nobody looked.
+	// Before and Now hold what it had done shortly before its dump, and at its dump; nil if it was not sampled.
 	Before, Now *Pace
-	// Later is a second look at one that works.
+	// Later is a second dump of a process that works.
 	Later *Dump
-	// Notes are what else is known of it, a line each.
+	// Notes holds what else is known, a line each.
 	Notes []string
 }
 
-// excerptLines is how many lines of source stand before and after the culprit's.
+// excerptLines is how many lines of source are shown before and after the culprit's.
 const excerptLines = 1
 
-// Short is the cause, who waits for whom, the culprit's line and the cure. read gives the content of a file of the sources.
+// Short returns the cause, the chain of waits, the culprit's line and the cure. read returns a source file's content.
 func (r Report) Short(read func(name string) ([]byte, error)) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "cause: %s\n", r.Cause.Sentence)
@@ -49,7 +49,7 @@ func (r Report) Short(read func(name string) ([]byte, error)) string {
 	return out.String()
 }
 
-// excerpt is the place, and its line with those around it.
+// excerpt returns the place, and its line with the lines around it.
 func excerpt(file string, line int, read func(string) ([]byte, error)) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s:%d\n", file, line)
@@ -68,7 +68,7 @@ func excerpt(file string, line int, read func(string) ([]byte, error)) string {
 	return out.String()
 }
 
-// Whole is all there is.
+// Whole returns the full report.
 func (r Report) Whole(read func(name string) ([]byte, error)) string {
 	text := r.Short(read) + "\n" + r.Dump.Format()
 	if r.Later != nil {
@@ -77,7 +77,7 @@ func (r Report) Whole(read func(name string) ([]byte, error)) string {
 	return text + r.facts()
 }
 
-// facts is what the system tells of the process, and of its parent's threads.
+// facts returns what the system reports about the process and its parent's threads.
 func (r Report) facts() string {
 	text := ""
 	if r.Facts != "" {
@@ -89,7 +89,7 @@ func (r Report) facts() string {
 	return text
 }
 
-// Stacks are the threads for a reader; where no tool could see them, what the system tells instead.
+// Stacks returns the stacks for a reader. If no tool could read them, it adds what the system reports.
 func (r Report) Stacks() string {
 	if len(r.Dump.threads()) > 0 {
 		return r.Dump.Format()
@@ -97,7 +97,7 @@ func (r Report) Stacks() string {
 	return r.Dump.Format() + r.facts()
 }
 
-// Crash is where a process crashed, for a reader: the thread that received the signal comes first in the dump.
+// Crash describes for a reader where a process crashed: the thread that received the signal comes first in the dump.
 func (d Dump) Crash(read func(name string) ([]byte, error)) string {
 	text := ""
 	if threads := d.threads(); len(threads) > 0 {

@@ -1,5 +1,5 @@
-// Package hang says of a process that does not move why it does not: which thread waits for what, who holds the GIL, what
-// the cause is and what cures it. It claims no cause that it cannot show.
+// Package hang explains why a process is stuck: which thread waits for what, which holds the GIL, what the cause is and
+// what cures it. It claims no cause that it cannot show.
 package hang
 
 import (
@@ -16,13 +16,13 @@ import (
 	"pyo3test/harness/internal/plural"
 )
 
-// Dump is what was seen of a process.
+// Dump holds what was seen of a process.
 type Dump struct {
 	PID       int
-	Stacks    json.RawMessage // py-spy's JSON, with native frames where they could be had
-	Text      string          // what else was seen, where there are no stacks
-	Problem   string          // why there are none
-	Workspace string          // the folder of the container below which compilers name files
+	Stacks    json.RawMessage // py-spy's JSON, with native frames if they are available
+	Text      string          // what else was seen if stacks are missing
+	Problem   string          // why they are missing
+	Workspace string          // the container's folder to which the file names of compilers are relative
 }
 
 // thread is one thread of py-spy's JSON output.
@@ -40,12 +40,12 @@ type frame struct {
 	Line     int    `json:"line"`
 }
 
-// native tells a frame of compiled code from one of Python's.
+// native reports whether the frame is of compiled code and not of Python.
 func (f frame) native() bool {
 	return !strings.HasSuffix(f.Filename, ".py") && !strings.HasPrefix(f.Filename, "<frozen")
 }
 
-// Glance says in a few words how many threads there are, who holds the GIL, and where the first thread is.
+// Glance returns a short summary: how many threads there are, which one holds the GIL, and where the main thread is.
 func (d Dump) Glance() string {
 	threads := d.threads()
 	if len(threads) == 0 {
@@ -60,7 +60,7 @@ func (d Dump) Glance() string {
 	return fmt.Sprintf("threads: %d, %s%s", len(threads), holder, threads[mainThread(d.PID, threads)].where())
 }
 
-// rank puts those first whom a reader looks for.
+// rank is higher for the threads that a reader wants to see first.
 func (t thread) rank() int {
 	switch {
 	case t.OwnsGIL:
@@ -79,7 +79,7 @@ func (t thread) String() string {
 	return fmt.Sprintf("thread %d %q", t.OSID, t.Name)
 }
 
-// threads are those of the dump, their functions' names made readable; none where there are no stacks.
+// threads returns the dump's threads with readable function names; none if there are no stacks.
 func (d Dump) threads() []thread {
 	var threads []thread
 	if json.Unmarshal(d.Stacks, &threads) != nil {
@@ -97,7 +97,7 @@ func (d Dump) threads() []thread {
 	return threads
 }
 
-// Format writes the stacks for a reader, innermost frame first. What was not seen is said.
+// Format returns the stacks for a reader, innermost frame first, and says what could not be seen.
 func (d Dump) Format() string {
 	threads := d.threads()
 	if len(threads) == 0 {
@@ -129,8 +129,9 @@ func (d Dump) Format() string {
 	return out.String()
 }
 
-// writeFrames writes a thread's frames, those folded that nobody looks for: a recursion's, pytest's, CPython's own where only
-// native frames could be seen, and those of Rust's and PyO3's runtime that are called by no wait of the user's code.
+// writeFrames writes a thread's frames. It folds those that are of no interest: repeated frames of a recursion,
+// pytest's, CPython's own if only native frames could be seen, and those of Rust's and PyO3's runtime that called the
+// user's code.
 func (t thread) writeFrames(out *strings.Builder) {
 	folded, of, seenUser := 0, "", false
 	unfold := func() {
@@ -145,7 +146,7 @@ func (t thread) writeFrames(out *strings.Builder) {
 		switch {
 		case i > 0 && f == t.Frames[i-1]:
 			kind = "the same function"
-		case i == 0: // the one that stands still
+		case i == 0: // the innermost is always shown
 		case machinery.MatchString(f.Filename):
 			kind = "pytest"
 		case f.native() && interpreter.MatchString(f.Name):
@@ -163,18 +164,18 @@ func (t thread) writeFrames(out *strings.Builder) {
 		}
 		out.WriteString(strings.TrimRight("    "+f.Name+"  "+f.place(), " ") + "\n")
 	}
-	if of != "the runtime" { // of the runtime's own start nobody wants to hear
+	if of != "the runtime" { // the runtime's start of a thread is not even counted
 		unfold()
 	}
 }
 
-// interpreter matches the functions of CPython that call others; those in which it waits are none of them.
+// interpreter matches the functions of CPython that call others, but none in which it waits.
 var interpreter = regexp.MustCompile(`^(_?PyEval_Eval|_PyEval_Vector|_?Py(Function|Object|Vectorcall|CFunction|Run|Import)_|Py_(RunMain|BytesMain)$|cfunction_|method_vectorcall|slot_tp_|type_call|object_vacall|partial_|vectorcall_|builtin_exec|run_(mod|eval_code_obj)|pyrun_|pymain_|import_find_and_load|context_run)`)
 
 // runtime matches the files of Rust's standard library, PyO3 and the C library.
 var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
 
-// installed is where crates, packages and the standard library lie; what is below says which file it is.
+// installed matches the folders of crates, packages and the standard library; the rest of a path identifies the file.
 var installed = regexp.MustCompile(`^.*/registry/src/[^/]*/|^.*/site-packages/|^/(usr/src/rustc-[^/]*|rustc/[^/]*)/`)
 
 func (f frame) place() string {
@@ -185,7 +186,7 @@ func (f frame) place() string {
 	return fmt.Sprintf("%s:%d", name, f.Line)
 }
 
-// functionName makes names readable that the linker knows in Rust's own form, the present one or the one before it.
+// functionName makes Rust's mangled names readable, in the current scheme or the legacy one.
 func functionName(name string) string {
 	if strings.HasPrefix(name, "_R") {
 		return demangle.Filter(name, demangle.NoParams)
@@ -199,13 +200,13 @@ var (
 		"_$u7b$", "{", "$u7b$", "{", "$u7d$", "}", "$u20$", " ", "$u27$", "'", "$u5b$", "[", "$u5d$", "]", "$u7e$", "~", "..", "::")
 )
 
-// machinery matches the files of who runs a test; nobody looks for a hang there, unless it is the innermost frame.
+// machinery matches the files that run a test: they are of no interest in a hang, except as the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(layout.Agent) + `/`)
 
-// fatalFrame matches a frame of pytest's in what faulthandler writes as a process crashes.
+// fatalFrame matches a frame of pytest in what faulthandler writes when a process crashes.
 var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(layout.Agent) + `)/`)
 
-// FoldFatal folds the frames of pytest in what faulthandler wrote as a process crashed.
+// FoldFatal folds the frames of pytest in what faulthandler wrote when a process crashed.
 func FoldFatal(text string) string {
 	if !strings.Contains(text, "Fatal Python error: ") {
 		return text

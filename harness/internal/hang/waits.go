@@ -30,8 +30,8 @@ const (
 	forNothing  wait = "nothing: it attached as the interpreter ended, and is held forever"
 )
 
-// waits tell by the innermost function that one of them matches what its thread waits for. The order matters only where
-// several match one name.
+// waits maps functions to what a thread in them waits for; the innermost frame that matches decides. The order matters
+// only if several match one name.
 var waits = []struct {
 	functions *regexp.Regexp
 	for_      wait
@@ -39,7 +39,7 @@ var waits = []struct {
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
 	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
 	{regexp.MustCompile(`^pyo3::(gil::GILGuard::acquire\w*|internal::state::AttachGuard::\w*attach\w*)$`), forGIL},
-	// What attaches as the interpreter ends is held forever: by PyO3, and by CPython itself from 3.14 on.
+	// A thread that attaches as the interpreter ends is held forever: by PyO3, and from 3.14 on by CPython itself.
 	{regexp.MustCompile(`HangThread|^PyThread_hang_thread$`), forNothing},
 	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
 	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
@@ -58,10 +58,11 @@ var waits = []struct {
 	{regexp.MustCompile(`^(__)?pthread_cond_(timed|clock)?wait\w*$|^(__)?(new_)?sem_(timed|clock)?wait\w*$|^pthread_barrier_wait$`), forCondvar},
 }
 
-// generic are functions that many waits go through, so that the one around them tells.
+// generic matches functions that many waits go through, so that their callers decide.
 var generic = regexp.MustCompile(`^(__)?(GI_)?(pthread_cond_(timed|clock)?wait\w*|(new_)?(do_)?sem_(timed|clock)?wait\w*|futex\w*|lll_\w+)$`)
 
-// waitsFor says what a thread waits for. What the user's own code was called by does not count: it runs.
+// waitsFor returns what a thread waits for. The callers of the user's own native code do not count: that code is
+// running.
 func (t thread) waitsFor() wait {
 	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
 		return nothing
@@ -73,7 +74,7 @@ func (t thread) waitsFor() wait {
 		}
 		if !f.native() {
 			if i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait" {
-				return forGIL // the evaluation loop waits so for one thing
+				return forGIL // the evaluation loop waits this way for nothing else
 			}
 			return pythonWait(t.Frames[i:], general)
 		}
@@ -82,13 +83,13 @@ func (t thread) waitsFor() wait {
 		case !generic.MatchString(f.Name):
 			return refine(t.Frames[i:], w)
 		case general == nothing:
-			general = w // its caller may know better
+			general = w // its caller may be more specific
 		}
 	}
 	return general
 }
 
-// system matches the libraries by which a thread goes to sleep.
+// system matches the libraries in which a thread sleeps.
 var system = regexp.MustCompile(`/(libc|ld|libpthread)[-.][^/]*$`)
 
 func waitIn(f frame) wait {
@@ -100,7 +101,7 @@ func waitIn(f frame) wait {
 	return nothing
 }
 
-// Files and functions of Python's own library that tell what its waits are about.
+// Files and functions of Python's standard library that show what a wait is for.
 var (
 	inAsyncio         = regexp.MustCompile(`/asyncio/\w+\.py$`)
 	inMultiprocessing = regexp.MustCompile(`/multiprocessing/\w+\.py$`)
@@ -111,7 +112,7 @@ var (
 	threadEnds        = regexp.MustCompile(`(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`)
 )
 
-// refine looks at who called the function that waits.
+// refine narrows a wait down by the callers of the function that waits.
 func refine(frames []frame, w wait) wait {
 	switch w {
 	case forFile:
@@ -130,7 +131,7 @@ func refine(frames []frame, w wait) wait {
 		case endsThread(frames):
 			return forPyThread
 		}
-	case forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait by these
+	case forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait through these
 		for _, f := range frames {
 			if userFile(f.Filename) || !f.native() {
 				break
@@ -144,7 +145,7 @@ func refine(frames []frame, w wait) wait {
 	return w
 }
 
-// pythonWait judges by Python frames alone what a thread waits for whose native frames did not tell.
+// pythonWait returns what a thread waits for, judged by its Python frames alone: its native frames did not show it.
 func pythonWait(frames []frame, general wait) wait {
 	innermost := frames[:1]
 	switch {
@@ -166,14 +167,14 @@ func anyIn(frames []frame, files *regexp.Regexp) bool {
 	return slices.ContainsFunc(frames, func(f frame) bool { return files.MatchString(f.Filename) })
 }
 
-// endsThread tells whether threading waits for a thread's end.
+// endsThread reports whether threading waits for a thread's end.
 func endsThread(frames []frame) bool {
 	return slices.ContainsFunc(frames, func(f frame) bool {
 		return threadEnds.MatchString(f.Name) && inThreading.MatchString(f.Filename)
 	})
 }
 
-// inside tells whether one of the functions that the thread is in matches.
+// inside returns how many of the thread's frames are in a function that matches.
 func (t thread) inside(functions *regexp.Regexp) int {
 	count := 0
 	for _, f := range t.Frames {

@@ -16,27 +16,29 @@ import (
 	"pyo3test/images"
 )
 
-// BaseVariable names an image to use as the base instead of the pinned one; it has to bring Python and Rust.
+// BaseVariable is the environment variable that names a base image to use instead of the pinned one. The image must
+// have Python and Rust.
 const BaseVariable = "PYO3TEST_BASE_IMAGE"
 
-// MirrorVariable is put before the names of the pinned images, for example "mirror.example.com/docker-hub".
+// MirrorVariable is the environment variable whose value is prefixed to the names of the pinned images, for example
+// "mirror.example.com/docker-hub".
 const MirrorVariable = "PYO3TEST_MIRROR"
 
-// repository is below localhost, where no registry is: no engine finds images of these names elsewhere.
+// repository is below localhost, where there is no registry: no engine finds images of these names elsewhere.
 const repository = "localhost/pyo3test/"
 
-// Say tells the user what goes on: a phase and a line of text.
+// Say reports progress to the user: a phase and a line of text.
 type Say func(phase, text string)
 
-// pinned is the road by a registry: what it joins, and how patient it is.
+// pinned describes how to make the base from a registry's images: which to join, and how long to wait.
 type pinned struct {
 	version      string // of Python
 	python, rust string
-	answer       time.Duration // bounds the question whether a registry answers at all
-	stall        time.Duration // bounds how long a pull that has begun may stand still
+	answer       time.Duration // bounds the check whether a registry answers at all
+	stall        time.Duration // bounds how long a pull may make no progress
 }
 
-// pins are the pinned images; of another version of Python, the newest image there is.
+// pins returns the pinned images. For another version of Python, it is the newest image there is.
 func pins(version string) pinned {
 	python := images.Pins()["PYTHON_IMAGE"]
 	if version != DefaultPython {
@@ -45,9 +47,9 @@ func pins(version string) pinned {
 	return pinned{version, python, images.Pins()["RUST_IMAGE"], 10 * time.Second, 2 * time.Minute}
 }
 
-// base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or,
-// where no registry can be reached, one of the same role made from Debian's packages. What the user chose, an image or a
-// mirror, is never replaced by something else. The result has nothing but its base.
+// base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or, if
+// no registry can be reached, an equivalent one made from Debian's packages. An image or a mirror that the user chose
+// is never replaced by something else. Only the base fields of the result are set.
 func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, say Say) (Image, error) {
 	found, ok, err := pins.there(ctx, e)
 	if ok || err != nil {
@@ -67,12 +69,12 @@ func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, s
 	return found, err
 }
 
-// pulledName is that of the base of the pinned images.
+// pulledName returns the name of the base made of the pinned images.
 func (p pinned) pulledName() string {
 	return repository + "base:" + hash(p.python, p.rust, asset("Dockerfile"), asset("pins.env"))
 }
 
-// there is the base that the engine has already.
+// there returns the base if the engine already has it.
 func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, err error) {
 	if name := os.Getenv(BaseVariable); name != "" {
 		found, ok, err := e.Image(ctx, name)
@@ -90,7 +92,7 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 	return Image{}, false, nil
 }
 
-// get pulls or makes a base that is not there, and returns its name.
+// get pulls or makes a base that the engine does not have, and returns its name.
 func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say Say) (name string, err error) {
 	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
 	p.python, p.rust = mirrored(p.python), mirrored(p.rust)
@@ -113,10 +115,11 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say 
 	return made(ctx, e, debianName(), refused, say)
 }
 
-// elsewhere is what to do where a registry does not give what it should.
+// elsewhere is the advice for when a registry does not deliver an image.
 const elsewhere = "try again, or set " + BaseVariable + " to an image that this engine can have, or " + MirrorVariable + " to a mirror"
 
-// missing tells which of the images are not in the engine yet, or why one of them cannot be had.
+// missing returns those of the images that the engine does not have yet, or, as refused, why one of them cannot be
+// pulled.
 func (p pinned) missing(ctx context.Context, e *engine.Engine) (missing []string, refused, err error) {
 	for _, image := range []string{p.python, p.rust} {
 		if _, ok, err := e.Image(ctx, image); err != nil {
@@ -132,7 +135,7 @@ func (p pinned) missing(ctx context.Context, e *engine.Engine) (missing []string
 	return missing, nil, nil
 }
 
-// made makes a base where the registry refused the pinned one.
+// made makes a base from Debian's packages after the registry refused the pinned one.
 func made(ctx context.Context, e *engine.Engine, name string, refused error, say Say) (string, error) {
 	say("image", fmt.Sprintf("cannot have %v; making a base from Debian's packages", refused))
 	if err := debianBase(ctx, e, name, say); err != nil {
@@ -160,8 +163,8 @@ func mirrored(name string) string {
 	return name
 }
 
-// join pulls what is missing and joins it. What it pulled loses its name then: the layers that the base needs stay with
-// it, and a toolchain that was copied is not kept twice.
+// join pulls the missing images and joins the pinned ones. Then it removes what it pulled: the layers that the base
+// needs stay, and a toolchain that was copied is not kept twice.
 func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string, say Say) error {
 	for _, image := range missing {
 		say("image", "pulling "+image)
@@ -179,7 +182,7 @@ func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, mis
 	return errors.Join(errs...)
 }
 
-// buildBase joins Python's image and Rust's as images/Dockerfile says.
+// buildBase joins the Python and Rust images with images/Dockerfile.
 func buildBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string, say Say) error {
 	say("image", "joining "+python+" and "+rust)
 	arguments := network.Proxies()
@@ -196,13 +199,13 @@ func debianName() string {
 	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"), strings.Join(debianChanges, "\n"))
 }
 
-// debianChanges are a base's settings beside its files; the label lets make clean find it.
+// debianChanges are a base's settings beside its files; `make clean` finds it by the label.
 var debianChanges = []string{
 	"ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8",
 	"LABEL " + engine.Label + "=image",
 }
 
-// debianBase runs the script that packs a root file system, straight into the engine.
+// debianBase runs the script that packs a root file system, and streams its output into the engine.
 func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -223,7 +226,8 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) err
 	if err := script.Start(); err != nil {
 		return fmt.Errorf("debian base: needs bash: %w", err)
 	}
-	// A pack that breaks off must not become an image: the engine sees an error instead of the end.
+	// A stream that breaks off must not become a usable image, so the final name is given only after the script
+	// succeeded.
 	imported := e.Import(ctx, name+"-unverified", packed, debianChanges)
 	if imported != nil {
 		cancel()
@@ -239,7 +243,7 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) err
 	return named(ctx, e, name, name+"-unverified")
 }
 
-// named makes an image under a name of one that is there.
+// named makes an image with the given name from an existing one.
 func named(ctx context.Context, e *engine.Engine, name, from string) error {
 	found, ok, err := e.Image(ctx, from)
 	if err != nil || !ok {
@@ -253,7 +257,7 @@ func named(ctx context.Context, e *engine.Engine, name, from string) error {
 	return e.Build(ctx, name, &folder, nil, nil)
 }
 
-// lastLines relays lines as they come and remembers the last one, which says why a script failed.
+// lastLines relays lines as they are written and keeps the last one, which says why a script failed.
 type lastLines struct {
 	say  func(string)
 	part bytes.Buffer
@@ -278,7 +282,7 @@ func (l *lastLines) Write(data []byte) (int, error) {
 func asset(name string) string {
 	data, err := images.Files.ReadFile(name)
 	if err != nil {
-		panic("images does not embed " + name) // a mistake of ours that every run would show
+		panic("images does not embed " + name) // a bug in the harness that every run would show
 	}
 	return string(data)
 }

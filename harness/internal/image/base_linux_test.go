@@ -17,8 +17,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestDebianBaseKilled: of a base whose making was killed in the middle, with all its processes, no mount stays, and
-// the next start removes the folder. That one is interrupted, and leaves nothing either.
+// TestDebianBaseKilled checks that a script that is killed midway, with all its processes, leaves no mount, and that
+// the next run removes its folder. That run is interrupted and must leave nothing either.
 func TestDebianBaseKilled(t *testing.T) {
 	prereq.Engine(t)
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
@@ -68,7 +68,7 @@ func TestDebianBaseKilled(t *testing.T) {
 	require.False(t, mountedBelow(t, temporary, ""), "a mount stays")
 }
 
-// processes are those that have a text in their environment; "" is in all.
+// processes returns the processes that have a text in their environment; "" matches all.
 func processes(t *testing.T, text string) (pids []int) {
 	t.Helper()
 	names, err := filepath.Glob("/proc/[0-9]*")
@@ -84,7 +84,7 @@ func processes(t *testing.T, text string) (pids []int) {
 	return pids
 }
 
-// killAll kills them until there is none.
+// killAll kills the processes that have a text in their environment until none is left.
 func killAll(t *testing.T, text string) {
 	t.Helper()
 	require.Eventually(t, func() bool {

@@ -20,16 +20,16 @@ import (
 	"pyo3test/harness/internal/layout"
 )
 
-// Network is what a build needs to reach package registries from here: certificates, proxies, index settings and
-// credentials. It is for build containers only; tests never see it, and no image keeps it.
+// Network holds what a build needs to reach package registries from this host: certificates, proxies, index settings
+// and credentials. It is for build containers only: tests never see it, and no image keeps it.
 type Network struct {
 	env     map[string]string
 	files   map[string][]byte // path below layout.Scratch -> content
 	offline bool
 }
 
-// passed are the prefixes of variables that builds get from the host as they are. Those that name paths of the host
-// are left out: they mean nothing in a container.
+// passed holds the prefixes of variables that builds get unchanged from the host. Variables that name paths of the host
+// are not among them: these mean nothing in a container.
 var passed = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "FTP_PROXY",
 	"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES",
@@ -37,7 +37,7 @@ var passed = []string{
 	"CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_NET_", "CARGO_HTTP_",
 }
 
-// HostNetwork reads the settings of this host and user.
+// HostNetwork returns the settings of this host and user.
 func HostNetwork() (Network, error) {
 	n := Network{env: map[string]string{}, files: map[string][]byte{}}
 	for _, entry := range os.Environ() {
@@ -74,11 +74,13 @@ func HostNetwork() (Network, error) {
 	return n, nil
 }
 
-// secret matches variables, and keys of cargo's configuration, that hold credentials or name a program that knows them.
+// secret matches variables, and keys of cargo's configuration, that hold credentials or name a program that supplies
+// them.
 var secret = regexp.MustCompile(`(?i)token|secret|password|credential`)
 
-// Offline returns the settings for a build that has been given all that it needs: where cargo's packages come from, as
-// their names depend on it, and no credentials, certificates or proxies. Its containers have no network.
+// Offline returns the settings for a build that already has everything it needs. They say where cargo's packages come
+// from, because the names of their folders depend on it, but hold no credentials, certificates or proxies. Its
+// containers have no network.
 func (n Network) Offline() Network {
 	off := Network{env: map[string]string{"CARGO_NET_OFFLINE": "true"}, files: map[string][]byte{}, offline: true}
 	for key, value := range n.env {
@@ -89,7 +91,7 @@ func (n Network) Offline() Network {
 	}
 	off.files["home/.keep"], off.files["cargo/.keep"] = nil, nil
 	var config map[string]any
-	if toml.Unmarshal(n.files["cargo/config.toml"], &config) == nil && len(config) > 0 { // we have written it ourselves
+	if toml.Unmarshal(n.files["cargo/config.toml"], &config) == nil && len(config) > 0 { // cargoConfiguration wrote it
 		delete(config, "http")
 		off.files["cargo/config.toml"], _ = toml.Marshal(withoutSecrets(config))
 	}
@@ -108,7 +110,7 @@ func withoutSecrets(table map[string]any) map[string]any {
 	return kept
 }
 
-// Key changes with the settings.
+// Key returns a hash of the settings.
 func (n Network) Key() string {
 	parts := n.Env()
 	for _, name := range slices.Sorted(maps.Keys(n.files)) {
@@ -117,7 +119,7 @@ func (n Network) Key() string {
 	return hash(parts...)
 }
 
-// Passed returns those of a user's own variables that say where packages come from.
+// Passed returns those of a user's variables that say where packages come from.
 func Passed(env map[string]string) map[string]string {
 	kept := map[string]string{}
 	for key, value := range env {
@@ -139,7 +141,7 @@ func (n Network) Env() []string {
 	return env
 }
 
-// String says where the settings come from, and none of their values: they may hold passwords.
+// String describes where the settings come from. It shows none of their values, which may hold passwords.
 func (n Network) String() string {
 	var names []string
 	for key := range n.env {
@@ -154,7 +156,7 @@ func (n Network) String() string {
 	return fmt.Sprintf("%s; certificates of this host: %d", cmp.Or(strings.Join(names, ", "), "no proxy"), bytes.Count(n.files["ca.pem"], []byte("BEGIN CERTIFICATE")))
 }
 
-// Proxies returns the proxy variables alone, as build arguments: Docker knows these names and records none of them.
+// Proxies returns only the proxy variables, as build arguments: Docker knows these names and records none of them.
 func (n Network) Proxies() map[string]*string {
 	proxies := map[string]*string{}
 	for key, value := range n.env {
@@ -177,8 +179,8 @@ func (n Network) tar() (io.Reader, error) {
 	return &buffer, w.Close()
 }
 
-// certificates joins the certificate files that the host's tools are told to use with the system's own: a company's
-// variable may name its one certificate alone, or a whole bundle.
+// certificates joins the certificate files that the host's variables name with the system's own bundle: a company's
+// variable may name only the company's certificate, or a whole bundle.
 func certificates() []byte {
 	var bundle []byte
 	add := func(path string) bool {
@@ -202,8 +204,8 @@ func certificates() []byte {
 	return bundle
 }
 
-// pipConfiguration reads index settings where pip keeps them, for pip and, in its own names, for uv, which reads none
-// of pip's.
+// pipConfiguration reads pip's index settings and sets them for pip and, under uv's names, for uv, which does not read
+// pip's.
 func (n Network) pipConfiguration(home string) {
 	data, _ := firstFile(os.Getenv("PIP_CONFIG_FILE"), filepath.Join(home, ".config/pip/pip.conf"), filepath.Join(home, ".pip/pip.conf"),
 		filepath.Join(home, "Library/Application Support/pip/pip.conf"), "/etc/pip.conf")
@@ -213,7 +215,7 @@ func (n Network) pipConfiguration(home string) {
 		trimmed := strings.TrimSpace(line)
 		switch before, after, ok := strings.Cut(trimmed, "="); {
 		case trimmed == "" || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") || strings.HasPrefix(trimmed, "["):
-		case line[0] == ' ' || line[0] == '\t': // a list goes on
+		case line[0] == ' ' || line[0] == '\t': // a list continues
 			settings[key] = strings.TrimSpace(settings[key] + " " + trimmed)
 		case ok:
 			key = strings.ReplaceAll(strings.TrimSpace(before), "_", "-")
@@ -234,7 +236,7 @@ func (n Network) pipConfiguration(home string) {
 	}
 }
 
-// cargoConfiguration takes over how the host's cargo reaches registries, and nothing else of its configuration.
+// cargoConfiguration copies how the host's cargo reaches registries, and nothing else of its configuration.
 func (n Network) cargoConfiguration(home string) error {
 	folder := os.Getenv("CARGO_HOME")
 	if folder == "" {

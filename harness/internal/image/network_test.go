@@ -10,7 +10,7 @@ import (
 	"pyo3test/harness/internal/layout"
 )
 
-// hostWith is the network of a host with this environment and these files of its user.
+// hostWith returns the network settings of a host with the given environment and files in the user's home.
 func hostWith(t *testing.T, env, files map[string]string) Network {
 	t.Helper()
 	for _, entry := range os.Environ() {
@@ -62,7 +62,8 @@ func TestHostNetwork(t *testing.T) {
 	require.Len(t, n.Proxies(), 2)
 }
 
-// TestOffline: a build without a network knows where crates come from, as their names depend on it, and no secret.
+// TestOffline checks that a build without a network knows where crates come from, because their names depend on it, but
+// has no secrets.
 func TestOffline(t *testing.T) {
 	n := hostWith(t, map[string]string{
 		"HTTPS_PROXY": "http://me:secret@proxy", "CARGO_REGISTRIES_MINE_TOKEN": "secret",
@@ -88,7 +89,7 @@ func TestOffline(t *testing.T) {
 	require.NotEqual(t, n.Key(), off.Key())
 }
 
-// TestPassed: a project's own variables reach the step that fetches only if they say where packages come from.
+// TestPassed checks that a project's own variables reach the phase "fetch" only if they say where packages come from.
 func TestPassed(t *testing.T) {
 	require.Equal(t, map[string]string{"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p"}, Passed(map[string]string{
 		"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p", "RUSTC_WRAPPER": "/src/w", "LD_PRELOAD": "/src/l", "PATH": "/src",

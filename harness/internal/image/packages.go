@@ -10,7 +10,7 @@ import (
 	"pyo3test/harness/internal/engine"
 )
 
-// WithPackages returns the tools image with Debian packages beside, and makes it first where it is not there.
+// WithPackages returns the tools image with the given Debian packages added, and makes it first if it does not exist.
 func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string, say Say) (Image, error) {
 	if len(packages) == 0 {
 		return i, nil

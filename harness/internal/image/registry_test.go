@@ -32,8 +32,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// registries are real ones on this host, with Debian's program: an open one, and one of the same content that wants a
-// password.
+// registries holds real registries on this host, run with Debian's program: an open one, and one with the same content
+// that requires a password.
 type registries struct {
 	*engine.Engine
 	cli          *client.Client
@@ -45,7 +45,7 @@ type registries struct {
 const (
 	registryUser = "me"
 	registryPass = "hunter2"
-	// registryUsers is a line of htpasswd's: those two, by bcrypt.
+	// registryUsers is an htpasswd line for this user and password, hashed with bcrypt.
 	registryUsers = "me:$2a$04$K4h5uzgeOJccRNyNTNSB7OH.EfLCGKX71bDHgA3N2serCFRbGeHJq\n"
 )
 
@@ -75,7 +75,7 @@ func startRegistries(t *testing.T) *registries {
 	return r
 }
 
-// serve starts a registry on a free port, and returns its address and what ends it.
+// serve starts a registry on a free port, and returns its address and a function that stops it.
 func (r *registries) serve(t *testing.T, folder, auth string) (address string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +85,7 @@ func (r *registries) serve(t *testing.T, folder, auth string) (address string, s
 	configuration := filepath.Join(t.TempDir(), "config.yml")
 	require.NoError(t, os.WriteFile(configuration, []byte("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: "+
 		filepath.Join(folder, "storage")+"\nhttp:\n  addr: "+address+"\n"+auth), 0o600))
-	// It ends with its input, so also with a test process that has no time to clean up.
+	// It ends when its input ends, and so also when the test process dies without cleaning up.
 	c := exec.Command("bash", "-c", `"$0" serve "$1" </dev/null & read -r; kill $!; wait`, r.program, configuration)
 	var words bytes.Buffer
 	c.Stdout, c.Stderr = &words, &words
@@ -106,7 +106,7 @@ func (r *registries) serve(t *testing.T, folder, auth string) (address string, s
 	return address, stop
 }
 
-// push puts an image of the engine into the open registry, and returns its digest. The engine forgets that name of it.
+// push pushes an image of the engine to the open registry, removes the name used for that, and returns the digest.
 func (r *registries) push(t *testing.T, source, name string) (digest string) {
 	t.Helper()
 	local := r.open + "/" + name
@@ -132,7 +132,7 @@ func (r *registries) push(t *testing.T, source, name string) (digest string) {
 	return digest
 }
 
-// toolchain makes an image that has Rust where Rust's own has it, as far as the one in the Debian base can be that.
+// toolchain makes an image laid out like the official Rust image, whose programs lead to the Rust of the Debian base.
 func (r *registries) toolchain(t *testing.T, name string) {
 	t.Helper()
 	var root bytes.Buffer
@@ -148,7 +148,7 @@ func (r *registries) toolchain(t *testing.T, name string) {
 	require.NoError(t, r.Import(t.Context(), name, &root, nil))
 }
 
-// forget removes an image of the test, however the test ends.
+// forget removes an image of the test when the test ends, whatever its outcome.
 func (r *registries) forget(t *testing.T, name string) {
 	t.Cleanup(func() { require.NoError(t, r.RemoveImage(context.WithoutCancel(t.Context()), name)) })
 }
@@ -162,7 +162,8 @@ func (r *registries) has(t *testing.T, name string) bool {
 
 func silently(string, string) {}
 
-// configure is a Docker configuration; {host} is the locked registry, {auth} its user and password.
+// configure writes a Docker configuration and selects it. In text, {host} is the locked registry and {auth} its user
+// and password.
 func (r *registries) configure(t *testing.T, text, password string) {
 	t.Helper()
 	folder := t.TempDir()
@@ -185,7 +186,7 @@ func TestRegistry(t *testing.T) {
 	t.Setenv(MirrorVariable, "")
 	r := startRegistries(t)
 	ctx := t.Context()
-	// The images that stand in for the pinned ones.
+	// These images stand in for the pinned ones.
 	if !r.has(t, debianName()) {
 		_, err := made(ctx, r.Engine, debianName(), errors.New("a test"), func(phase, text string) { t.Log(text) })
 		require.NoError(t, err)
@@ -208,8 +209,8 @@ func TestRegistry(t *testing.T) {
 	t.Run("stalled", r.testStalled)
 }
 
-// testPulledOnce: of two processes that need the base, one pulls and joins it; both have tools on it that work; and it
-// serves when the registry is gone.
+// testPulledOnce checks that of two processes that need the base only one pulls and joins it, that both get working
+// tools on it, and that it can be used after the registry is gone.
 func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 	t.Setenv(MirrorVariable, r.open+"/"+prefix)
 	nonce := rand.Text()
@@ -276,8 +277,8 @@ func TestEnsureInAnotherProcess(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// testCredentials: what the Docker configuration says opens a registry, in each form that it is found in; without it, or
-// with a wrong password, the error says what to do.
+// testCredentials checks that the credentials of a Docker configuration open a registry, in every form that such a
+// configuration has. Without them, or with a wrong password, the error says what to do.
 func (r *registries) testCredentials(t *testing.T) {
 	pins := pinned{version: DefaultPython, python: prefix + "python:no-such-tag", rust: prefix + rustName, answer: 30 * time.Second, stall: 2 * time.Minute}
 	name := r.locked + "/mine/base:1"
@@ -338,7 +339,7 @@ func (r *registries) testCredentials(t *testing.T) {
 	}
 }
 
-// serveHTTP is a registry by hand.
+// serveHTTP starts a fake registry and returns its address.
 func serveHTTP(t *testing.T, handler http.HandlerFunc) (address string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
@@ -348,7 +349,7 @@ func serveHTTP(t *testing.T, handler http.HandlerFunc) (address string) {
 	return server.Listener.Addr().String()
 }
 
-// testRefused: who refused, and what, is in the words of the other road and in the error of a mirror.
+// testRefused checks that a refusal, and the error of a mirror, name the registry and its reason.
 func (r *registries) testRefused(t *testing.T) {
 	answering := func(status int, body string) string {
 		return serveHTTP(t, func(w http.ResponseWriter, request *http.Request) {
@@ -380,7 +381,7 @@ func (r *registries) testRefused(t *testing.T) {
 	}
 }
 
-// testSilent: a registry that takes the connection and never answers costs no more than it may.
+// testSilent checks that a registry that accepts the connection but never answers costs no more than the time allowed.
 func (r *registries) testSilent(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -390,7 +391,8 @@ func (r *registries) testSilent(t *testing.T) {
 	require.ErrorContains(t, err, "its registry did not answer within "+quick.String())
 }
 
-// testStalled: a registry that stops in the middle of a layer ends the pull, and the error says what to do.
+// testStalled checks that the pull ends if a registry stops in the middle of a layer, and that the error says what to
+// do.
 func (r *registries) testStalled(t *testing.T) {
 	sum := func(text string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text))) }
 	nonce := rand.Text()

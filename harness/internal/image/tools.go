@@ -1,5 +1,5 @@
-// Package image makes the tools image: a pinned base with Python and Rust, and on it, apart from the test environment,
-// the tools that build, install and diagnose.
+// Package image makes the tools image: a pinned base with Python and Rust, plus the tools that build, install and
+// diagnose, which are kept apart from the test environment.
 package image
 
 import (
@@ -29,20 +29,22 @@ const (
 
 // Image is the tools image that a run uses.
 type Image struct {
-	Name   string // that it was made under, which may be another image's by now
-	ID     string // to start containers from
+	Name   string // the name it was made under; another image may have it by now
+	ID     string // the id to start containers from
 	Base   string // the name of the image below it
 	BaseID string
 	Python string // the version of its Python, for example "3.11.16"
 }
 
-// ToolsOf tells whether an object of an engine is a tools image itself, and no image made of one: its base and Python.
+// ToolsOf reports whether an object of an engine is a tools image itself, not one derived from it, and returns its base
+// and Python version.
 func ToolsOf(o engine.Object) (base, python string, is bool) {
 	is = o.Kind == "image" && strings.HasPrefix(o.Labels[engine.MadeAs], repository+"tools:")
 	return o.Labels[baseLabel], o.Labels[pythonLabel], is
 }
 
-// Programs are files that the tools image holds below [layout.Home], compiled: those of who runs groups. The key is their names.
+// Programs holds the files, by name, of the programs that run groups. The tools image holds them below [layout.Home],
+// compiled.
 type Programs map[string][]byte
 
 func (p Programs) hash() string {
@@ -56,8 +58,8 @@ func (p Programs) hash() string {
 // DefaultPython is the version of the pinned base.
 const DefaultPython = "3.11"
 
-// Ensure returns the tools image and makes it first where it is not there. Processes that need it at the same time
-// make it once. Python is the version wanted, "" for that of the base.
+// Ensure returns the tools image, and makes it first if it does not exist. Processes that need it at the same time make
+// it only once. The argument python is the version wanted, "" for that of the base.
 func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, say Say) (Image, error) {
 	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, say)
 	if err == nil && python != "" && !strings.HasPrefix(tools.Python, python+".") {
@@ -66,7 +68,7 @@ func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Pro
 	return tools, err
 }
 
-// Find returns the tools image that [Ensure] would return; ok is false where the engine does not have it yet.
+// Find returns the tools image that [Ensure] would return; ok is false if the engine does not have it yet.
 func Find(ctx context.Context, e *engine.Engine, programs Programs, python string) (tools Image, ok bool, err error) {
 	return find(ctx, e, pins(cmp.Or(python, DefaultPython)), programs)
 }
@@ -80,7 +82,7 @@ func find(ctx context.Context, e *engine.Engine, pins pinned, programs Programs)
 }
 
 func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
-	// Without the lock first: it is held for minutes while an image is made, and that may be another one.
+	// Try without the lock first: another process may hold it for minutes while it makes a different image.
 	on, ok, err := find(ctx, e, pins, programs)
 	if ok || err != nil {
 		return on, err
@@ -103,7 +105,7 @@ func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned,
 	return tools, nil
 }
 
-// tools is the tools image on a base; ok is false where the engine does not have it.
+// tools returns the tools image on a base; ok is false if the engine does not have it.
 func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (_ Image, ok bool, err error) {
 	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("tools.txt"), programs.hash())
 	found, ok, err := e.Made(ctx, i.Name)
@@ -111,7 +113,7 @@ func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (
 	return i, ok, err
 }
 
-// make makes the tools image of the name on the base.
+// make makes the tools image on the base, with the name in i.Name.
 func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) error {
 	say("image", "installing the tools")
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: i.BaseID, Purpose: "tools", User: "0:0"})
@@ -144,11 +146,12 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 	return err
 }
 
-// StartBuilder starts a container that reaches the network as the host does, or has none where the settings are those of
+// StartBuilder starts a container that reaches the network as the host does, or has no network if the settings are from
 // [Network.Offline].
 func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec engine.Spec) (*engine.Container, error) {
 	spec.Network = !network.offline
-	spec.Tmpfs = map[string]string{layout.Scratch: "mode=1777,exec,uid=1000,gid=1000"} // runc gives it the mode of a folder that is there, but not the owner
+	// The owner is set because runc copies the mode of an existing folder, but not the owner.
+	spec.Tmpfs = map[string]string{layout.Scratch: "mode=1777,exec,uid=1000,gid=1000"}
 	c, err := e.Start(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -165,7 +168,7 @@ func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec e
 	return c, nil
 }
 
-// Run runs a command to its end; both of its outputs go to output. Any status but 0 is an error.
+// Run runs a command and waits for its end; stdout and stderr go to output. Any status but 0 is an error.
 func Run(ctx context.Context, c *engine.Container, command engine.Command, input io.Reader, output io.Writer) error {
 	p, err := c.Exec(ctx, command)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestNoRegistryAndNotDebian: the error of a host that can have a base on neither road says what to do, and nothing stays.
+// TestNoRegistryAndNotDebian checks that on a host that can get a base in neither way, the error says what to do and no
+// image stays.
 func TestNoRegistryAndNotDebian(t *testing.T) {
 	prereq.Engine(t)
 	ctx := t.Context()

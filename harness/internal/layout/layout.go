@@ -1,18 +1,18 @@
-// Package layout holds the paths inside a container, and the user that owns what the harness writes there.
+// Package layout defines the paths inside a container, and the user that owns what the harness writes there.
 package layout
 
 // Paths of the tools image.
 const (
-	Home      = "/opt/pyo3test"     // everything of the harness
+	Home      = "/opt/pyo3test"     // all of the harness's files
 	Tools     = Home + "/tools/bin" // uv, pip, maturin, py-spy and their Python
-	Images    = Home + "/images"    // the scripts and locks that the tools image is made by
+	Images    = Home + "/images"    // the scripts and locks that make the tools image
 	Agent     = Home + "/agent"     // the agent's programs
 	Build     = Home + "/build"     // the build's programs
 	Built     = Home + "/built"     // what a build wrote into the sources
 	BuiltTree = Built + "/tree"     // the same, by its path below Sources
 	Out       = Home + "/out"       // what a group leaves behind as evidence
 	Venv      = "/opt/venv"         // the test environment, empty in the tools image
-	// FetchPath is the PATH without what the project can have installed.
+	// FetchPath is the PATH without what the project may have installed.
 	FetchPath = Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	Path      = Venv + "/bin:" + FetchPath
 )

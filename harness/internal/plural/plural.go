@@ -1,4 +1,4 @@
-// Package plural puts numbers of things into sentences.
+// Package plural formats counts of things.
 package plural
 
 import "fmt"

@@ -1,4 +1,4 @@
-// Package prereq is for tests that need what not every machine has.
+// Package prereq skips tests that need what not every machine has.
 package prereq
 
 import (
@@ -7,10 +7,12 @@ import (
 	"testing"
 )
 
-// Variable set to anything says that this machine has all that tests need: a test that misses something fails.
+// Variable is the environment variable that, set to anything, says that this machine has all that the tests need: then
+// a test fails if something is missing.
 const Variable = "PYO3TEST_ALL_TESTS"
 
-// Skip ends a test for which something is missing here, in the words of fmt.Sprint: skipped, or failed by [Variable].
+// Skip skips a test for which something is missing here, or fails it if [Variable] is set. It formats its arguments as
+// fmt.Sprint does.
 func Skip(t testing.TB, missing ...any) {
 	t.Helper()
 	if os.Getenv(Variable) != "" {
@@ -19,7 +21,7 @@ func Skip(t testing.TB, missing ...any) {
 	t.Skip(missing...)
 }
 
-// Engine skips a test that needs a Docker engine where go test is run with -short.
+// Engine skips a test that needs a Docker engine if go test runs with -short.
 func Engine(t testing.TB) {
 	t.Helper()
 	if testing.Short() {

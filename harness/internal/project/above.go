@@ -14,8 +14,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// addAbove adds the configuration above the crate that pytest, cargo and rustup find by hand, each by its own rule. It
-// looks no higher than top, where that is not "".
+// addAbove adds the configuration in and above the crate that pytest, cargo and rustup would find, each by its own
+// rule. It searches no higher than top, unless that is "".
 func (c *closure) addAbove(crate, top string, open Open) error {
 	configured, toolchain := false, false
 	var conftests []string
@@ -60,10 +60,10 @@ var (
 	setupSection  = regexp.MustCompile(`(?m)^\[tool:pytest\]`)
 )
 
-// configurationNames are those that pytest's configuration may have, in the order in which pytest looks for them.
+// configurationNames are the names that pytest's configuration may have, in pytest's search order.
 var configurationNames = []string{"pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"}
 
-// Configuration names the content of all files of the tree that may configure pytest.
+// Configuration returns the names and sums of all files of the tree that may configure pytest.
 func (t Tree) Configuration() (sums []string) {
 	for _, file := range t.Files {
 		if slices.Contains(configurationNames, path.Base(file.Name)) {
@@ -73,7 +73,7 @@ func (t Tree) Configuration() (sums []string) {
 	return sums
 }
 
-// pytestConfiguration returns the file of a folder that pytest would take for its configuration, "" where there is none:
+// pytestConfiguration returns the file of a folder that pytest would use as its configuration, "" if there is none:
 // https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir
 func pytestConfiguration(folder string, open Open) (string, error) {
 	for _, name := range configurationNames {
@@ -102,7 +102,7 @@ func pytestConfiguration(folder string, open Open) (string, error) {
 }
 
 // addCargoConfiguration adds a folder's .cargo/config.toml and the folders of sources that it names. The user's own, in
-// CARGO_HOME, is about this host and stays.
+// CARGO_HOME, is about this host and does not travel.
 func (c *closure) addCargoConfiguration(folder string, open Open) error {
 	if home, err := os.UserHomeDir(); err == nil && folder == home || filepath.Join(folder, ".cargo") == os.Getenv("CARGO_HOME") {
 		return nil
@@ -137,7 +137,7 @@ func (c *closure) addCargoConfiguration(folder string, open Open) error {
 	return nil
 }
 
-// addIfThere adds a file, and lets the test cache know that one is looked for.
+// addIfThere adds a file if it exists. In either case the test cache sees that the tree depends on it.
 func (c *closure) addIfThere(path string, open Open) error {
 	_, ok, err := readIfThere(path, open)
 	if ok {
@@ -146,10 +146,10 @@ func (c *closure) addIfThere(path string, open Open) error {
 	return err
 }
 
-// readIfThere reads a file; ok is false where there is none, or none that can be read.
+// readIfThere reads a file; ok is false if it does not exist or cannot be read.
 func readIfThere(path string, open Open) (data []byte, ok bool, err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, false, nil // a folder of that name is no configuration, and to open a pipe would wait for its writer
+		return nil, false, nil // a folder of that name is not configuration, and opening a pipe would wait for a writer
 	}
 	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {

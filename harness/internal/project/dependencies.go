@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Wanted is what a Suite itself says that its tests need.
+// Wanted holds what a Suite itself says its tests need.
 type Wanted struct {
 	Requirements []string // in pip's form, or requirements files relative to the crate
 	Extras       []string // of the project
@@ -18,47 +18,47 @@ type Wanted struct {
 
 func (w Wanted) empty() bool { return len(w.Requirements)+len(w.Extras)+len(w.Groups) == 0 }
 
-// Dependencies are what is installed beside the extension, and where that was written down.
+// Dependencies holds what is installed beside the extension, and where that is specified.
 type Dependencies struct {
-	From         string            `json:"from"` // for people
+	From         string            `json:"from"` // for the user
 	Lock         *Lock             `json:"lock"`
 	Requirements []string          `json:"requirements"`
 	Files        []RequirementFile `json:"files"`
 	Sourced      *Sourced          `json:"sourced"`
-	Settings     map[string]any    `json:"settings"` // [tool.uv]: uv finds them by itself, and they count in the keys
-	Pytest       bool              `json:"-"`        // they bring a pytest of their own
+	Settings     map[string]any    `json:"settings"` // [tool.uv]: uv finds them by itself; here for the keys
+	Pytest       bool              `json:"-"`        // they include pytest
 	Local        bool              `json:"-"`        // folders of the tree are installed
-	Travel       []string          `json:"-"`        // the host's files and folders that installing takes
+	Travel       []string          `json:"-"`        // the host's files and folders that the installation needs
 }
 
-// Lock is a lock file that uv reads where it lies in the tree.
+// Lock is a lock file that uv reads in place in the tree.
 type Lock struct {
 	Kind   string   `json:"kind"` // "uv" or "pylock"
 	Extras []string `json:"extras"`
 	Groups []string `json:"groups"`
 }
 
-// RequirementFile is a requirements file by content, with what it includes; Name is for messages.
+// RequirementFile is the content of a requirements file, with what it includes; Name is for messages.
 type RequirementFile struct {
 	Name        string   `json:"name"`
 	Text        string   `json:"text"`
-	Constraints string   `json:"constraints"` // lines that bound a version and ask for nothing
+	Constraints string   `json:"constraints"` // lines that only bound versions
 	FindLinks   []string `json:"find_links"`  // folders of packages, relative to the crate
 }
 
-// testNames are what projects call the extra, or the group, that holds what their tests need; the first that is there
-// counts.
+// testNames are the usual names of the extra or group that lists what the tests need; the first one that exists counts.
 var testNames = []string{"test", "tests", "testing", "dev"}
 
-// requirementsNames are where projects without extras and groups write it down.
+// requirementsNames are the usual files of projects that list it in neither an extra nor a group.
 var requirementsNames = []string{
 	"requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt", "requirements_test.txt", "requirements_tests.txt",
 	"test-requirements.txt", "test_requirements.txt", "tests/requirements.txt", "test/requirements.txt", "requirements/test.txt", "requirements/tests.txt",
 	"requirements/testing.txt", "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements/dev.txt",
 }
 
-// Dependencies finds what the tests need: what the Suite says; else uv.lock, at the crate or above it; pylock.toml; a
-// dependency group, an extra, or a requirements file of a usual name. What the project itself needs to run comes with it.
+// Dependencies returns what the tests need. It uses the first of these that exists: the Suite's own fields, uv.lock in
+// the crate or above it, pylock.toml, and a dependency group, extra or requirements file with a usual name. The
+// project's own runtime dependencies are added.
 func (p Project) Dependencies(wanted Wanted, open Open) (Dependencies, error) {
 	c := chooser{Project: p, open: open, Dependencies: Dependencies{
 		Requirements: []string{}, Files: []RequirementFile{}, Settings: p.uv,
@@ -79,7 +79,7 @@ type chooser struct {
 	Project
 	Dependencies
 	open  Open
-	taken []string // extras of the project, which may name each other
+	taken []string // extras already added; extras may name each other
 }
 
 func (c *chooser) choose(wanted Wanted) error {
@@ -148,7 +148,7 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 			return FieldError("Requirements", "%w", err)
 		case ok && archive.MatchString(requirement):
 			if !strings.HasPrefix(requirement, ".") && !filepath.IsAbs(requirement) {
-				requirement = "./" + requirement // as pip would not take it for a name
+				requirement = "./" + requirement // so that pip does not take it for a name
 			}
 			err = c.add([]string{requirement})
 		case ok:
@@ -165,7 +165,7 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 	return nil
 }
 
-// addLocal lets files and folders travel that are packages to install, with those that their own sources name.
+// addLocal adds local packages to what travels, with those that their own sources name.
 func (c *chooser) addLocal(paths ...string) {
 	for _, path := range paths {
 		c.Local = true
@@ -175,10 +175,10 @@ func (c *chooser) addLocal(paths ...string) {
 		c.Travel = append(c.Travel, path)
 		theirs, _, err := sources(path, c.open)
 		if err != nil {
-			continue // uv says it when it builds the package
+			continue // uv reports it when it builds the package
 		}
 		if root, _ := uvWorkspace(path, c.open); root != "" && root != path {
-			c.Travel = append(c.Travel, filepath.Join(root, "pyproject.toml")) // uv looks up the members there
+			c.Travel = append(c.Travel, filepath.Join(root, "pyproject.toml")) // uv finds the members there
 		}
 		for _, name := range slices.Sorted(maps.Keys(theirs)) {
 			tables, _ := theirs[name].read(c.open)
@@ -216,8 +216,8 @@ func (c *chooser) addGroup(name string, above []string) error {
 	return nil
 }
 
-// add takes requirements. The project's own name stands for extras of it: maturin alone builds the project, and an index's
-// copy of it must not be tested.
+// add adds requirements. The project's own name only selects extras of it: maturin alone builds the project, and an
+// index's copy of it must not be tested.
 func (c *chooser) add(requirements []string) error {
 	for _, requirement := range requirements {
 		extras, own := c.own(requirement)
@@ -243,7 +243,7 @@ func (c *chooser) add(requirements []string) error {
 	return nil
 }
 
-// addExtras takes what extras of the project itself ask for; one that is not there asks for nothing, as pip has it.
+// addExtras adds what extras of the project itself require. An unknown extra adds nothing, as with pip.
 func (c *chooser) addExtras(extras []string) error {
 	for _, extra := range extras {
 		if slices.Contains(c.taken, extra) {
@@ -257,7 +257,7 @@ func (c *chooser) addExtras(extras []string) error {
 	return nil
 }
 
-// archive matches the names of packages as files.
+// archive matches the file names of packages.
 var archive = regexp.MustCompile(`\.(whl|zip|tar\.[a-z0-9]+|tgz)$`)
 
 var (
@@ -268,7 +268,7 @@ var (
 	separators      = regexp.MustCompile(`[-_.]+`)
 )
 
-// localFolder takes a requirement apart that is a folder: "./helpers", "-e ../x[test]", "x @ file:///y".
+// localFolder parses a requirement that is a folder: "./helpers", "-e ../x[test]", "x @ file:///y".
 func localFolder(requirement string) (path, extras string, ok bool) {
 	rest := editable.ReplaceAllString(requirement, "")
 	isEditable := rest != requirement
@@ -287,7 +287,7 @@ func normalised(name string) string {
 	return strings.ToLower(separators.ReplaceAllString(name, "-"))
 }
 
-// own tells whether a requirement is the project itself, by name or by folder, and which of its extras it asks for.
+// own reports whether a requirement is the project itself, by name or by folder, and which of its extras it requests.
 func (c *chooser) own(requirement string) (extras []string, own bool) {
 	path, list, local := localFolder(requirement)
 	if local {
@@ -303,7 +303,7 @@ func (c *chooser) own(requirement string) (extras []string, own bool) {
 	return extras, own
 }
 
-// path is a local path of a requirement: pip takes it as relative to where it runs, the crate's folder.
+// path resolves the local path of a requirement: pip takes it as relative to its working directory, the crate's folder.
 func (c *chooser) path(name string) string {
 	if filepath.IsAbs(name) {
 		return filepath.Clean(name)
@@ -311,7 +311,7 @@ func (c *chooser) path(name string) string {
 	return filepath.Join(c.Folder, filepath.FromSlash(name))
 }
 
-// note looks at a requirement: is it pytest, or a folder?
+// note records whether a requirement is pytest or a folder.
 func (c *chooser) note(requirement string) {
 	if path, _, ok := localFolder(requirement); ok {
 		c.addLocal(c.path(path))
@@ -320,7 +320,7 @@ func (c *chooser) note(requirement string) {
 	}
 }
 
-// addFile takes a requirements file, relative to the crate, with what it includes.
+// addFile adds a requirements file, given relative to the crate, with what it includes.
 func (c *chooser) addFile(name string) error {
 	file := RequirementFile{Name: name}
 	err := c.flatten(filepath.Join(c.Folder, filepath.FromSlash(name)), false, &file, nil)
@@ -334,7 +334,8 @@ var (
 	comment  = regexp.MustCompile(`(^|\s+)#.*$`)
 )
 
-// flatten takes the lines of a requirements file and of those it includes, whose names are relative to its own.
+// flatten adds the lines of a requirements file and of the files that it includes, whose paths are relative to its
+// folder.
 func (c *chooser) flatten(path string, constraint bool, into *RequirementFile, above []string) error {
 	if slices.Contains(above, path) {
 		return fmt.Errorf("requirements file %s includes itself", path)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDependencies: where projects write down what their tests need, and which of several places counts.
+// TestDependencies checks where projects declare what their tests need, and which of several places counts.
 func TestDependencies(t *testing.T) {
 	const project = maturin + "[project]\nname = \"My.Ext\"\ndependencies = [\"numpy>=2\"]\n"
 	const extras = "[project.optional-dependencies]\ntesting = [\"pytest>=8\", \"my_ext[fast]\"]\nfast = [\"attrs\", \"my-ext[testing]\"]\n"
@@ -136,7 +136,8 @@ func TestDependenciesThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestConfigurationAboveTravels: what pytest, cargo and rustup find above the crate by hand is there in the container.
+// TestConfigurationAboveTravels checks that the configuration that pytest, cargo and rustup would find above the crate
+// travels to the container.
 func TestConfigurationAboveTravels(t *testing.T) {
 	above := map[string]string{
 		"conftest.py": "", "a/conftest.py": "", "a/helper.py": "", "a/setup.cfg": "[metadata]\n", "rust-toolchain": "1.80", "a/rust-toolchain.toml": "",

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// gitTimeout bounds one question to git, which takes milliseconds, or a second in the largest repositories.
+// gitTimeout bounds one git command, which takes milliseconds, or a second in the largest repositories.
 const gitTimeout = 10 * time.Second
 
-// git knows which files git tracks. Without git, or outside a repository, it tracks none.
+// git reports which files git tracks. Without git, or outside a repository, that is none.
 type git struct {
-	scope   []string // folders; a repository is asked at once for all in them
+	scope   []string // folders; one git command lists all that a repository tracks in one
 	open    Open
 	tops    map[string]string // folder -> the top of its repository, or ""
 	tracked map[string]map[string]bool
 	watched map[string]bool
-	problem string // why git does not answer, for people
+	problem string // why git does not answer, for the user
 }
 
 func newGit(scope []string, open Open) *git {
@@ -62,7 +62,7 @@ func (g *git) tracksWith(folder, path string) bool {
 	return true
 }
 
-// top returns the nearest folder above, or the folder itself, that is the top of a repository.
+// top returns the nearest folder, at or above the given one, that is the top of a repository.
 func (g *git) top(folder string) string {
 	if top, ok := g.tops[folder]; ok {
 		return top
@@ -77,8 +77,8 @@ func (g *git) top(folder string) string {
 	return top
 }
 
-// list returns the files below a folder that a repository tracks, and the folders that they are in. The crate may be a
-// stranger's: its repository must not make git run a program, or read another work tree.
+// list returns the files below a folder that a repository tracks, and the folders that contain them. The crate may be
+// untrusted: its repository must not make git run a program or read another work tree.
 func (g *git) list(top, folder string) map[string]bool {
 	ctx, cancel := context.WithTimeout(context.Background(), gitTimeout)
 	defer cancel()
@@ -104,8 +104,8 @@ func (g *git) list(top, folder string) map[string]bool {
 	return tracked
 }
 
-// watch lets the test cache know that the tree depends on what git tracks. It is not called for folders of builds and
-// environments that git does not track: nearly every crate has some, and each commit would end the caching.
+// watch tells the test cache that the tree depends on what git tracks. It is not called for untracked folders of builds
+// and environments: nearly every crate has some, and each commit would invalidate the cached result.
 func (g *git) watch(path string) {
 	top := g.top(filepath.Dir(path))
 	if top == "" || g.watched[top] {

@@ -8,7 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// uvLock is what the harness reads of a uv.lock.
+// uvLock holds what the harness reads from a uv.lock.
 type uvLock struct {
 	Package []struct {
 		Name   string
@@ -16,7 +16,7 @@ type uvLock struct {
 	}
 }
 
-// fromUVLock takes the nearest uv.lock that locks this project.
+// fromUVLock uses the nearest uv.lock that locks this project.
 func (c *chooser) fromUVLock(group, extra string) (bool, error) {
 	for folder := c.Folder; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
 		path := filepath.Join(folder, "uv.lock")
@@ -80,7 +80,7 @@ func (c *chooser) fromPylock() (bool, error) {
 	return true, nil
 }
 
-// addLocked lets the folders and files travel that a pylock.toml has locked by path.
+// addLocked adds the folders and files that a pylock.toml locks by path to what travels.
 func (c *chooser) addLocked(data []byte) error {
 	type at struct{ Path string }
 	var lock struct {

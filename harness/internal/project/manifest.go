@@ -12,7 +12,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// cargoManifest is what the harness reads of a Cargo.toml: the host may have no cargo to ask.
+// cargoManifest holds what the harness reads from a Cargo.toml: the host may have no cargo to ask.
 type cargoManifest struct {
 	Package *struct {
 		Name        string
@@ -64,7 +64,7 @@ func readTOML(path string, into any) error {
 	return nil
 }
 
-// regular returns an error where a path is no file: to open a pipe would wait for its writer.
+// regular returns an error if a path is not a regular file: opening a pipe would wait for a writer.
 func regular(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -73,15 +73,15 @@ func regular(path string) error {
 	return err
 }
 
-// closure is what of the host's tree a build needs.
+// closure holds what a build needs of the host's files.
 type closure struct {
 	folders   []string // taken whole
-	files     []string // single ones beside them
+	files     []string // single ones outside them
 	workspace string   // the workspace's root, or the crate
 }
 
-// resolve follows a crate's path dependencies and its workspace, as cargo does when it loads them, and looks for the
-// configuration above it.
+// resolve follows a crate's path dependencies and its workspace, as cargo does when it loads them, and adds the
+// configuration above the crate.
 func resolve(p Project, top string, open Open) (closure, error) {
 	var c closure
 	c.folders = append(c.folders, p.Folder)
@@ -198,7 +198,7 @@ func (c *closure) addWorkspace(folder string, m cargoManifest, seen map[string]b
 	return nil
 }
 
-// workspaceRoot looks upwards for the workspace of a package, "" where it has none.
+// workspaceRoot returns the workspace root that a package names, or else the nearest one above it; "" if it has none.
 func (c *closure) workspaceRoot(folder string, m cargoManifest) string {
 	if m.Package != nil && m.Package.Workspace != "" {
 		return filepath.Join(folder, m.Package.Workspace)
@@ -219,7 +219,7 @@ func (c *closure) workspaceRoot(folder string, m cargoManifest) string {
 	return ""
 }
 
-// addReferences adds files that the metadata names, often a readme above the crate.
+// addReferences adds files named by the metadata, often a readme above the crate.
 func (c *closure) addReferences(folder string, values ...any) {
 	for _, value := range values {
 		switch value := value.(type) {
@@ -233,7 +233,7 @@ func (c *closure) addReferences(folder string, values ...any) {
 	}
 }
 
-// add adds a file or a folder; what is neither is left out.
+// add adds a file or a folder; it ignores anything else.
 func (c *closure) add(path string) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		c.addFolder(path)
@@ -242,7 +242,7 @@ func (c *closure) add(path string) {
 	c.addFile(path)
 }
 
-// addFolder adds a folder that is named by the project. Where that is a link, the folder is what it leads to.
+// addFolder adds a folder that the project names. If it is a link, it adds the target.
 func (c *closure) addFolder(folder string) {
 	folder = resolved(folder)
 	if !slices.Contains(c.folders, folder) {
@@ -251,13 +251,13 @@ func (c *closure) addFolder(folder string) {
 }
 
 func (c *closure) addFile(path string) {
-	path = filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path)) // a link itself stays one
+	path = filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path)) // a file that is a link stays one
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 		c.files = append(c.files, path)
 	}
 }
 
-// resolved is a path without links, where there is such a path.
+// resolved returns a path with its links resolved, if it exists, and else the cleaned path.
 func resolved(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real
@@ -265,7 +265,7 @@ func resolved(path string) string {
 	return filepath.Clean(path)
 }
 
-// roots returns the folders without those inside another, and the folder above them all.
+// roots returns the folders that are not inside another, and the nearest folder that contains them and the files.
 func (c *closure) roots() (folders []string, common string) {
 	sort.Strings(c.folders)
 	for _, folder := range c.folders {
@@ -282,7 +282,7 @@ func (c *closure) roots() (folders []string, common string) {
 	return folders, common
 }
 
-// within tells whether path is folder or below it; both are clean.
+// within reports whether path is folder or below it; both must be clean.
 func within(folder, path string) bool {
 	relative, err := filepath.Rel(folder, path)
 	return err == nil && filepath.IsLocal(relative)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPipesAreNotOpened: to open a pipe would wait for its writer.
+// TestPipesAreNotOpened checks that no pipe is opened: that would wait for a writer.
 func TestPipesAreNotOpened(t *testing.T) {
 	folder := crate(t, map[string]string{"a": "-> pipe", "uv.lock/x": ""})
 	for _, name := range []string{"pipe", "conftest.py", "pytest.ini", "rust-toolchain", "requirements-test.txt", "LICENSE", "Cargo.lock", "pylock.toml", ".coverage"} {

@@ -1,5 +1,5 @@
-// Package project reads what the user has: a crate's pyproject.toml and Cargo files, what its tests need, and the tree of
-// sources that goes into a container. It changes nothing.
+// Package project reads the user's project: a crate's pyproject.toml and Cargo files, what its tests need, and the tree
+// of sources that goes into a container. It changes nothing.
 package project
 
 import (
@@ -79,7 +79,7 @@ func Read(crate string) (Project, error) {
 	return p, nil
 }
 
-// cargoManifest is the Cargo.toml that maturin builds.
+// cargoManifest returns the path of the Cargo.toml that maturin builds.
 func (p Project) cargoManifest() string {
 	if at, ok := p.Tool.Maturin["manifest-path"].(string); ok {
 		return filepath.Join(p.Folder, at)
@@ -87,10 +87,10 @@ func (p Project) cargoManifest() string {
 	return filepath.Join(p.Folder, "Cargo.toml")
 }
 
-// moduleNames are those that an import may know the built module by: its own, and its package's.
+// moduleNames returns the names under which the built module may be imported: its own and its package's.
 func (p Project) moduleNames() []string {
 	var m cargoManifest
-	_ = readTOML(p.cargoManifest(), &m) // the build says what is wrong with it
+	_ = readTOML(p.cargoManifest(), &m) // the build reports what is wrong with it
 	names := []string{m.Library.Name, p.Metadata.Name}
 	if m.Package != nil {
 		names = append(names, m.Package.Name)
@@ -104,8 +104,8 @@ func (p Project) moduleNames() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
-// data returns the folder whose files maturin copies to the wheel, "" if there is none: the one that pyproject.toml
-// names, or that of the module's name.
+// data returns the folder whose files maturin copies to the wheel, or "" if there is none: the one that pyproject.toml
+// names, or the one named after the module.
 func (p Project) data() string {
 	named, _ := p.Tool.Maturin["data"].(string)
 	folders := []string{named}

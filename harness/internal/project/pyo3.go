@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// PyO3 is how a crate uses it, as its manifests say.
+// PyO3 describes how a crate uses PyO3, according to its manifests.
 type PyO3 struct {
 	Manifest string   // the crate's Cargo.toml
 	Lock     string   // where Cargo.lock belongs
-	HasLock  bool     // it is there
+	HasLock  bool     // the file exists
 	Locked   string   // the version in Cargo.lock, "" without one
-	Wanted   string   // what Cargo.toml asks for
-	Features []string // that the crate switches on when maturin builds it
-	Library  string   // the name of the crate's library, which the module has unless [tool.maturin] says otherwise
+	Wanted   string   // the version that Cargo.toml asks for
+	Features []string // that are on when maturin builds the crate
+	Library  string   // the name of the crate's library, and of the module unless [tool.maturin] says otherwise
 }
 
-// PyO3 reads the crate's Cargo.toml, its workspace's, and Cargo.lock.
+// PyO3 reads the Cargo.toml of the crate and of its workspace, and Cargo.lock.
 func (p Project) PyO3() (PyO3, error) {
 	found := PyO3{Manifest: p.cargoManifest()}
 	var m cargoManifest
@@ -60,8 +60,8 @@ func (p Project) PyO3() (PyO3, error) {
 	return found, err
 }
 
-// take reads one dependency on PyO3: its own features, those that it inherits from the workspace, and those that the
-// crate's features bring which are on by default or by [tool.maturin].
+// take reads one dependency on PyO3: its own features, those that it inherits from the workspace, and those enabled by
+// crate features that are on by default or by [tool.maturin].
 func (f *PyO3) take(name string, spec any, workspace cargoManifest, features map[string][]string, on []string) {
 	switch spec := spec.(type) {
 	case string:
@@ -92,7 +92,7 @@ func (f *PyO3) take(name string, spec any, workspace cargoManifest, features map
 
 func (p Project) maturinFeatures() []string { return texts(p.Tool.Maturin["features"]) }
 
-// texts are the strings of a list of TOML's.
+// texts returns the strings in a TOML list.
 func texts(list any) (found []string) {
 	values, _ := list.([]any)
 	for _, value := range values {
@@ -103,7 +103,8 @@ func texts(list any) (found []string) {
 	return found
 }
 
-// lockedVersion is the newest version of a package in a Cargo.lock, "" where it is not in it; there is false without a file.
+// lockedVersion returns the newest version of a package in a Cargo.lock, "" if it has none; there is false if there is
+// no such file.
 func lockedVersion(file, name string) (version string, there bool, err error) {
 	var lock struct {
 		Package []struct{ Name, Version string }
@@ -122,7 +123,8 @@ func lockedVersion(file, name string) (version string, there bool, err error) {
 	return version, true, nil
 }
 
-// ModuleName is what the built module is imported as: module-name of [tool.maturin], else the library's name.
+// ModuleName returns the name that the built module is imported by: module-name of [tool.maturin], else the library's
+// name.
 func (p Project) ModuleName(library string) string {
 	if name, ok := p.Tool.Maturin["module-name"].(string); ok {
 		return name

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPyO3: its version and features are found wherever manifests may say them.
+// TestPyO3 checks that PyO3's version and features are found wherever manifests may declare them.
 func TestPyO3(t *testing.T) {
 	const project = "[build-system]\nrequires = ['maturin']\nbuild-backend = 'maturin'\n"
 	for name, c := range map[string]struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// uvSettings is what the harness reads of [tool.uv].
+// uvSettings holds what the harness reads from [tool.uv].
 type uvSettings struct {
 	Sources   map[string]any
 	Index     []map[string]any
@@ -23,8 +23,8 @@ type uvSettings struct {
 	}
 }
 
-// Sourced are requirements for which [tool.uv.sources] says where they come from. Only uv itself can apply all of it,
-// and only to a project: build.py makes one of these. Paths are relative to the crate.
+// Sourced holds requirements whose origin is given in [tool.uv.sources]. Only uv itself can apply all of it, and only
+// to a project: build.py writes a project from this. Paths are relative to the crate.
 type Sourced struct {
 	Requirements []string                    `json:"requirements"`
 	Sources      map[string][]map[string]any `json:"sources"`
@@ -44,7 +44,7 @@ func settings(folder string, open Open) (p pyproject, err error) {
 	return p, nil
 }
 
-// uvWorkspace returns the folder of the uv workspace that a folder belongs to, "" if it belongs to none.
+// uvWorkspace returns the root of the uv workspace that a folder belongs to, "" if none.
 func uvWorkspace(folder string, open Open) (string, error) {
 	for root := folder; ; root = filepath.Dir(root) {
 		p, err := settings(root, open)
@@ -82,7 +82,7 @@ func members(root string, p pyproject) ([]string, error) {
 	}), nil
 }
 
-// source is where a package comes from, as the pyproject.toml of a folder says it.
+// source is where a package comes from, according to the pyproject.toml of a folder.
 type source struct {
 	folder, workspace string
 	name              string
@@ -97,7 +97,7 @@ func sources(folder string, open Open) (found map[string]source, indexes []map[s
 	}
 	places := []string{folder}
 	if root != "" && root != folder {
-		places = []string{root, folder} // a member's own go before those of its workspace
+		places = []string{root, folder} // a member's own sources override those of its workspace
 	}
 	found = map[string]source{}
 	for _, at := range places {
@@ -115,7 +115,7 @@ func sources(folder string, open Open) (found map[string]source, indexes []map[s
 	return found, indexes, nil
 }
 
-// read returns the tables of a source, of which markers may choose. Local paths are absolute.
+// read returns the tables of a source; markers may choose among them. Local paths are absolute.
 func (s source) read(open Open) ([]map[string]any, error) {
 	tables, err := s.tables(open)
 	if err != nil {
@@ -205,7 +205,7 @@ func workspaceMember(root, name string, open Open) (string, error) {
 	return "", fmt.Errorf("the workspace %s has no such member", root)
 }
 
-// located returns a table whose value, where it is a local path, is absolute.
+// located returns the table with the value of key made absolute if it is a local path.
 func located(folder string, table map[string]any, key string) map[string]any {
 	path, ok := table[key].(string)
 	if !ok || strings.Contains(path, "://") || filepath.IsAbs(path) {
@@ -216,7 +216,7 @@ func located(folder string, table map[string]any, key string) map[string]any {
 	return table
 }
 
-// fromSource takes a requirement that [tool.uv.sources] has a source for. A uv.lock has the sources in it.
+// fromSource adds a requirement if [tool.uv.sources] has a source for it. A uv.lock already includes the sources.
 func (c *chooser) fromSource(requirement string) (bool, error) {
 	found := requirementName.FindStringSubmatch(requirement)
 	if found == nil || named.MatchString(requirement) || c.Lock != nil && c.Lock.Kind == "uv" {
@@ -251,7 +251,7 @@ func (c *chooser) fromSource(requirement string) (bool, error) {
 	return true, nil
 }
 
-// travelling returns a table whose local path is relative to the crate, and lets what is there travel.
+// travelling returns the table with its local path made relative to the crate, and adds what is there to what travels.
 func (c *chooser) travelling(table map[string]any, key string) map[string]any {
 	path, ok := table[key].(string)
 	if !ok || strings.Contains(path, "://") {
@@ -263,7 +263,7 @@ func (c *chooser) travelling(table map[string]any, key string) map[string]any {
 	return table
 }
 
-// addFindLinks lets the folders travel in which uv's settings have it look for packages.
+// addFindLinks adds the folders of packages that uv's settings name to what travels.
 func (c *chooser) addFindLinks() error {
 	for _, at := range slices.Concat(c.Project.Tool.UV.FindLinks, c.Project.Tool.UV.Pip.FindLinks) {
 		if strings.Contains(at, ":") {
@@ -280,8 +280,8 @@ func (c *chooser) addFindLinks() error {
 	return nil
 }
 
-// findLinks takes a line of a requirements file that names a folder of packages. As pip has it, a relative path is
-// relative to the file's folder if it exists there, and to the crate's otherwise.
+// findLinks handles a line of a requirements file that names a folder of packages. As with pip, a relative path is
+// relative to the file's folder if it exists there, and otherwise to the crate's.
 func (c *chooser) findLinks(path, at string, into *RequirementFile) error {
 	folder := filepath.Join(filepath.Dir(path), filepath.FromSlash(at))
 	if _, err := os.Stat(folder); err != nil {

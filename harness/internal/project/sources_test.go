@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSources: a requirement with a source in [tool.uv.sources] is never one of the index's choice.
+// TestSources checks that a requirement with a source in [tool.uv.sources] never comes from the default index.
 func TestSources(t *testing.T) {
 	const project = maturin + "[project]\nname = \"x\"\ndependencies = [\"Helper[a]>=1\", \"numpy\"]\n[tool.uv.sources]\n"
 	const workspace = "[tool.uv.workspace]\nmembers = [\"py\", \"libs/*\"]\n"
@@ -23,7 +23,7 @@ func TestSources(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		files  map[string]string
-		want   *Sourced // the requirement Helper[a]>=1 where it says nothing
+		want   *Sourced // without requirements it stands for Helper[a]>=1
 		travel []string
 	}{
 		"a folder": {
@@ -93,7 +93,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestSourcesThatCannotBe: never the index's copy instead.
+// TestSourcesThatCannotBe checks that an unusable source is an error, and the index's copy is never used instead.
 func TestSourcesThatCannotBe(t *testing.T) {
 	for source, refused := range map[string]string{
 		`{ path = "../none" }`:           "helper: no file or folder ",
@@ -114,7 +114,7 @@ func TestSourcesThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestFindLinks: a folder of packages travels, and counts in the keys; one that is not there is an error.
+// TestFindLinks checks that a folder of packages travels and counts in the keys, and that a missing one is an error.
 func TestFindLinks(t *testing.T) {
 	top := realTemp(t)
 	write(t, top, map[string]string{

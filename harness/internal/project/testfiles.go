@@ -13,13 +13,13 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// pytestOptions is what the project's configuration says of where its tests are.
+// pytestOptions holds what the project's configuration says about where its tests are.
 type pytestOptions struct {
-	Files []string // patterns of their names
-	Paths []string // where pytest looks for them; relative to the crate
+	Files []string // file name patterns
+	Paths []string // where pytest looks for tests, relative to the crate
 }
 
-// pytestOptions reads pytest's configuration, of the crate or above it.
+// pytestOptions reads pytest's configuration in the crate or above it.
 func (p Project) pytestOptions(open Open) (pytestOptions, error) {
 	for folder := p.Folder; ; folder = filepath.Dir(folder) {
 		file, err := pytestConfiguration(folder, open)
@@ -34,14 +34,14 @@ func (p Project) pytestOptions(open Open) (pytestOptions, error) {
 			return pytestOptions{}, err
 		}
 		o := pytestOptions{Files: option(file, data, "python_files")}
-		if folder == p.Folder { // pytest reads this one only where it starts in the folder of the configuration
+		if folder == p.Folder { // pytest reads this one only if it starts in the folder of the configuration
 			o.Paths = option(file, data, "testpaths")
 		}
 		return o, nil
 	}
 }
 
-// option returns the words of one of pytest's options.
+// option returns the value of one of pytest's options, split into words.
 func option(file string, data []byte, name string) []string {
 	if filepath.Ext(file) != ".toml" {
 		section := `pytest`
@@ -61,7 +61,7 @@ func option(file string, data []byte, name string) []string {
 		Tool   struct{ Pytest map[string]any }
 	}
 	if toml.Unmarshal(data, &read) != nil {
-		return nil // pytest says it better
+		return nil // pytest reports it better
 	}
 	value := read.Pytest[name]
 	if options, ok := read.Tool.Pytest["ini_options"].(map[string]any); ok {
@@ -82,14 +82,14 @@ func option(file string, data []byte, name string) []string {
 	return nil
 }
 
-// testFiles knows which files of the crate pytest takes for tests.
+// testFiles determines which files of the crate pytest takes for tests.
 type testFiles struct {
 	patterns []*regexp.Regexp
-	named    []string // files and folders that pytest is told to run
-	looks    []string // where it looks for tests
+	named    []string // files and folders that the arguments or testpaths name
+	looks    []string // where pytest looks for tests
 }
 
-// newTestFiles reads the arguments of pytest: node ids, and options, which are no paths.
+// newTestFiles reads the arguments of pytest: node ids, and options, which are not paths.
 func newTestFiles(crate string, o pytestOptions, arguments []string) testFiles {
 	t := testFiles{}
 	if len(o.Files) == 0 {
@@ -121,22 +121,23 @@ func newTestFiles(crate string, o pytestOptions, arguments []string) testFiles {
 	return t
 }
 
-// fnmatch compiles a pattern of Python's fnmatch. With a slash it is one of a path, as pytest has it.
+// fnmatch compiles a pattern of Python's fnmatch. It matches the end of a path, so that a pattern with a slash works as
+// in pytest.
 func fnmatch(pattern string) *regexp.Regexp {
 	text := regexp.QuoteMeta(pattern)
 	text = strings.NewReplacer(`\*`, `.*`, `\?`, `.`, `\[!`, `[^`, `\[`, `[`, `\]`, `]`).Replace(text)
 	compiled, err := regexp.Compile(`(^|/)` + text + `$`)
-	if err != nil { // an open bracket stands for itself
+	if err != nil { // an unclosed bracket is literal
 		return regexp.MustCompile(`(^|/)` + regexp.QuoteMeta(pattern) + `$`)
 	}
 	return compiled
 }
 
-// unvisited are the folders that pytest does not enter by itself:
+// unvisited matches the folders that pytest does not enter by itself:
 // https://docs.pytest.org/en/stable/reference/reference.html#confval-norecursedirs
 var unvisited = regexp.MustCompile(`^(\..*|.*\.egg|_darcs|build|CVS|dist|node_modules|venv|\{arch\}|__pycache__)$`)
 
-// folders returns the folders, of a folder and those below it, in which pytest finds test files.
+// folders returns those folders, among the given one and all below it, in which pytest finds test files.
 func (t testFiles) folders(folder string, open Open) (found []string, err error) {
 	looked := func(at string) bool { return within(at, folder) || within(folder, at) }
 	if !slices.ContainsFunc(t.looks, looked) || unvisited.MatchString(filepath.Base(folder)) {
@@ -150,7 +151,7 @@ func (t testFiles) folders(folder string, open Open) (found []string, err error)
 	if err = errors.Join(err, listing.Close()); err != nil {
 		return nil, fmt.Errorf("read the sources: %w", err)
 	}
-	// An environment's tests are its packages' own; what cargo compiles can be gigabytes and holds none.
+	// An environment's tests are its packages' own; cargo's output can be gigabytes and holds none.
 	if hasAny(entries, "pyvenv.cfg", "conda-meta", ".cargo-lock", ".fingerprint") {
 		return nil, nil
 	}

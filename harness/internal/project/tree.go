@@ -18,16 +18,16 @@ import (
 	"time"
 )
 
-// Tree is what travels to the container: the crate, its path dependencies, its workspace and what the user adds. It
-// is never written to.
+// Tree holds what travels to the container: the crate, its path dependencies, its workspace and what the user adds. The
+// host's files are never written to.
 type Tree struct {
 	Root      string   // the host's folder that becomes layout.Sources
-	Name      string   // the project's, "" where pyproject.toml has none
+	Name      string   // the project's, "" if pyproject.toml has none
 	Crate     string   // the crate below Root, with slashes; "." is Root itself
-	Data      string   // the folder that maturin copies to the wheel, below Root, with slashes; "" is none
+	Data      string   // the folder that maturin copies to the wheel, below Root, with slashes; "" if none
 	Workspace string   // the folder that cargo works in, below Root, with slashes
 	Files     []File   // sorted by name
-	Notes     []string // what was left out, for people
+	Notes     []string // what was left out, for the user
 }
 
 // File is one file or symbolic link of a tree.
@@ -35,23 +35,23 @@ type File struct {
 	Name string // below Root, with slashes
 	Mode fs.FileMode
 	Size int64
-	Link string // where a link leads
+	Link string // the target of a link
 	Sum  string // of the content
 	host string
 }
 
-// Open opens a file of the host for reading. The harness opens by a name that lets Go's test cache see it.
+// Open opens a file of the host for reading, by a name that lets Go's test cache see it.
 type Open func(path string) (*os.File, error)
 
-// Selection is what a Suite adds to what a crate's own manifests name.
+// Selection holds what a Suite adds to what a crate's own manifests name.
 type Selection struct {
-	Root    string   // has to hold all that travels, unless it is ""
+	Root    string   // must contain all that travels; "" means the nearest folder that does
 	Include []string // further files and folders, relative to the crate
-	Travel  []string // files and folders that installing the dependencies takes
+	Travel  []string // files and folders needed to install the dependencies
 	Tests   []string // arguments of pytest; those that are paths travel
 }
 
-// Collect reads the tree that building and testing the crate needs.
+// Collect returns the tree needed to build and test the crate.
 func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	root := s.Root
 	if root != "" {
@@ -115,7 +115,7 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	return t, nil
 }
 
-// include returns the place of a file or folder that the user names, and what is there: a link's target.
+// include returns the path of a file or folder that the user names, and the path with all links resolved.
 func (p Project) include(name string) (place, real string, err error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(p.Folder, name)
@@ -142,7 +142,7 @@ func (p Project) include(name string) (place, real string, err error) {
 	return place, real, nil
 }
 
-// FieldError says what is wrong with a field of the user's Suite.
+// FieldError returns an error about a field of the user's Suite.
 func FieldError(field, format string, args ...any) error {
 	return fmt.Errorf("%s: %w", field, fmt.Errorf(format, args...))
 }
@@ -160,18 +160,18 @@ func (t Tree) IsData(name string) bool {
 	return t.Data != "" && strings.HasPrefix(name, strings.TrimPrefix(t.Data+"/", "./"))
 }
 
-// Sum returns the SHA-256 of a text in hexadecimal, as File has that of its content.
+// Sum returns the SHA-256 of a text in hexadecimal, the form of File.Sum.
 func Sum(text string) string {
 	s := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(s[:])
 }
 
-// Modified is the time of each file of a tree in a container, so that equal content is equal there too. It is none before
-// 1980, which zip files could not hold.
+// Modified is the modification time of every file of a tree in a container, so that equal content gives equal files. It
+// is not before 1980, which zip files cannot represent.
 var Modified = time.Unix(1_000_000_000, 0)
 
-// Pack writes the tree to a tar stream that is unpacked at the container's root folder, owned by the user who builds
-// and tests. A file that changed since Collect read it is an error: what is tested has to be what was hashed.
+// Pack writes the tree to a tar stream to unpack at the container's root folder, owned by the user that builds and
+// tests. It returns an error if a file changed since Collect read it: what is tested must be what was hashed.
 func (t Tree) Pack(w *tar.Writer) error {
 	made := map[string]bool{}
 	for _, file := range t.Files {
@@ -222,12 +222,12 @@ func (f File) pack(w *tar.Writer) error {
 	return nil
 }
 
-// Equal tells whether two trees are the same place with the same content.
+// Equal reports whether two trees have the same place and the same content.
 func (t Tree) Equal(other Tree) bool {
 	return t.Root == other.Root && t.Crate == other.Crate && slices.Equal(t.Files, other.Files)
 }
 
-// HostPath turns a path of the container into the host's, where it lies in the sources.
+// HostPath converts a container path in the sources to the host's. It returns any other path unchanged.
 func (t Tree) HostPath(name string) string {
 	if name == layout.Sources {
 		return t.Root
@@ -241,7 +241,7 @@ func (t Tree) HostPath(name string) string {
 // containerPath finds paths of the sources in text.
 var containerPath = regexp.MustCompile(`(^|[^\w/.-])/src(/[^\s:'",)\]]*|\b)`)
 
-// HostText replaces the container's source paths in text by the host's.
+// HostText replaces the container's source paths in text with the host's.
 func (t Tree) HostText(text string) string {
 	return containerPath.ReplaceAllStringFunc(text, func(found string) string {
 		at := strings.Index(found, layout.Sources)

@@ -18,7 +18,7 @@ const (
 	member  = "[package]\nname = \"x\"\n"
 )
 
-// write makes files below a folder; "-> x" makes a link to x.
+// write creates files below a folder; the content "-> x" creates a link to x.
 func write(t *testing.T, folder string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -110,7 +110,7 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 	require.Equal(t, []string{
 		"left out: native.abi3.so, env, out, target, and 1 more; to bring one, name it in Include",
 		"links out of the sources, not followed: outside; to follow one, name it in Include",
-	}, tree.Notes[:2]) // and one of git, which finds no repository in the folder .git
+	}, tree.Notes[:2]) // and one about git, which finds no repository in the folder .git
 }
 
 func TestPackedIsWhatWasHashed(t *testing.T) {
@@ -161,7 +161,8 @@ func TestHostText(t *testing.T) {
 	}
 }
 
-// TestDataTravels: maturin copies the folder that pyproject.toml names, or that of the module's name.
+// TestDataTravels checks that the data folder travels: the one that pyproject.toml names, or the one named after the
+// module.
 func TestDataTravels(t *testing.T) {
 	for name, c := range map[string]struct{ toml, folder, data string }{
 		"named":              {"[tool.maturin]\ndata = \"../shared\"\n", "../shared", "shared"},

@@ -14,46 +14,46 @@ import (
 	"strings"
 )
 
-// never are names that do not travel and that no test misses: what version control and tools keep for themselves.
+// never lists names that do not travel and that no test needs: the private files of version control and tools.
 var never = []string{".git", ".hg", ".svn", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store"}
 
-// outputs are names of folders that hold other tools' output.
+// outputs are name patterns of folders that hold tools' output.
 var outputs = []string{".hypothesis", ".tox", ".nox", "node_modules", "*.egg-info"}
 
-// native matches modules built on the host. They are for another Python or system; the container builds its own.
+// native matches modules built on the host. They are for another Python or system, and the container builds its own.
 var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 
 // measured matches the data of coverage runs on the host.
 var measured = regexp.MustCompile(`^\.coverage(\.|$)`)
 
-// walker reads the folders that travel. It leaves out the output of tools, and it follows no link to a place that
-// neither the user nor the project vouches for.
+// walker reads the folders that travel. It leaves out the output of tools, and follows a link only if the user or the
+// project vouches for its target.
 type walker struct {
 	root     string   // the tree's
 	folders  []string // taken whole
-	single   []string // files beside them
-	named    []string // folders that are named by the project or the user, and travel whatever is around them
-	included []string // of these, and of the files, what the user named
-	vouched  []string // links may lead here
-	built    []string // names of the modules that the build makes
+	single   []string // files outside them
+	named    []string // folders that the project or the user names; they travel even inside a folder that is left out
+	included []string // those of named and single that the user named
+	vouched  []string // links may lead into these
+	built    []string // names of the modules that the build creates
 	tests    testFiles
 	git      *git
 	open     Open
 	seen     map[string]bool // names of files
 	visited  map[string]bool // folders
 	files    []File
-	left     []string // what of the host was left out
-	links    []string // and the links that are not followed
+	left     []string // what was left out
+	links    []string // links that were not followed
 }
 
-// place is a folder on the way of a walker.
+// place is a file or folder that a walker visits.
 type place struct {
 	name   string   // in the tree
-	host   string   // where it is read; another folder where a link was followed
+	host   string   // where it is read; a different folder if a link was followed
 	linked string   // the folder that a link was followed to, "" outside any
 	output string   // the name of the folder that holds a tool's output, "" outside any
 	tests  []string // the folders in there that hold tests
-	whole  bool     // the user named it, or a folder above it, although it would be left out
+	whole  bool     // the user named it, or a folder above it, that would otherwise be left out
 }
 
 func (p place) below(entry string) place {
@@ -61,7 +61,7 @@ func (p place) below(entry string) place {
 	return p
 }
 
-// onTheWay reports whether a folder of tests is in a folder, or is that.
+// onTheWay reports whether a folder is or contains a folder of tests.
 func (p place) onTheWay(folder string) bool {
 	return slices.ContainsFunc(p.tests, func(tests string) bool { return within(folder, tests) })
 }
@@ -73,7 +73,7 @@ func (w *walker) all() error {
 		}
 	}
 	for _, folder := range w.named {
-		if !w.visited[folder] { // it is in one that is left out
+		if !w.visited[folder] { // it is in one that was left out
 			if err := w.top(folder, slices.Contains(w.included, folder)); err != nil {
 				return err
 			}
@@ -132,7 +132,7 @@ func (w *walker) folder(p place) error {
 		}
 	}
 	if slices.Contains(p.tests, p.host) {
-		p.output, p.tests = "", nil // what is beside tests and below them is theirs
+		p.output, p.tests = "", nil // what is beside or below tests belongs to them
 	}
 	if p.output == "" {
 		w.visited[p.name] = true
@@ -152,7 +152,7 @@ func (w *walker) entry(p place, entry fs.DirEntry) error {
 	}
 	link := entry.Type()&fs.ModeSymlink != 0
 	if !link && !entry.Type().IsRegular() {
-		return nil // sockets, pipes and devices are no sources
+		return nil // sockets, pipes and devices are not sources
 	}
 	if !slices.Contains(w.included, p.name) && !w.wanted(p, entry.Name()) {
 		return nil
@@ -171,15 +171,15 @@ func (w *walker) entry(p place, entry fs.DirEntry) error {
 	return w.file(p)
 }
 
-// largest is the size in bytes of a file that travels unless the user names it: a larger one is a core dump or a disk image,
-// and to read it would take minutes.
+// largest is the size in bytes of the largest file that travels without the user naming it: a larger one is a core dump
+// or a disk image, and reading it would take minutes.
 const largest = 1 << 30
 
 func (w *walker) subfolder(p place, name string) error {
 	named := slices.Contains(w.named, p.name)
 	switch {
 	case named && p.output != "":
-		return nil // its turn comes
+		return nil // all visits it later
 	case slices.Contains(never, name) && !p.whole && !named:
 		return nil
 	case p.output != "" && !p.onTheWay(p.host) && !w.git.tracks(p.host):
@@ -189,10 +189,10 @@ func (w *walker) subfolder(p place, name string) error {
 	return w.folder(p)
 }
 
-// wanted reports whether a file or link travels, and takes note of one that does not.
+// wanted reports whether a file or link travels, and records those that the notes name.
 func (w *walker) wanted(p place, name string) bool {
 	switch {
-	case isBuilt(w.built, name): // whoever tracks it
+	case isBuilt(w.built, name): // even if git tracks it
 		w.leave(p.name)
 		return false
 	case p.whole:
@@ -220,7 +220,7 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// isOutput reports whether a folder holds a build or an environment, by its name or by what its tool put there.
+// isOutput reports whether a folder holds a build or an environment, by its name or by a file that the tool put there.
 func isOutput(folder string, entries []fs.DirEntry) bool {
 	byName := func(pattern string) bool {
 		matches, _ := filepath.Match(pattern, filepath.Base(folder))
@@ -233,14 +233,14 @@ func hasAny(entries []fs.DirEntry, names ...string) bool {
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return slices.Contains(names, e.Name()) })
 }
 
-// isBuilt reports whether a file would be imported as a module that the build makes.
+// isBuilt reports whether a file would be imported as a module that the build creates.
 func isBuilt(built []string, name string) bool {
 	stem, _, _ := strings.Cut(name, ".")
 	return native.MatchString(name) && slices.Contains(built, stem)
 }
 
-// link keeps a link. If that leads out of what travels, and the user or the project vouches for its target, it takes
-// the target instead. Otherwise it leads to what the container has there, if anything.
+// link adds a link. If the link leads out of what travels and the user or the project vouches for its target, it adds
+// the target instead. Any other link leads to whatever the container has there.
 func (w *walker) link(p place) error {
 	target, err := os.Readlink(p.host)
 	if err != nil {
@@ -280,13 +280,13 @@ func (w *walker) link(p place) error {
 	}
 	p.linked = real
 	if !w.leads(real) {
-		p.output = p.name // what git tracks of it, no more
+		p.output = p.name // only what git tracks of it
 	}
 	return w.folder(p)
 }
 
-// vouches reports whether a link may be followed to a path: the user named it, it travels anyway, or it is part of
-// the link's own repository. What the kernel shows of this host and its processes is never read.
+// vouches reports whether a link may be followed to a path: the user named it, it travels anyway, or it is part of the
+// link's own repository. What the kernel exposes about this host and its processes is never read.
 func (w *walker) vouches(p place, real string) bool {
 	return !kernels(real) && (w.leads(real) || w.git.tracksWith(filepath.Dir(p.host), real))
 }
@@ -296,12 +296,12 @@ func (w *walker) leads(path string) bool {
 	return w.travels(path) || inAny(w.vouched, path)
 }
 
-// travels reports whether a path is among what is taken; the folder above them all is not.
+// travels reports whether a path is among the files and folders that travel. The tree's root itself need not be.
 func (w *walker) travels(path string) bool {
 	return slices.Contains(w.single, path) || inAny(w.folders, path)
 }
 
-// kernels reports whether a path is in a file system that shows the kernel's own state.
+// kernels reports whether a path is in a file system that exposes the kernel's state.
 func kernels(path string) bool {
 	return inAny([]string{"/proc", "/sys", "/dev"}, path)
 }
@@ -352,10 +352,10 @@ func (w *walker) leave(name string) {
 	}
 }
 
-// shown is how many names a note has.
+// shown is the maximum number of names in a note.
 const shown = 4
 
-// notes says what was left out, in names relative to the crate.
+// notes returns what was left out, by paths relative to the crate.
 func (w *walker) notes(crate string) (notes []string) {
 	left := slices.DeleteFunc(w.left, func(path string) bool { return slices.Contains(w.included, path) })
 	if len(left) > 0 {
@@ -371,8 +371,8 @@ func (w *walker) notes(crate string) (notes []string) {
 	return notes
 }
 
-// list is the first of some paths, relative to a folder, and how many more there are. Files come before folders: these
-// are mostly a build's.
+// list returns the first few paths, relative to a folder, and how many more there are. Files come before folders, which
+// are mostly build output.
 func list(folder string, paths []string) string {
 	slices.SortStableFunc(paths, func(a, b string) int {
 		switch first, second := isFolder(a), isFolder(b); {

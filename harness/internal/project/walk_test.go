@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// makeRepository makes a folder a git repository that tracks some of its files.
+// makeRepository turns a folder into a git repository that tracks some of its files.
 func makeRepository(t *testing.T, folder string, tracked ...string) {
 	t.Helper()
 	for _, arguments := range [][]string{{"init", "--quiet"}, append([]string{"add", "--force", "--"}, tracked...)} {
@@ -21,7 +21,7 @@ func makeRepository(t *testing.T, folder string, tracked ...string) {
 	}
 }
 
-// crate is a crate that maturin builds as the module tiny._tiny, with further files.
+// crate creates a crate that maturin builds as the module tiny._tiny, with further files.
 func crate(t *testing.T, files map[string]string) string {
 	t.Helper()
 	folder := filepath.Join(realTemp(t), "crate")
@@ -33,8 +33,8 @@ func crate(t *testing.T, files map[string]string) string {
 	return folder
 }
 
-// TestNothingIsLeftOutInSilence: folders that tools mark as their output travel as far as pytest finds tests in them,
-// git tracks them, or the user or the project names them; a note says what is left out.
+// TestNothingIsLeftOutInSilence checks that of folders that tools mark as their output, what pytest finds tests in,
+// what git tracks, and what the user or the project names travels, and that a note says what is left out.
 func TestNothingIsLeftOutInSilence(t *testing.T) {
 	for name, c := range map[string]struct {
 		files     string // names
@@ -126,13 +126,14 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 	}
 }
 
-// TestLinksOut: a link out of what travels is followed only where the user or the project vouches for its target.
+// TestLinksOut checks that a link out of what travels is followed only if the user or the project vouches for its
+// target.
 func TestLinksOut(t *testing.T) {
 	const content = "" // of a file
 	for name, c := range map[string]struct {
 		selection Selection
 		tracked   []string
-		want      map[string]string // a file relative to the crate -> where it links to; otherwise all is as in alone
+		want      map[string]string // a file relative to the crate -> its link target; the rest is as in "by nobody"
 		note      string
 	}{
 		"by nobody": {note: "LICENSE, outside, passwd, proc, and 3 more"},
@@ -205,8 +206,8 @@ func TestLinksOut(t *testing.T) {
 	}
 }
 
-// TestRunfiles: a tree of links to sources elsewhere, as Bazel makes it, travels with its content if the user says
-// where the sources are.
+// TestRunfiles checks that a tree of links to sources elsewhere, as made by Bazel, travels with its content if the user
+// names the sources.
 func TestRunfiles(t *testing.T) {
 	above := realTemp(t)
 	write(t, above, map[string]string{
@@ -229,12 +230,12 @@ func TestRunfiles(t *testing.T) {
 	}
 }
 
-// notFollowed is the note of some links.
+// notFollowed returns the note about links that were not followed.
 func notFollowed(names string) string {
 	return "links out of the sources, not followed: " + names + "; to follow one, name it in Include"
 }
 
-// TestKernelsFiles: what the kernel shows of the host does not travel, whoever names it.
+// TestKernelsFiles checks that what the kernel exposes about the host never travels, even if it is named.
 func TestKernelsFiles(t *testing.T) {
 	folder := crate(t, map[string]string{"proc": "-> /proc/self/environ"})
 	project, err := Read(folder)
@@ -253,7 +254,7 @@ func TestKernelsFiles(t *testing.T) {
 	require.Equal(t, []string{notFollowed("proc")}, tree.Notes, "a file that the project names")
 }
 
-// TestLargeFiles: a core dump or a disk image is not read for minutes without a word.
+// TestLargeFiles checks that a core dump or a disk image is left out with a note, and not read for minutes.
 func TestLargeFiles(t *testing.T) {
 	folder := crate(t, map[string]string{"data/disk.img": "", "data/small": "s"})
 	require.NoError(t, os.Truncate(filepath.Join(folder, "data/disk.img"), 1<<40))
@@ -263,7 +264,7 @@ func TestLargeFiles(t *testing.T) {
 	require.Equal(t, []string{"left out: data/disk.img; to bring one, name it in Include"}, tree.Notes)
 }
 
-// TestRepositoryThatLies: a crate's own .git cannot vouch for what is outside, nor make git run a program.
+// TestRepositoryThatLies checks that a crate's own .git can neither vouch for files outside nor make git run a program.
 func TestRepositoryThatLies(t *testing.T) {
 	above := realTemp(t)
 	ran := filepath.Join(above, "ran")

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ini is a configuration file as pytest reads one, by section and key. A line that begins with white space goes on with the
+// ini is a configuration file as pytest reads it, by section and key. A line that begins with white space continues the
 // value before it: https://docs.pytest.org/en/stable/reference/customize.html#pytest-ini
 type ini map[string]map[string]string
 
@@ -46,7 +46,7 @@ const (
 	forked = "--forked"
 )
 
-// forkINI adds --forked to addopts of a section, and changes nothing else.
+// forkINI adds --forked to the addopts of a section and changes nothing else.
 func forkINI(text, section string) (string, error) {
 	before := parseINI(text)
 	old, there := before[section]["addopts"]

@@ -20,13 +20,13 @@ import (
 	"pyo3test/pytests/scripts"
 )
 
-// Project is what there is to write into.
+// Project is the project to write into.
 type Project struct {
 	project.Project
-	Module string // what the built module is imported as
+	Module string // the name by which the built module is imported
 }
 
-// Config plans to have --forked in the addopts of the configuration that pytest reads:
+// Config plans to add --forked to the addopts of the configuration that pytest reads:
 // https://docs.pytest.org/en/stable/reference/customize.html#configuration-file-formats
 func (p Project) Config(plan *Plan) error {
 	for _, c := range configurations {
@@ -56,15 +56,15 @@ func (p Project) Config(plan *Plan) error {
 	return plan.create(filepath.Join(p.Folder, "pytest.ini"), []byte("[pytest]\naddopts = "+forked+"\n"), 0o644)
 }
 
-// configuration is a file that pytest may be configured by.
+// configuration is a file that may configure pytest.
 type configuration struct {
 	name    string
-	section string   // of a file in ini's form
-	tables  []string // of a TOML file, the dotted names of those that may hold the options
-	always  bool     // it counts even without the section
+	section string   // of an INI file
+	tables  []string // of a TOML file: the dotted names of the tables that may hold the options
+	always  bool     // it counts even without the section or table
 }
 
-// configurations are in the order in which pytest looks for them.
+// configurations holds the files in the order in which pytest looks for them.
 var configurations = []configuration{
 	{name: "pytest.toml", tables: []string{"pytest"}, always: true},
 	{name: ".pytest.toml", tables: []string{"pytest"}, always: true},
@@ -75,7 +75,7 @@ var configurations = []configuration{
 	{name: "setup.cfg", section: "tool:pytest"},
 }
 
-// tableOf is the table that holds the options, by its keys; nil where there is none.
+// tableOf returns the keys of the table that holds the options, nil if there is none.
 func (c configuration) tableOf(text string) []string {
 	for _, name := range c.tables {
 		keys := strings.Split(name, ".")
@@ -108,10 +108,10 @@ func (c configuration) fork(text string) (string, error) {
 	return forkTOML(text, keys, keys != nil && keys[len(keys)-1] == "pytest")
 }
 
-// testFolders are where tests lie that no configuration names.
+// testFolders holds the folders in which tests usually are.
 var testFolders = []string{"tests/python", "tests", "test", "pytests", "python/tests"}
 
-// Conftest plans a conftest beside the tests.
+// Conftest plans a conftest.py next to the tests.
 func (p Project) Conftest(plan *Plan) error {
 	folder := p.Folder
 	for _, name := range testFolders {
@@ -124,7 +124,7 @@ func (p Project) Conftest(plan *Plan) error {
 	return plan.create(filepath.Join(folder, "conftest.py"), render(conftest, top), 0o644)
 }
 
-// Script plans a copy of the helper script, and of the plugin that it runs the tests with.
+// Script plans a copy of the helper script and of the plugin with which it runs the tests.
 func (p Project) Script(plan *Plan) error {
 	folder := filepath.Join(p.Folder, "scripts")
 	if err := plan.create(filepath.Join(folder, "test-python.sh"), scripts.TestPython, 0o755); err != nil {
@@ -139,7 +139,7 @@ func (p Project) Script(plan *Plan) error {
 	return nil
 }
 
-// GoTest plans a Go test in a folder, and says what its module lacks.
+// GoTest plans a Go test in a folder and notes what its module lacks.
 func (p Project) GoTest(plan *Plan, folder string) error {
 	found, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil {
@@ -171,7 +171,7 @@ func (p Project) GoTest(plan *Plan, folder string) error {
 	return plan.create(filepath.Join(folder, "python_test.go"), render(goTest, map[string]string{"Package": name, "Crate": filepath.ToSlash(crate)}), 0o644)
 }
 
-// packageName makes a name of Go's of a folder's.
+// packageName returns a Go package name for a folder's name.
 func packageName(folder string) string {
 	name := strings.ToLower(regexp.MustCompile(`[^\pL\pN_]`).ReplaceAllString(folder, ""))
 	if name == "" || !token.IsIdentifier(name) {
@@ -180,7 +180,7 @@ func packageName(folder string) string {
 	return name
 }
 
-// goModule says what the module of a folder lacks to import the harness.
+// goModule notes what the module of a folder lacks to import the harness.
 func (p Project) goModule(plan *Plan, folder string) {
 	file := Above(folder, "go.mod")
 	if file == "" {
@@ -193,7 +193,7 @@ func (p Project) goModule(plan *Plan, folder string) {
 	}
 }
 
-// Above is the nearest file or folder of a name in a folder or one above it, "" where there is none.
+// Above returns the nearest file or folder with a name, in a folder or one above it, "" if there is none.
 func Above(folder, name string) string {
 	for ; ; folder = filepath.Dir(folder) {
 		file := filepath.Join(folder, name)
@@ -206,8 +206,8 @@ func Above(folder, name string) string {
 	}
 }
 
-// Workflow plans a workflow of GitHub's at the root of the repository: by go test where the crate is in a Go module, else by
-// the helper script, which is planned too.
+// Workflow plans a GitHub workflow at the root of the repository. It runs go test if the crate is in a Go module,
+// otherwise the helper script, which is then planned too.
 func (p Project) Workflow(plan *Plan) error {
 	root := p.Folder
 	for _, name := range []string{"go.mod", ".git"} {
@@ -235,7 +235,7 @@ func (p Project) Workflow(plan *Plan) error {
 func render(text string, data any) []byte {
 	var out bytes.Buffer
 	if err := template.Must(template.New("").Delims("<<", ">>").Parse(text)).Execute(&out, data); err != nil {
-		panic(err) // our own text, to memory
+		panic(err) // the template is ours and the output is in memory
 	}
 	return out.Bytes()
 }

@@ -1,5 +1,5 @@
-// Package scaffold writes into a project what testing it takes: a Go test, a conftest, pytest's configuration, the helper
-// script, a workflow. It says first what it would write, keeps what is there, and never overwrites a file.
+// Package scaffold writes into a project what its tests need: a Go test, a conftest, pytest's configuration, the helper
+// script, a workflow. It first shows what it would write, keeps what exists, and never overwrites a file.
 package scaffold
 
 import (
@@ -17,11 +17,11 @@ import (
 // Change is one file to be written.
 type Change struct {
 	File     string // absolute
-	Old, New []byte // Old is nil where the file is new
+	Old, New []byte // Old is nil if the file is new
 	Mode     fs.FileMode
 }
 
-// Plan is what is to be written, and what is left to the user, in words.
+// Plan holds what is to be written, and notes on what is left to the user.
 type Plan struct {
 	Changes []Change
 	Notes   []string
@@ -31,11 +31,11 @@ func (p *Plan) note(format string, args ...any) {
 	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
 }
 
-// create plans a new file. One that is there stays, and differing is told.
+// create plans a new file. It keeps an existing one, and notes whether it differs.
 func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 	old, err := os.ReadFile(file)
 	switch {
-	case slices.ContainsFunc(p.Changes, func(c Change) bool { return c.File == file }): // two parts want it
+	case slices.ContainsFunc(p.Changes, func(c Change) bool { return c.File == file }): // already planned
 	case errors.Is(err, fs.ErrNotExist):
 		p.Changes = append(p.Changes, Change{File: file, New: content, Mode: mode})
 		return nil
@@ -51,10 +51,10 @@ func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// longest is how many lines of a new file are shown.
+// longest is the number of lines up to which a new file is shown.
 const longest = 60
 
-// Diff is the change in the form of diff -u, with file names relative to a folder.
+// Diff returns the change in the format of diff -u, with file names relative to a folder.
 func (c Change) Diff(folder string) string {
 	name, err := filepath.Rel(folder, c.File)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c Change) Diff(folder string) string {
 	return udiff.Unified(from, "b/"+name, string(c.Old), string(c.New))
 }
 
-// Apply writes the file: a new one only where there is none, another in one step and only where it is still what it was.
+// Apply writes the file: a new one only if none exists, an existing one atomically and only if it is unchanged.
 func (c Change) Apply() (err error) {
 	if c.Old == nil {
 		if err := os.MkdirAll(filepath.Dir(c.File), 0o755); err != nil {
@@ -83,7 +83,7 @@ func (c Change) Apply() (err error) {
 		_, err = f.Write(c.New)
 		return errors.Join(err, f.Close())
 	}
-	file, err := filepath.EvalSymlinks(c.File) // a link stays one
+	file, err := filepath.EvalSymlinks(c.File) // a symbolic link stays one
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (c Change) Apply() (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // where it was not renamed
+	defer os.Remove(f.Name()) // if it was not renamed
 	_, err = f.Write(c.New)
 	if err = errors.Join(err, f.Chmod(info.Mode()), f.Close()); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"pyo3test/harness/internal/project"
 )
 
-// TestConfig: the file that pytest reads gets --forked, whatever its form, and all else in it stays as it is.
+// TestConfig: the file that pytest reads gets --forked, whatever its format, and nothing else in it changes.
 func TestConfig(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, want string }{
 		"nothing there":          {"pytest.ini", "", ""}, // below
@@ -41,7 +41,7 @@ func TestConfig(t *testing.T) {
 		"toml, an inline table":  {"pyproject.toml", "[tool.pytest]\nini_options = { addopts = \"-ra\" }\n", "by hand"},
 		"toml, dotted":           {"pyproject.toml", "tool.pytest.ini_options.addopts = '-ra'\n", "by hand"},
 		"toml, text that lies":   {"pyproject.toml", "[tool.x]\ny = '''\n[tool.pytest.ini_options]\naddopts = \"no\"\n'''\n[tool.pytest.ini_options]\nx = 1\n", "by hand"},
-		"toml, lines of text":    {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"\"\"\n-ra\n-q\"\"\"\n", "by hand"}, // the line end after the quotes would begin to count
+		"toml, lines of text":    {"pyproject.toml", "[tool.pytest.ini_options]\naddopts = \"\"\"\n-ra\n-q\"\"\"\n", "by hand"}, // the line break after the quotes would become part of the value
 		"another's section only": {"pyproject.toml", "[tool.black]\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// FuzzForkTOML: an edit changes addopts alone, or is refused.
+// FuzzForkTOML: an edit changes only addopts, or is refused.
 func FuzzForkTOML(f *testing.F) {
 	f.Add("[tool.pytest.ini_options]\naddopts = [\n'-ra',\n]\n", true)
 	f.Add("a = \"\"\"\n[tool.pytest.ini_options]\"\"\"\n[tool.pytest.ini_options]\naddopts=''''-x'''\n", false)
@@ -106,7 +106,7 @@ func FuzzForkTOML(f *testing.F) {
 	})
 }
 
-// FuzzForkINI: the same.
+// FuzzForkINI: an edit changes only addopts, or is refused.
 func FuzzForkINI(f *testing.F) {
 	f.Add("[pytest]\naddopts =\n  -ra\n# x\n  -q\n[b]\naddopts=1\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -11,7 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// table is the table of a TOML file by its keys, nil where there is none.
+// table returns the whole TOML file, and the table with the given keys, nil if there is none.
 func table(text string, keys []string) (whole, found map[string]any, err error) {
 	if err := toml.Unmarshal([]byte(strings.TrimPrefix(text, bom)), &whole); err != nil {
 		return nil, nil, err
@@ -29,7 +29,7 @@ func table(text string, keys []string) (whole, found map[string]any, err error) 
 
 var errUneditable = errors.New("the file is written in a way that cannot be edited safely")
 
-// forkTOML adds --forked to addopts of a table, and changes nothing else. Lists says that addopts have to be a list.
+// forkTOML adds --forked to the addopts of a table and changes nothing else. lists means that addopts must be a list.
 func forkTOML(text string, keys []string, lists bool) (string, error) {
 	whole, options, err := table(text, keys)
 	if err != nil {
@@ -92,10 +92,10 @@ func forkTOML(text string, keys []string, lists bool) (string, error) {
 	return edited, nil
 }
 
-// indented is the beginning of a list whose members have lines of their own.
+// indented matches the start of a list whose items are on their own lines.
 var indented = regexp.MustCompile(`^\[[ \t]*(\r?\n[ \t]*)[^\s\]#]`)
 
-// prepend puts --forked before the rest of a value that text begins with.
+// prepend inserts --forked at the start of the value with which text begins.
 func prepend(text string) string {
 	for _, quote := range []string{`"""`, `'''`, `"`, `'`} {
 		if rest, ok := strings.CutPrefix(text, quote); ok {
@@ -105,7 +105,7 @@ func prepend(text string) string {
 	rest, ok := strings.CutPrefix(text, "[")
 	switch match := indented.FindStringSubmatch(text); {
 	case !ok:
-		return text // which the comparison then sees
+		return text // the comparison then detects it
 	case match != nil:
 		return "[" + match[1] + `"` + forked + `",` + rest
 	case strings.HasPrefix(strings.TrimSpace(rest), "]"):

@@ -18,21 +18,21 @@ type Flags struct {
 	Parallel  int    // groups at the same time
 	Shuffle   uint64 // the seed of the order; 0 keeps pytest's
 	JSON      bool   // the output is for a machine
-	Artifacts bool   // the test's folder of artifacts is kept
+	Artifacts bool   // the test's artifacts folder is kept
 
 	// What go test has no flag for.
-	Only  map[string]bool // the node ids, files or folders to run of those that Run and Skip choose; nil is all
-	Shell bool            // a shell in the container of a group that is red
-	Keep  bool            // an image of what a group's container holds at its end
-	// Visit is called with each group's container at its end, to run further programs there as the tests were run.
-	// Host gives paths of the container in a text those of the host.
+	Only  map[string]bool // the node ids, files or folders to run of those that Run and Skip select; nil means all
+	Shell bool            // open a shell in the container of a red group
+	Keep  bool            // keep what a group's container holds at its end, as an image
+	// Visit is called at the end of each group, to run further programs in its container as the tests were run.
+	// host replaces the container's paths in a text with the host's.
 	Visit func(ctx context.Context, run InContainer, host func(string) string)
 }
 
-// InContainer runs a program to its end, where the tests were run. What it prints goes to output.
+// InContainer runs a program to its end in the tests' container. What the program prints goes to output.
 type InContainer func(ctx context.Context, argv []string, input io.Reader, output io.Writer) error
 
-// Wants tells whether a test is among those to run, as far as Only says.
+// Wants reports whether Only selects a test.
 func (f Flags) Wants(nodeID string) bool {
 	if f.Only == nil || f.Only[nodeID] {
 		return true
@@ -43,14 +43,14 @@ func (f Flags) Wants(nodeID string) bool {
 			return true
 		}
 	}
-	return f.Only["."] // the root of all
+	return f.Only["."] // the root folder, which holds all tests
 }
 
-// Flagged is a T that is no business of go test's, and has flags of its own.
+// Flagged is a T that does not belong to go test and has its own flags.
 type Flagged interface{ Flags() Flags }
 
-// FlagsOf reads those of a test, which are the test binary's unless the test has its own. testing hides the seed that
-// -shuffle=on draws, so another one is drawn here, one a call: print it.
+// FlagsOf returns the flags of a test: its own if it has any, else the test binary's. testing hides the seed that
+// -shuffle=on draws, so each call draws another one: print it.
 func FlagsOf(t T) Flags {
 	if own, ok := t.(Flagged); ok {
 		return own.Flags()
@@ -58,7 +58,7 @@ func FlagsOf(t T) Flags {
 	return ReadFlags()
 }
 
-// ReadFlags reads those of the test binary; in another program they have go test's defaults.
+// ReadFlags returns the flags of the test binary; in another program they have go test's defaults.
 func ReadFlags() Flags {
 	f := Flags{
 		Run: value("run"), Skip: value("skip"), FailFast: value("failfast") == "true", Parallel: runtime.GOMAXPROCS(0),

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// Matcher tells which tests the patterns of -run and -skip select. testing's own matcher cannot be asked before a test
-// is run; this one follows its rules, and a fuzz test holds the two against each other.
+// Matcher reports which tests the patterns of -run and -skip select. testing's own matcher cannot be asked before a
+// test runs; this one follows its rules, and a fuzz test compares the two.
 type Matcher struct {
 	run, skip alternatives
 }
 
-// alternatives are the parts of a pattern between its outermost bars, each a list of expressions, one an element.
+// alternatives are the parts of a pattern between its outermost bars. Each is a list of expressions, one per element.
 type alternatives [][]*regexp.Regexp
 
-// NewMatcher reads the patterns, in the form of go test's flags; "" selects everything, and skips nothing.
+// NewMatcher parses the patterns, in the form of go test's flags. "" selects everything and skips nothing.
 func NewMatcher(run, skip string) (*Matcher, error) {
 	m := &Matcher{}
 	var err error
@@ -31,7 +31,7 @@ func NewMatcher(run, skip string) (*Matcher, error) {
 	return m, nil
 }
 
-// Match tells whether the test of a full name is selected, itself or for the sake of what may be below it.
+// Match reports whether the test with a full name is selected, either itself or because of what may be below it.
 func (m *Matcher) Match(fullName string) bool {
 	elements := strings.Split(fullName, "/")
 	if ok, _ := m.run.match(elements); !ok {
@@ -41,7 +41,8 @@ func (m *Matcher) Match(fullName string) bool {
 	return !skipped || partial
 }
 
-// match tells whether all elements match the expressions that they have; partial is whether there are more of these.
+// match reports whether all elements match their expressions; partial reports whether there are more expressions than
+// elements.
 func (a alternatives) match(elements []string) (ok, partial bool) {
 	for _, expressions := range a {
 		matches := true
@@ -70,13 +71,13 @@ func parse(pattern string) (alternatives, error) {
 	return all, nil
 }
 
-// part is a piece of a pattern, and what ended it: a slash, a bar, or 0 for the pattern's end.
+// part is a piece of a pattern and what ends it: a slash, a bar, or 0 for the pattern's end.
 type part struct {
 	text string
 	end  byte
 }
 
-// split cuts a pattern at the slashes and bars that are in no brackets or parentheses and behind no backslash.
+// split cuts a pattern at the slashes and bars that are not in brackets or parentheses and not after a backslash.
 func split(pattern string) (parts []part) {
 	brackets, parentheses, start := 0, 0, 0
 	for i := 0; i < len(pattern); i++ {

@@ -1,5 +1,5 @@
-// Package subtest gives pytest's tests the names that go test knows them by, and tells which of them go test's -run and
-// -skip select before any of them is run.
+// Package subtest gives pytest's tests the names by which go test knows them, and reports which of them go test's -run
+// and -skip select before any of them runs.
 package subtest
 
 import (
@@ -12,20 +12,20 @@ import (
 	"pyo3test/harness/internal/visible"
 )
 
-// Table holds the names of a session's tests, both ways.
+// Table maps the tests of a session to their names and back.
 type Table struct {
 	names  []string
 	byName map[string]int
 }
 
-// NewTable names the tests of the node ids, in pytest's order of collection. The names are unique, and testing changes
-// none of them: it would make two names of one kind with "#01", and which of the two got it would depend on -run.
+// NewTable names the tests with the node ids, in pytest's order of collection. The names are unique, so testing changes
+// none of them: it would add "#01" to one of two equal names, and -run would decide to which one.
 func NewTable(nodeIDs []string) *Table {
 	t := &Table{byName: map[string]int{}}
 	for i, id := range nodeIDs {
 		base := Name(id)
 		if numbered.MatchString(base) {
-			base += "~" // testing takes the end for a number of its own
+			base += "~" // testing would take the end for a number of its own
 		}
 		name := base
 		for n := 2; ; n++ {
@@ -40,13 +40,13 @@ func NewTable(nodeIDs []string) *Table {
 	return t
 }
 
-// numbered matches names that end as those that testing makes of duplicates.
+// numbered matches names that end like those that testing gives to duplicates.
 var numbered = regexp.MustCompile(`#\d+$`)
 
-// Name is the name of the test with the index of its node id.
+// Name returns the name of the test whose node id has the index.
 func (t *Table) Name(index int) string { return t.names[index] }
 
-// Index is the index of the node id with a name; ok is false where no test has that name.
+// Index returns the index of the node id with a name; ok is false if no test has that name.
 func (t *Table) Index(name string) (index int, ok bool) {
 	index, ok = t.byName[name]
 	return index, ok
@@ -66,7 +66,7 @@ func Name(nodeID string) string {
 	return visible.Word(name)
 }
 
-// rewrite does to a name what testing does: no white space, nothing unprintable.
+// rewrite replaces white space and what is unprintable in a name as testing does.
 func rewrite(name string) string {
 	var out strings.Builder
 	for _, r := range name {
@@ -94,7 +94,7 @@ func isSpace(r rune) bool {
 	return false
 }
 
-// Pattern is the -run pattern that selects the test of a full name, and what is below it.
+// Pattern returns the -run pattern that selects the test with a full name, and what is below it.
 func Pattern(fullName string) string {
 	elements := strings.Split(fullName, "/")
 	for i, element := range elements {
@@ -103,7 +103,7 @@ func Pattern(fullName string) string {
 	return strings.Join(elements, "/")
 }
 
-// ShellQuote makes one word of a text for a POSIX shell; where control characters are in it, for bash.
+// ShellQuote quotes a text as one word for a POSIX shell, or for bash if it has control characters.
 func ShellQuote(text string) string {
 	special := func(r rune) bool { return r < 0x20 || visible.Control(r) || r == utf8.RuneError }
 	if strings.IndexFunc(text, special) >= 0 {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// T is what a run needs of a test: *testing.T, a command line program, or a recorder. Its methods mean what testing.T's do.
+// T is what a run needs from a test: *testing.T, a command line program, or a recorder. Its methods do what testing.T's
+// do.
 type T interface {
 	Helper()
 	Name() string
@@ -23,7 +24,7 @@ type T interface {
 // The attributes that a run gives its tests.
 const (
 	NodeID  = "pytest.nodeid"  // pytest's name of a test, or of a file that could not be collected
-	Outcome = "pytest.outcome" // what became of it, by the words of verdict.Outcome
+	Outcome = "pytest.outcome" // its result, in the words of verdict.Outcome
 	Seconds = "pytest.seconds" // its time
 	Subtest = "pytest.subtest" // of a subtest of pytest's: its own name
 	Left    = "pytest.left"    // how many processes it left running
@@ -37,34 +38,34 @@ const (
 
 // Values of Cause.
 const (
-	CauseProject     = "project"     // it, or the Suite, is not what a run takes
+	CauseProject     = "project"     // the project or the Suite cannot be used
 	CauseSetup       = "setup"       // engine, images or network
 	CauseBuild       = "build"       // the extension or its dependencies
 	CauseCollection  = "collection"  // pytest could not collect, or found nothing
-	CauseInterrupted = "interrupted" // a signal, or the end of the time that go test gives
+	CauseInterrupted = "interrupted" // a signal, or the end of go test's -timeout
 )
 
-// Screen is a T that shows in a way of its own what go test has no place for.
+// Screen is a T with its own way to show what go test has no place for.
 type Screen interface {
-	// Phase tells what a run does before its tests, and how long it took, 0 where that is not over.
+	// Phase shows what a run does before its tests, and how long it took, 0 if it has not ended.
 	Phase(name, text string, took time.Duration)
-	// Slow tells what a test does that still runs after half of its budget.
+	// Slow shows what a test is doing after it has used half of its budget.
 	Slow(nodeID string, ran time.Duration, words string)
-	// Urgent tells at once what cannot wait for the end of a test.
+	// Urgent shows at once what cannot wait for the end of a test.
 	Urgent(text string)
 }
 
-// Again is a T that knows another command than go test by which one test runs again.
+// Again is a T for which a command other than go test runs one test again.
 type Again interface{ Again(nodeID string) string }
 
-// Open is a subtest that is open while its test runs, so that its elapsed time is the test's own.
+// Open is a subtest that stays open while its test runs, so that its elapsed time is the test's own.
 type Open struct {
 	verdict chan func(T)
 	ended   chan struct{}
 }
 
-// Begin opens a subtest. It returns nil where testing does not call the subtest's function: -run or -skip leave it out,
-// or -failfast has struck.
+// Begin opens a subtest. It returns nil if testing does not call the subtest's function because -run, -skip or
+// -failfast excludes it.
 func Begin(parent T, name string) *Open {
 	o := &Open{verdict: make(chan func(T), 1), ended: make(chan struct{})}
 	called := make(chan bool, 1)
@@ -82,7 +83,7 @@ func Begin(parent T, name string) *Open {
 	return o
 }
 
-// End runs the last words of a subtest, which may fail or skip it, and closes it.
+// End runs a last function in a subtest, which may fail or skip it, and closes it.
 func (o *Open) End(words func(T)) {
 	o.verdict <- words
 	<-o.ended

@@ -14,7 +14,7 @@ type Case struct {
 	State     State
 }
 
-// State is all that a testcase element tells of an outcome.
+// State is all that a testcase element shows of an outcome.
 type State string
 
 // The states: an element that holds a failure or an error, one that holds a skip, one that holds neither.
@@ -27,8 +27,8 @@ const (
 // maxDepth bounds how deep elements are nested; pytest's are five deep.
 const maxDepth = 32
 
-// ReadJUnit reads pytest's JUnit file: its testcases in order. A file that is cut off, no XML, longer than limit bytes or
-// without any test suite is an error. Entities beyond XML's own five are not known and so an error too.
+// ReadJUnit returns the testcases of pytest's JUnit file in order. A file that is cut off, not XML, longer than limit
+// bytes or without any test suite is an error. So is an entity that is not one of XML's own five.
 func ReadJUnit(file io.Reader, limit int64) ([]Case, error) {
 	bounded := &io.LimitedReader{R: file, N: limit + 1}
 	decoder := xml.NewDecoder(bounded)
@@ -83,7 +83,7 @@ func newCase(element xml.StartElement) Case {
 	return c
 }
 
-// with is the state after one more child element.
+// with returns the state after one more child element.
 func (s State) with(child string) State {
 	switch {
 	case child == "failure" || child == "error":

@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// textLimit bounds, in bytes, the texts that are kept of one test: of the reports of a loop of subtests, for example.
+// textLimit is how many bytes of text one test may report in full, in a loop of subtests for example. Further reports
+// are shortened.
 const textLimit = 4 << 20
 
-// AddReport takes one more report. Its sections have those of the reports before it, which are kept once.
+// AddReport adds a report. Its sections include those of the reports before it, which are kept only once.
 func (t *Test) AddReport(r Report) {
 	for i := range t.Reports {
 		if len(t.Reports[i].Sections) <= len(r.Sections) {
@@ -22,7 +23,7 @@ func (t *Test) AddReport(r Report) {
 	t.Reports = append(t.Reports, r)
 }
 
-// Shrink shortens each text of the test to a limit in bytes, and returns how many bytes they have then.
+// Shrink shortens each text of the test to a limit in bytes, and returns their total size afterwards.
 func (t *Test) Shrink(limit int) (size int) {
 	for i := range t.Reports {
 		t.Reports[i].shrink(limit)
@@ -53,7 +54,7 @@ func (r *Report) shrink(limit int) {
 	}
 }
 
-// clip is the head and tail of a text.
+// clip returns the head and tail of a text, or all of it if it is within the limit.
 func clip(text string, limit int) string {
 	if len(text) <= limit {
 		return text

@@ -16,7 +16,7 @@ type CollectError struct {
 	Name      string
 }
 
-// CollectSkip is a file that skipped itself as it was collected.
+// CollectSkip is a file that skipped itself while it was collected.
 type CollectSkip struct {
 	NodeID    string
 	Reason    string
@@ -35,7 +35,7 @@ const (
 	exitMaxWarnings = 6
 )
 
-// Ran is all that was seen of a session that ended by itself.
+// Ran holds all that was seen of a session that ended by itself.
 type Ran struct {
 	Tests         []Test // those that were to run
 	CollectErrors []CollectError
@@ -43,8 +43,8 @@ type Ran struct {
 	ExitStatus    int // pytest's own
 }
 
-// Reconcile holds what was seen of a session against pytest's own account of it. Each contradiction is a sentence; none
-// means that both name the same tests with the same outcomes and that pytest's exit status agrees.
+// Reconcile compares what was seen of a session with pytest's own account of it. It returns a sentence for each
+// contradiction; none means that both name the same tests with the same outcomes and that pytest's exit status agrees.
 func Reconcile(ran Ran, junit []Case) (problems []string) {
 	seen := map[Case]int{}
 	nodes := map[Case]string{}
@@ -113,9 +113,9 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// states are the testcases that pytest writes for a test, by the rules of its junitxml plugin. Each teardown ends a
-// testcase, so a plugin that runs a test again has one written for each attempt. A teardown that fails after the call did
-// has a testcase of its own.
+// states returns the states of the testcases that pytest writes for a test, by the rules of its junitxml plugin. Each
+// teardown ends a testcase, so a plugin that reruns a test gets one for each attempt. A teardown that fails after a
+// failed call has its own testcase.
 func (t Test) states() (states []State) {
 	state, open, failedCalls := Neither, false, 0
 	end := func() { states, state, open = append(states, state), Neither, false }
@@ -146,7 +146,7 @@ func (t Test) states() (states []State) {
 	return states
 }
 
-// contradictsStatus says where pytest's exit status does not agree with what was seen, or nothing.
+// contradictsStatus returns how pytest's exit status contradicts what was seen, or "" if it does not.
 func (r Ran) contradictsStatus() string {
 	red := len(r.CollectErrors) > 0
 	for _, test := range r.Tests {
@@ -164,7 +164,7 @@ func (r Ran) contradictsStatus() string {
 	return ""
 }
 
-// StatusMeaning is pytest's own meaning of an exit status.
+// StatusMeaning returns pytest's own meaning of an exit status.
 func StatusMeaning(status int) string {
 	switch status {
 	case 2:

@@ -1,5 +1,5 @@
-// Package verdict says what became of each test: it judges by what was seen of it, reads pytest's own JUnit file, holds
-// the two against each other, and writes the JUnit file that users keep.
+// Package verdict decides the outcome of each test. It judges by what was seen of the test, reads pytest's own JUnit
+// file, compares the two, and writes the JUnit file that users keep.
 package verdict
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Outcome is what became of a test, in one word or two.
+// Outcome is the result of a test, in a few words at most.
 type Outcome string
 
 // The outcomes, worst first.
@@ -19,7 +19,7 @@ const (
 	Killed  Outcome = "killed for memory"
 	Failed  Outcome = "failed"
 	Error   Outcome = "error" // in setup or teardown
-	Leaky   Outcome = "leaky" // passed or skipped, but left processes running, where that is to be red
+	Leaky   Outcome = "leaky" // passed or skipped, but left processes running, if that is to be red
 	NotRun  Outcome = "not run"
 	Skipped Outcome = "skipped"
 	XFailed Outcome = "xfailed"
@@ -27,10 +27,10 @@ const (
 	Passed  Outcome = "passed"
 )
 
-// Outcomes are all of them, in the order in which a summary counts them.
+// Outcomes holds all outcomes, in the order in which a summary counts them.
 var Outcomes = []Outcome{Passed, Hung, Crashed, Killed, Failed, Error, Leaky, NotRun, Skipped, XFailed, XPassed}
 
-// Red tells whether the outcome fails a run.
+// Red reports whether the outcome fails a run.
 func (o Outcome) Red() bool {
 	switch o {
 	case Passed, XPassed, XFailed, Skipped:
@@ -44,18 +44,18 @@ type Test struct {
 	Index     int // its place in pytest's collection
 	NodeID    string
 	Path      string // of its file, in the container
-	Line      int    // 0 where it is not known
+	Line      int    // 0 if it is not known
 	Classname string // how pytest's JUnit file names it
 	Name      string
 
 	Started bool
 	Phase   string // the last one that it was seen to enter: setup, call or teardown
 	Reports []Report
-	Finish  *Finish  // nil as long as it has no end
-	Seen    string   // what was seen of it as it hung, or as it was run once more, for a reader
+	Finish  *Finish  // nil until the test ends
+	Seen    string   // what was seen of it when it hung, or when it was run once more, for a reader
 	Left    []string // the processes that it left running, for a reader; they were killed
 
-	FailLeaky bool // leaving some is red
+	FailLeaky bool // leaving processes is red
 
 	texts int // bytes in the reports
 }
@@ -83,8 +83,8 @@ type Finish struct {
 	Signal    *int    `json:"signal"`
 	Complete  bool    `json:"complete"` // all its reports arrived
 	Duration  float64 `json:"duration"` // seconds
-	Killed    *string `json:"killed"`   // why it was killed, nil where nobody did
-	Phase     string  `json:"phase"`    // its last one, where the test ran in a child
+	Killed    *string `json:"killed"`   // why it was killed, nil if it was not
+	Phase     string  `json:"phase"`    // its last one, if the test ran in a child
 	Interrupt string  `json:"interrupt"`
 	Stdout    string  `json:"stdout"` // of one that could not report
 	Stderr    string  `json:"stderr"`
@@ -94,11 +94,12 @@ type Finish struct {
 const (
 	KilledHung   = "hung"
 	KilledMemory = "memory"
-	// KilledStandstill is that of a test that had ended, and whose end pytest's own process, which stood still, never told.
+	// KilledStandstill is for a test that had ended, but whose end was never reported because pytest's own process had
+	// stopped making progress.
 	KilledStandstill = "standstill"
 )
 
-// Verdict is what became of a test, for a reader.
+// Verdict is the result of a test, for a reader.
 type Verdict struct {
 	Outcome    Outcome
 	Phase      string // where; "" for a pass
@@ -111,7 +112,7 @@ type Verdict struct {
 	Duration   float64 // seconds
 }
 
-// Subtest is one of the tests that a test made as it ran.
+// Subtest is one of the subtests that a test ran.
 type Subtest struct {
 	Name    string // as pytest describes it
 	Outcome Outcome
@@ -147,8 +148,8 @@ func (t Test) Verdict() Verdict {
 	return v
 }
 
-// ownReports are those of the test itself; what a plugin calls by another word than pytest's three has a successor. The
-// reports of its subtests are judged at once.
+// ownReports returns the reports of the test itself, and judges those of its subtests. A plugin's outcome that is none
+// of pytest's three means that the test is run again.
 func (t Test) ownReports(v *Verdict) (own []Report) {
 	for _, r := range t.Reports {
 		if r.Outcome != "passed" && r.Outcome != "failed" && r.Outcome != "skipped" {
@@ -172,7 +173,7 @@ func longest(reports []Report, field func(Report) [][2]string) [][2]string {
 	return field(slices.MaxFunc(reports, func(a, b Report) int { return cmp.Compare(len(field(a)), len(field(b))) }))
 }
 
-// outcome is what one report alone says.
+// outcome returns the outcome by one report alone.
 func (r Report) outcome() Outcome {
 	switch {
 	case r.Outcome == "failed" && r.When != "call":
@@ -189,7 +190,7 @@ func (r Report) outcome() Outcome {
 	return Passed
 }
 
-// reason is why a test did not fail, though it did not pass either.
+// reason returns why a test neither failed nor simply passed.
 func (r Report) reason() string {
 	if r.WasXFail == nil {
 		return r.Message
@@ -239,7 +240,7 @@ func (v *Verdict) judgeReports(own []Report) {
 	}
 }
 
-// judgeEnd overrules the reports where the test's process did not end as one should.
+// judgeEnd overrules the reports if the test's process did not end as it should.
 func (v *Verdict) judgeEnd(t Test) {
 	f := t.Finish
 	switch {
@@ -271,7 +272,7 @@ func (v *Verdict) judgeEnd(t Test) {
 	}
 }
 
-// judgeLeft tells of the processes that outlived the test.
+// judgeLeft adds the processes that outlived the test.
 func (v *Verdict) judgeLeft(t Test) {
 	if len(t.Left) == 0 {
 		return
@@ -283,7 +284,7 @@ func (v *Verdict) judgeLeft(t Test) {
 	}
 }
 
-// ExitWords says how a process ended: "status 3", or a signal by name.
+// ExitWords returns how a process ended: "exit status 3", or a signal by name.
 func ExitWords(exit, signal *int) string {
 	switch {
 	case signal != nil:
@@ -294,8 +295,8 @@ func ExitWords(exit, signal *int) string {
 	return "how is not known"
 }
 
-// SignalName is the name of a Linux signal with its number: "SIGSEGV (11)". The numbers are those of the container,
-// whatever this program runs on.
+// SignalName returns the name of a Linux signal with its number: "SIGSEGV (11)". The numbers are the container's,
+// whatever system this program runs on.
 func SignalName(number int) string {
 	names := map[int]string{
 		1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",

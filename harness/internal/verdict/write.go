@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// Suite is the verdicts of one group, for the JUnit file that users keep.
+// Suite holds the verdicts of one group, for the JUnit file that users keep.
 type Suite struct {
 	Name          string
 	Tests         []Test
@@ -19,7 +19,7 @@ type Suite struct {
 	Host          func(text string) string // turns the container's paths in a text into the user's; nil leaves them
 }
 
-// Fault is what makes a group, or a run, red and is no single test's fault.
+// Fault is what makes a group or a run red without being the fault of a single test.
 type Fault struct {
 	Name string // of its testcase: a word in parentheses, such as "(exit)"
 	Text string
@@ -73,7 +73,7 @@ type (
 )
 
 // WriteJUnit writes one JUnit file of all suites: a testcase for each test and for each file that could not be collected
-// or skipped itself, whatever became of it.
+// or skipped itself, whatever its outcome.
 func WriteJUnit(w io.Writer, suites []Suite) error {
 	var file junitFile
 	for _, suite := range suites {

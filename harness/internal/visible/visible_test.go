@@ -39,7 +39,8 @@ func TestText(t *testing.T) {
 	require.Equal(t, `##\[x]\x1b\n\t`, Word("##[x]\x1b\r\n\t"))
 }
 
-// FuzzText: whatever a text holds, nothing in it is obeyed afterwards, and no more is changed a second time.
+// FuzzText checks that nothing in the result would be obeyed, whatever the text, and that a second pass changes
+// nothing.
 func FuzzText(f *testing.F) {
 	for _, seed := range []string{"\x1b[0m::error::x", " ::\r\n=== RUN   T", "###[[a]", "\xff\u202e--- PASS: T", "::\x16--- FAIL: x\n\u2029::a::"} {
 		f.Add(seed)

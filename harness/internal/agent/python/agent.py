@@ -1,7 +1,7 @@
-"""The program that runs inside a group's container: it starts pytest, watches it, dumps and kills on demand.
+"""The program that runs inside a group's container: it starts pytest, monitors it, and dumps and kills on demand.
 
-It speaks JSON lines: commands on stdin, events on stdout. How long, how many and what it means is decided by the Go
-side. One thread; nothing but the writing of events and the end of other processes is ever waited for.
+It speaks JSON lines: commands on stdin, events on stdout. The Go side decides on all durations and counts, and on what
+an event means. There is one thread. It waits only until events are written and until other processes have ended.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from pyo3test_plugin.linux import adopt_orphans
 PROTOCOL = 1
 BEAT = 1.0
 LEAVE = 0.2
-"""Seconds in which what a test has left running may end by itself."""
+"""Seconds in which the processes that a test has left running may end by themselves."""
 TRACKER = "from multiprocessing.resource_tracker import "
-"""In the command of a process that outlives those it serves by design, and not by much."""
+"""Part of the command line of a process that by design outlives those it serves, though not by much."""
 TRACKER_LEAVE = 5.0
-"""Seconds for it alone: it waits for a processor, as all do on a loaded machine, then for its pipe to close."""
+"""Seconds for the tracker alone: it waits for a processor, as all do under load, then for its pipe to close."""
 DRAIN = 2.0
-"""Seconds to read what is left in the event pipe after pytest's end."""
+"""Seconds to read what is left in the event pipe after pytest has ended."""
 
 
 class Agent:
@@ -57,7 +57,7 @@ class Agent:
     # The loop
 
     def main(self) -> int:
-        """Serve until pytest has ended and all is told, or until Go is gone."""
+        """Serve until pytest has ended and everything is reported, or until Go is gone."""
         if not adopt_orphans():
             self.say("error", message="cannot adopt orphans: what tests leave behind may stay")
         os.set_blocking(0, False)
@@ -94,12 +94,12 @@ class Agent:
         return 0
 
     def say(self, kind: str, **fields: Any) -> None:
-        """Tell one event of the agent's own."""
+        """Send one event of the agent's own."""
         self.held.append(encode({"ev": kind, "t": round(time.monotonic(), 6), **fields}))
         self.flush()
 
     def flush(self) -> None:
-        """Write the lines that are waiting, in one go."""
+        """Write the waiting lines, all at once."""
         view = memoryview(b"".join(self.held))
         self.held.clear()
         while view:
@@ -113,26 +113,29 @@ class Agent:
                 return
 
     def tell_gone(self) -> None:
-        """Report whose processes have ended before pytest has reported it: the group then waits for pytest."""
+        """Report the tests' processes that ended before pytest reported their end: the group then waits for pytest."""
         if isinstance(self.job, stages.Pytest):
             for pid in self.job.gone():
                 self.say("gone", pid=pid)
 
     def reap(self) -> None:
-        """Reap zombies. Pytest gets the status of a test's process from us if what that was forked from has ended."""
+        """Reap zombies.
+
+        If the parent of a test's process has ended, the agent reaps that process and passes its status on to pytest.
+        """
         for pid, status in procs.reap(self.awaited()):
             if isinstance(self.job, stages.Pytest) and self.job.command["isolation"] != "inprocess":
                 self.job.tell({"ended": pid, "status": status})
 
     def awaited(self) -> set[int]:
-        """Our own children, whose exit status somebody wants."""
+        """Return the agent's own children whose exit status is still needed."""
         pids = {dump.child.pid for dump in self.dumps if dump.child is not None}
         if self.job is not None:
             pids.add(self.job.pid)
         return pids
 
     def end(self) -> None:
-        """Leave nothing behind and say so."""
+        """Leave no process behind and report it."""
         for dump in self.dumps:
             dump.cancel()
         for _ in range(3):
@@ -185,7 +188,7 @@ class Agent:
             self.say("error", message=f"{type(error).__name__}: {error} in the command {words}")
 
     def on_start(self, command: dict[str, Any]) -> None:
-        """Put the built files in place, look at the modules, run pytest."""
+        """Put the built files in place, check that the modules can be imported, run pytest."""
         if self.start is not None:
             raise ValueError("started twice")
         self.start = command
@@ -203,7 +206,7 @@ class Agent:
             self.finished = True
 
     def start_pytest(self) -> None:
-        """The tests themselves."""
+        """Start the tests themselves."""
         assert self.start is not None
         self.job = stages.Pytest(self, self.start)
         self.say("started", pid=self.job.pid)
@@ -218,12 +221,12 @@ class Agent:
         self.job.tell({"run": order})
 
     def on_pace(self, command: dict[str, Any]) -> None:
-        """Tell how much a process has done until now."""
+        """Report how much a process has done so far."""
         pid = int(command["pid"])
         self.say("pace", pid=pid, pace=facts.pace(pid))
 
     def on_dump(self, command: dict[str, Any]) -> None:
-        """Begin to collect the stacks of a process of ours."""
+        """Start collecting the stacks of one of our processes."""
         pid, name = int(command["pid"]), str(command.get("id", ""))
         self.tell_gone()
         if not self.is_ours(pid):
@@ -235,9 +238,9 @@ class Agent:
         self.dumps.append(dump)
 
     def is_ours(self, pid: int) -> bool:
-        """Whether a process lives, and is the tests' or pytest."""
+        """Report whether a process is alive and belongs to the tests or is pytest."""
         process = procs.look(pid)
-        if process is None or process.dead:  # how that one ended is known already
+        if process is None or process.dead:  # its end is already known
             return False
         known = {self.job.pid} if self.job is not None else set()
         if isinstance(self.job, stages.Pytest):
@@ -245,14 +248,14 @@ class Agent:
         return pid in known or procs.is_below(pid, os.getpid(), procs.everything())
 
     def on_kill(self, command: dict[str, Any]) -> None:
-        """End a process and what descends from it; if it is a test's, let the plugin know why, first."""
+        """End a process and its descendants. If it belongs to a test, first let the plugin know why."""
         pid, reason = int(command["pid"]), str(command.get("reason", "killed"))
         for dump in [each for each in self.dumps if each.pid == pid]:
             dump.abort("killed meanwhile")  # a traced process dies only when its tracer lets go
         killed: list[dict[str, object]] = []
         self.tell_gone()
         if self.is_ours(pid):
-            if procs.crowd():  # it leaves us no time to stop one by one
+            if procs.crowd():  # there is no time to stop them one by one
                 procs.send_group(pid, signal.SIGKILL)
             if isinstance(self.job, stages.Pytest) and pid != self.job.pid:
                 self.job.tell({"kill": pid, "reason": reason, "message": str(command.get("message", ""))})
@@ -267,7 +270,7 @@ class Agent:
         self.stop()
 
     def stop(self) -> None:
-        """Kill the running job at once; its end then ends the loop."""
+        """Kill the running job at once; the loop ends when the job has ended."""
         self.stopping = True
         if self.job is None:
             self.finished = True
@@ -277,10 +280,10 @@ class Agent:
     # The job's life
 
     def job_ended(self) -> None:
-        """The import process or pytest has ended."""
+        """Handle the end of the import process or of pytest."""
         job = self.job
         assert job is not None
-        job.drain(time.monotonic() + DRAIN)  # what tests have left is named, before
+        job.drain(time.monotonic() + DRAIN)  # before the kill, so that what tests have left running is reported
         if not self.dumps:
             procs.kill_trees([os.getpid()], with_roots=False)
         good = job.conclude()
@@ -296,7 +299,7 @@ class Agent:
             self.finished = True
 
     def relay_event(self, line: bytes) -> None:
-        """Pass a line of the plugin on if it is an event."""
+        """Pass on a line from the plugin if it is an event."""
         event = relay.check(line)
         if event is None:
             assert isinstance(self.job, stages.Pytest)
@@ -306,7 +309,7 @@ class Agent:
             return
         if event["ev"] == "finish" and isinstance(self.job, stages.Pytest):
             self.job.unwatch(event)
-            self.sweep(event)  # told before the end, which is the last that is told of a test
+            self.sweep(event)  # reported before the end, which is the last event of a test
         self.held.append(b'%s,"t":%.6f}\n' % (line.rstrip()[:-1], time.monotonic()))
         if isinstance(self.job, stages.Pytest):
             if event["ev"] == "item":
@@ -322,19 +325,19 @@ class Agent:
                 self.job.finished = True
 
     def tell_bytecode(self) -> None:
-        """Tell what the collection has compiled, before a test can change it."""
+        """Report what was compiled during collection, before a test can change it."""
         assert self.start is not None
         if self.start.get("into"):
             for name, data in compiled(self.start["into"], set(self.start.get("compiled", []))):
                 self.say("bytecode", file=name, data=base64.b64encode(data).decode("ascii"))
 
     def sweep(self, event: dict[str, Any]) -> None:
-        """Kill what an ended forked test has left running."""
+        """Kill the processes that an ended forked test has left running."""
         assert isinstance(self.job, stages.Pytest)
         pid, name = event.get("pid", -1), self.job.name(event)
         left = self.job.leftovers(pid, name)
         began, patience = time.monotonic(), 0 if self.job.ended() else LEAVE
-        commands: dict[int, str] = {}  # a process that is about to end has none any more
+        commands: dict[int, str] = {}  # kept, because a process that is about to end no longer has one
         while left:
             trackers = all(TRACKER in commands.setdefault(each.pid, procs.command(each.pid)) for each in left)
             if time.monotonic() - began >= (TRACKER_LEAVE if trackers else patience):
@@ -350,7 +353,7 @@ class Agent:
 
 
 def main() -> int:
-    """Keep the protocol's stream to ourselves: nothing that prints may reach it."""
+    """Keep the protocol's stream for the agent: nothing that prints may reach it."""
     output = os.dup(1)
     os.set_inheritable(output, False)
     os.dup2(2, 1)

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 
 LARGEST = 512 << 10
-"""Bytes; what is larger would make a line of events too long."""
+"""Bytes; a larger file would make an event too long for a line."""
 
 
 def compiled(sources: str, known: set[str]) -> Iterator[tuple[str, bytes]]:
-    """The name below the sources, and the content, of each compiled file that is not known."""
+    """Yield the path relative to the sources, and the content, of each compiled file that is not known."""
     for folder, folders, files in os.walk(sources):
         if os.path.basename(folder) != "__pycache__":
             continue
@@ -23,7 +23,7 @@ def compiled(sources: str, known: set[str]) -> Iterator[tuple[str, bytes]]:
             try:
                 with open(path, "rb") as content:
                     data = content.read(LARGEST + 1)
-            except OSError:  # what collects may remove it too
+            except OSError:  # collection may remove files too
                 continue
             if len(data) <= LARGEST:
                 yield name, data

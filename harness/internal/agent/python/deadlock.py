@@ -1,34 +1,35 @@
-"""Proves that no thread of a process can ever run again, from what /proc tells without a right to trace it.
+"""Proves that no thread of a process can ever run again, from what /proc shows without the right to trace it.
 
-The proof. Each thread waits, without a timeout, at an address of the process's own memory (a futex), and from one look
-to the next none of them has run. A thread that was seen blocked, and later again after as many context switches as
-before, was blocked all the time between: so there was a moment, after the last thread of one look and before the first
-of the next, at which all were blocked at once. From that moment on only somebody outside could wake one, and there is
-nobody:
+The proof. Each thread waits, without a timeout, at an address of the process's own memory (a futex), and none of them
+has run between one sample and the next. If a thread is seen blocked twice, with the same count of context switches, it
+was blocked all the time in between. So there was a moment, after the last thread of one sample and before the first of
+the next, at which all were blocked at once. From that moment on only something outside the process could wake one, and
+nothing can:
 
-- Another process can wake a wait at memory that it shares. Waits count only where they are at a private mapping. What
-  shares the whole address space (vfork, clone with CLONE_VM) is a child, of which there must be none; the thread that
-  made one by vfork waits in another call than a futex, besides. Any other process that writes into this one's memory
-  (process_vm_writev, /proc/PID/mem) wakes nobody by that.
+- Another process can wake a wait at memory that it shares. So waits count only at private mappings. What shares the
+  whole address space (vfork, clone with CLONE_VM) is a child, and there must be none; besides, the thread that made one
+  by vfork waits in a call other than a futex. Any other process that writes into this one's memory (process_vm_writev,
+  /proc/PID/mem) does not wake a thread by that.
 - A signal with a handler can interrupt a wait (`Lock.acquire` then runs Python's handler). None may be pending, and
-  none may have a handler, but those that a thread raises by its own doing (a fault, an abort), the one of a terminal
-  that changes its size, which the tests have not got, glibc's own, which one thread sends to another, the one by which
-  the agent asks for stacks, and SIGINT, which has a handler in each Python: it comes from a terminal, or from a process
-  that the test has started, and again there must be no living one. alarm and setitimer, which /proc does not show, have
-  signals of their own, none of these; without a handler theirs end the process. The timers of timer_create are shown.
+  none may have a handler, with these exceptions: signals that a thread raises by its own action (a fault, an abort);
+  the one of a terminal that changes its size, which the tests do not have; glibc's own, which one thread sends to
+  another; the one by which the agent asks for stacks; and SIGINT, which has a handler in every Python: it comes from a
+  terminal, or from a process that the test has started, and again no such process may be alive. alarm and setitimer,
+  which /proc does not show, have their own signals, none of these; without a handler theirs end the process. /proc does
+  show the timers of timer_create.
 - A tracer can do anything: there must be none. A stopped thread is not a blocked one.
-- The kernel itself wakes for io_uring and userfaultfd: such descriptors void the proof.
-- The clock: a wait with a timeout voids it, and so does any call that is not a futex, whatever it waits for.
-- The end of a thread wakes who joins it, and that of the owner of a robust lock who waits for that: but it is an end of
-  a thread of this process, which would have to run for it.
+- The kernel itself wakes threads for io_uring and userfaultfd: such descriptors void the proof.
+- The clock: a wait with a timeout voids the proof, and so does any call that is not a futex, whatever it waits for.
+- The end of a thread wakes the threads that join it, and the end of a robust lock's owner wakes those that wait for the
+  lock. But that is the end of a thread of this process, which would have to run first.
 
-A thread that waits for the GIL is the exception: it wakes every few milliseconds, looks, and waits again. It can do
-nothing else until the GIL is let go. That nobody lets it go is read from the GIL itself. Between two looks the count of
-its changes and its last holder are the same, and it is locked. A thread that waits found it locked by another than
-itself; had it held the GIL at the first reading, then another would have taken it since, and that is counted. So the
-holder is none of those that wait for it: it is one of those that have not run, or is gone for good.
+A thread that waits for the GIL is the exception: it wakes every few milliseconds, checks, and waits again. It can do
+nothing else until the GIL is released. The GIL itself shows that no thread releases it. It is locked, and between two
+samples the count of its changes and its last holder are the same. A waiting thread found it locked by another thread;
+had the waiting thread held the GIL at the first sample, another would have taken it since, and that is counted. So the
+holder is none of the threads that wait for it: it is one of those that have not run, or is gone for good.
 
-Where /proc does not say all this there is no proof, and the deadline of the test decides.
+If /proc does not show all this there is no proof, and the deadline of the test decides.
 """
 
 from __future__ import annotations
@@ -43,35 +44,35 @@ import procs
 FUTEX = {"x86_64": 202, "aarch64": 98}
 """The number of the system call, by machine."""
 WAITS = (0, 9)
-"""FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare, and not judged."""
+"""FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare and not considered."""
 OPTIONS = 128 | 256
-"""FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME: neither says who can wake."""
+"""FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME: neither affects which process can wake the wait."""
 
 HARMLESS = (2, 4, 6, 7, 8, 11, 28, 32, 33)
 """INT, ILL, ABRT, BUS, FPE, SEGV, WINCH, and glibc's SIGCANCEL and SIGSETXID."""
 
 FIRST = 0.5
-"""Seconds that a test has run when it is looked at: nearly all have ended by then."""
+"""Seconds after which a running test is first checked: nearly all tests have ended by then."""
 PAUSE = 0.5
 AGAIN = 0.1
-"""Seconds to the next look where this one was spoiled by a thread that ran, as one that wants the GIL does at times."""
+"""Seconds to the next sample if this one failed because a thread ran, as one that wants the GIL sometimes does."""
 SPOILED = 5
-"""How often in a row that may be."""
+"""How often in a row that may happen."""
 SPAN = 1.5
-"""Seconds that nothing may have moved. The proof needs no length; but then nothing hangs on a look that went wrong."""
+"""Seconds in which nothing may have moved. The proof needs no minimum, but thus it does not rest on one bad sample."""
 LOOKS = 3
 GLANCES = 5
-"""How often a thread that runs is looked at in one look: one that waits for the GIL runs for microseconds."""
+"""How often a running thread is checked in one sample: a thread that waits for the GIL runs for microseconds."""
 MOST = 256
-"""Threads that are looked at; with more, a look would be no glance."""
+"""The most threads that are checked; with more, a sample would take too long."""
 TOLD = 64
 
 
 class Moving(Exception):
-    """Something may go on. The words say what."""
+    """Something may still run. The message says what."""
 
     tid = 0
-    """The thread that runs just now, where that is all there is against it."""
+    """The thread that runs right now, if that is the only reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +83,14 @@ class Thread:
     started: int
     name: str
     ran: tuple[int, ...]
-    """Its context switches and its processor time: both only grow."""
+    """Its context switches and its processor time, which only increase."""
     address: int
     timed: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """All threads of a process, and the GIL if one waits for it."""
+    """A sample: all threads of a process, and the GIL if a thread waits for it."""
 
     when: float
     threads: tuple[Thread, ...]
@@ -97,7 +98,7 @@ class Look:
 
 
 def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, number: int, own_signal: int = 0) -> Thread:
-    """Make a thread of its three files, or say why it may move. The last has to be read last."""
+    """Make a thread from its three files, or raise Moving if it may run. The syscall file must be read last."""
     rest = stat[stat.rindex(b")") + 2 :].split()
     fields = dict(line.split(":\t", 1) for line in status.decode("utf-8", "replace").splitlines() if ":\t" in line)
     for name in ("SigPnd", "ShdPnd"):
@@ -131,7 +132,7 @@ def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, number: int, ow
 
 
 def same(first: Look, last: Look) -> bool:
-    """Whether nothing has moved from one look to another, but for those that retry the GIL."""
+    """Report whether nothing has moved from one sample to another, except threads that retry the GIL."""
     if len(first.threads) != len(last.threads) or first.gil != last.gil:
         return False
     return all(
@@ -142,7 +143,7 @@ def same(first: Look, last: Look) -> bool:
 
 
 def check(look: Look, runtimes: list[range]) -> None:
-    """Refuse a look at which somebody waits by the clock, or for the GIL while that is free."""
+    """Refuse a sample in which a thread waits with a timeout, or for the GIL while that is free."""
     waiting = [each for each in look.threads if each.timed]
     if not look.threads or len(waiting) == len(look.threads):
         raise Moving("nobody is blocked for good")
@@ -155,7 +156,7 @@ def check(look: Look, runtimes: list[range]) -> None:
 
 
 def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) -> str | None:
-    """The proof in words, a line a thread, or None if these looks do not make one."""
+    """Return the proof as text, one line per thread, or None if these samples do not make one."""
     if len(looks) < LOOKS or looks[-1].when - looks[0].when < SPAN:
         return None
     first = looks[0]
@@ -186,7 +187,7 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
 
 
 class Process:
-    """What /proc tells of one process."""
+    """Reads from /proc what it shows of one process."""
 
     def __init__(self, pid: int, own_signal: int = 0) -> None:
         self.pid = pid
@@ -195,7 +196,7 @@ class Process:
         self.runtimes: list[range] | None = None
 
     def look(self, when: float) -> Look:
-        """Look at all threads, or say why one may move: the first that may is the last that is looked at."""
+        """Take a sample of all threads, or raise Moving at the first thread that may run."""
         tids = self._tids()
         threads = self._threads(tids)
         if self._tids() != tids:
@@ -208,7 +209,7 @@ class Process:
         return look
 
     def check_outside(self) -> None:
-        """Refuse a process that somebody outside could wake."""
+        """Refuse a process that something outside could wake."""
         if self._file("timers"):
             raise Moving("a timer is set")
         folder = f"/proc/{self.pid}/fd"
@@ -216,12 +217,12 @@ class Process:
             target = os.readlink(f"{folder}/{fd}")
             if target.startswith("anon_inode:") and ("io_uring" in target or "userfaultfd" in target):
                 raise Moving(f"descriptor {fd} is {target}")
-        for tid in self._tids():  # a wait for memory itself (a page on its way) is none for a wake-up
+        for tid in self._tids():  # a wait for memory itself (a page being loaded) is not one for a wake-up
             place = self._file(f"task/{tid}/wchan")
             if place.strip(b"\0\n") not in (b"", b"0") and b"futex" not in place:
                 raise Moving(f"thread {tid} waits in {place.decode('ascii', 'replace')}")
-        # What a forked test has started stays below it, a subreaper. What one in pytest's own process has started may
-        # have become the agent's.
+        # What a forked test has started stays below it, because it is a subreaper. What a test in pytest's own process
+        # has started may have been adopted by the agent.
         table = procs.everything()
         in_process = self.pid in table and table[self.pid].parent == os.getpid()
         below = procs.below(os.getpid() if in_process else self.pid, table)
@@ -235,7 +236,7 @@ class Process:
         return tids
 
     def _threads(self, tids: list[int]) -> tuple[Thread, ...]:
-        """All threads. One that runs is looked at again after the others: it may want the GIL."""
+        """Return all threads. One that runs is checked again after the others: it may want the GIL."""
         found: dict[int, Thread] = {}
         spoiled = Moving("it has no threads")
         for _ in range(GLANCES):
@@ -249,13 +250,13 @@ class Process:
                         raise
                     spoiled = moving
                     if tid == self.pid:
-                        break  # as long as the main thread runs, no other need be looked at
+                        break  # while the main thread runs, no other needs a check
             if len(found) == len(tids):
                 return tuple(found[tid] for tid in tids)
         raise spoiled
 
     def _thread(self, tid: int) -> Thread:
-        # In this order: one that is counted, then seen blocked, and has the same count later never ran between.
+        # In this order: a thread that is counted, then seen blocked, and later has the same count never ran in between.
         stat, status, syscall = [self._file(f"task/{tid}/{name}") for name in ("stat", "status", "syscall")]
         return thread(tid, stat, status, syscall, self.number, self.own_signal)
 
@@ -270,13 +271,13 @@ class Proof:
 
     pid: int
     after: float
-    """Seconds that it had been watched: since its test began."""
+    """Seconds that it was monitored, since its test began."""
     threads: int
     text: str
 
 
 class Observed:
-    """A process under observation, since its test began or since it was started."""
+    """A process that is monitored since its test began or since it was started."""
 
     def __init__(self, pid: int, began: float, process: Process) -> None:
         self.pid = pid
@@ -287,7 +288,7 @@ class Observed:
         self.spoiled = 0
 
     def step(self, now: float) -> Proof | None:
-        """Look once; the proof if this completes one."""
+        """Take one sample; return the proof if this one completes it."""
         self.due = now + PAUSE
         try:
             self._take(self.process.look(now))
@@ -295,15 +296,15 @@ class Observed:
                 return None
             space = gil.mappings(self.pid)
             self.process.check_outside()
-            # Who came from outside until now and is gone has left its traces by now.
+            # A process that came from outside and is gone has left its traces by now.
             self._take(self.process.look(now))
         except Moving as moving:
             self._take_none(now, moving.tid)
             return None
         except PermissionError:
-            self.due = float("inf")  # a kernel that does not tell will not tell later
+            self.due = float("inf")  # a kernel that refuses now will refuse later too
             return None
-        except (OSError, ValueError, LookupError):  # it ends just now, or this kernel says something else
+        except (OSError, ValueError, LookupError):  # it is just ending, or this kernel's format differs
             self.looks.clear()
             return None
         text = prove(self.looks, space, self.process.runtimes or [])
@@ -314,7 +315,10 @@ class Observed:
         return Proof(self.pid, now - self.began, len(self.looks[0].threads), text)
 
     def _take_none(self, now: float, runs: int) -> None:
-        """A look failed. Where one that wants the GIL is the reason, it says nothing for or against what was seen."""
+        """Handle a failed sample.
+
+        If it failed because of a thread that wants the GIL, it says nothing for or against the samples so far.
+        """
         self.spoiled = self.spoiled + 1 if runs else 0
         known = not self.looks or any(each.timed and each.tid == runs for each in self.looks[0].threads)
         if runs and known and self.spoiled <= SPOILED:
@@ -330,7 +334,7 @@ class Observed:
 
 
 class Watch:
-    """Processes, of which those that run for long are looked at now and then."""
+    """Processes of which those that run for long are checked now and then."""
 
     def __init__(self, own_signal: int, make: Callable[[int, int], Process] = Process) -> None:
         self.own_signal = own_signal
@@ -338,18 +342,18 @@ class Watch:
         self.observed: dict[int, Observed] = {}
 
     def begin(self, pid: int, now: float) -> None:
-        """A process, or a test in one, begins."""
+        """Start monitoring a process, or a test in one."""
         self.observed[pid] = Observed(pid, now, self.make(pid, self.own_signal))
 
     def end(self, pid: int) -> None:
-        """It has ended."""
+        """Stop monitoring a process: it has ended."""
         self.observed.pop(pid, None)
 
     def pause(self, now: float) -> float:
-        """Seconds to the next look."""
+        """Return the seconds to the next check."""
         return max(0.0, min((each.due for each in self.observed.values()), default=float("inf")) - now)
 
     def step(self, now: float) -> list[Proof]:
-        """Look at those that it is time for."""
+        """Check the processes that are due."""
         proofs = (each.step(now) for each in list(self.observed.values()) if each.due <= now)
         return [proof for proof in proofs if proof is not None]

@@ -1,4 +1,4 @@
-"""Prints the stacks of all that pytest runs in this container, a dump event a line, and disturbs nothing."""
+"""Prints the stacks of all that pytest runs in this container, one dump event per line, and disturbs nothing."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pyo3test_plugin.lines import encode
 
 LAUNCHED = "/launch.py run "
 TEMPLATE = "pyo3test_plugin.template"
-"""In the command lines of pytest and its forked children, and of the template and its."""
+"""LAUNCHED is in the command lines of pytest and its forked children, TEMPLATE in the template's and its children's."""
 
 
 def main() -> None:
-    """One after the other: two tools cannot look into one process, but into two."""
+    """Dump one process after another: two tools cannot inspect the same process at once, only different ones."""
     table = procs.everything()
     for pid, process in sorted(table.items()):
         command = procs.command(pid)
         if LAUNCHED not in command and TEMPLATE not in command:
             continue
         if TEMPLATE in command and TEMPLATE not in procs.command(process.parent):
-            continue  # it waits for work
+            continue  # the template itself, which waits for work
         dump = Dump(pid, procs.command(process.parent), "", 0)
         while not dump.done:
             dump.step()

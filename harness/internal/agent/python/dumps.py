@@ -1,4 +1,4 @@
-"""Stacks of a process that does not move: py-spy, gdb for what it cannot see, faulthandler's signal, /proc."""
+"""Stacks of a process that does not move: py-spy, gdb for what py-spy misses, faulthandler's signal, /proc."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTEMPTS = (
     (("--json",), 3.0),
     (("--json", "--nonblocking"), 3.0),
 )
-"""Options of `py-spy dump`, and the seconds that each may take. With native frames the target must stand still."""
+"""Options of `py-spy dump`, and the seconds that each may take. Native frames require that the target is stopped."""
 
 GDB_WAIT = 5.0
 FAULTHANDLER_WAIT = 1.0
@@ -29,18 +29,18 @@ MAX_OUTPUT = 8 << 20
 
 
 def find_py_spy() -> str | None:
-    """py-spy beside this Python, or on the PATH."""
+    """Return the py-spy beside this Python, or the one on the PATH."""
     beside = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "py-spy")
     return beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
 
 
 class Dump:
-    """One dump on its way. `step` never waits; `result` is there when `done` is true."""
+    """One dump in progress. `step` never waits; `result` is set when `done` is true."""
 
     def __init__(self, pid: int, name: str, stacks: str, stacks_signal: int) -> None:
         self.pid = pid
         self.name = name
-        self.pace = facts.pace(pid)  # before a tool stops it
+        self.pace = facts.pace(pid)  # before a tool stops the process
         self.joins = facts.joins(pid)
         self.crowd = procs.crowd()
         if self.crowd:  # or no other process would get a turn
@@ -65,7 +65,7 @@ class Dump:
             self.errors.append("py-spy is not installed beside the agent")
 
     def step(self) -> None:
-        """Go on as far as is possible now."""
+        """Proceed as far as possible now."""
         while not self.done:
             before = self._next
             self._next()
@@ -73,14 +73,14 @@ class Dump:
                 return
 
     def cancel(self) -> None:
-        """End a tool that runs."""
+        """Kill a running tool."""
         if self.child is not None:
             self.child.kill()
             self.child.wait()
             self.child = None
 
     def abort(self, why: str) -> None:
-        """End it with what is known."""
+        """Finish with what is known so far."""
         self.cancel()
         self.errors.append(why)
         self._finish(None, "")
@@ -144,7 +144,7 @@ class Dump:
         self._next = self._start_tool
 
     def _start_gdb(self) -> None:
-        """py-spy shows the threads that Python knows, and none after Python's end."""
+        """Run gdb for what py-spy misses: threads that Python does not know, and all of them after Python's end."""
         seen = {thread.get("os_thread_id") for thread in self.stacks or []}
         threads = procs.threads(self.pid)
         if self.stacks is not None and seen.issuperset(threads):
@@ -187,7 +187,7 @@ class Dump:
         self._after_gdb()
 
     def _after_gdb(self) -> None:
-        """Where py-spy saw something, that is all; else Python's frames are still wanted."""
+        """Finish if py-spy gave stacks; otherwise get Python's frames from faulthandler."""
         if self.stacks is not None:
             self._finish(self.native or self.stacks, "")
         else:
@@ -207,7 +207,7 @@ class Dump:
         self._next = self._await_faulthandler
 
     def _await_faulthandler(self) -> None:
-        """The text is whole when the file has not grown from one look to the next."""
+        """Wait until the text is complete: until the file has not grown between two checks."""
         try:
             size = os.path.getsize(self.stacks_file)
         except OSError:
@@ -228,7 +228,7 @@ class Dump:
 
 
 def _add_joins(threads: list[Any], joins: dict[int, int]) -> None:
-    """Put pthread_join on stacks that do not show it: a stripped libc has no names for its inner functions."""
+    """Add pthread_join to stacks that do not show it: a stripped libc has no names for its inner functions."""
     for thread in threads:
         frames, other = thread.get("frames"), joins.get(thread.get("os_thread_id"))
         if frames and other is not None and not any("join" in str(frame.get("name")) for frame in frames):
@@ -236,7 +236,7 @@ def _add_joins(threads: list[Any], joins: dict[int, int]) -> None:
 
 
 def _parse(data: bytes) -> Any:
-    """py-spy's JSON; it may have words of its own before it."""
+    """Return the stacks in py-spy's JSON, which may have messages before it."""
     start = data.find(b"[")
     while start >= 0:
         try:

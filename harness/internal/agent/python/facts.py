@@ -1,4 +1,4 @@
-"""What /proc tells of a process for a reader: threads, files, sockets, children, memory."""
+"""What /proc shows of a process to a reader: threads, files, sockets, children, memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import gil
 import procs
 
 MOST = 256
-"""Threads, and as many files and children, that are told."""
+"""The number of threads, of files and of children that are listed at most."""
 STACK = 16 << 10
-"""Bytes of a stack, from its top, in which return addresses are looked for."""
+"""Bytes of a stack, from its top, that are searched for return addresses."""
 DULL = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libgcc_s", "libm.so", "python", "libpython")
-"""Libraries that each thread has on its stack: they do not tell whose it is."""
+"""Libraries that every thread has on its stack: they do not show which library a thread belongs to."""
 STATES = {1: "established", 2: "connecting", 6: "time-wait", 7: "closed", 8: "close-wait", 10: "listening"}
-"""Of a TCP socket: include/net/tcp_states.h of Linux."""
+"""The states of a TCP socket, from include/net/tcp_states.h of Linux."""
 
 
 def pace(pid: int) -> dict[str, float]:
-    """What a process has done: seconds of processor time with its living descendants', its threads' switches.
+    """Return what a process has done: processor seconds, with those of living descendants, and its threads' switches.
 
-    Descendants that are a crowd are left out.
+    If there are too many processes to check each, descendants are left out.
     """
     now = time.monotonic()
     below = [] if procs.crowd() else [each.pid for each in procs.below(pid, procs.everything())]
@@ -38,7 +38,7 @@ def pace(pid: int) -> dict[str, float]:
 
 
 def of(pid: int) -> str:
-    """All of it, a line a fact."""
+    """Return all facts, one per line."""
     status = _fields(f"/proc/{pid}/status")
     if not status:
         return f"no facts: process {pid} is gone"
@@ -55,9 +55,9 @@ def of(pid: int) -> str:
 
 
 def parents_threads(pid: int) -> list[str]:
-    """The threads that the parent of a process has beside its main one, with the libraries on their stacks.
+    """Return the threads of a process's parent other than its main one, with the libraries on their stacks.
 
-    A fork copies none of them. What they were doing then is not known any more; where they are now is.
+    A fork copies none of them. What they did at that time is not known any more; where they are now is.
     """
     process = procs.look(pid)
     if process is None or process.parent in (0, 1, os.getpid()):
@@ -78,7 +78,7 @@ def parents_threads(pid: int) -> list[str]:
 
 
 def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
-    """The libraries to which a blocked thread will return, the innermost first."""
+    """Return the libraries to which a blocked thread will return, the innermost first."""
     words = _text(f"/proc/{pid}/task/{thread}/syscall").split()
     if len(words) < 3:
         return []
@@ -102,8 +102,9 @@ def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
 def joins(pid: int) -> dict[int, int]:
     """Return which threads of a process wait for the end of which others.
 
-    glibc's pthread_join waits while the other's descriptor holds its number, and the kernel clears that at its end. The
-    descriptor is at the upper end of the other's stack. (Not so for the main thread, which is joined by none.)
+    glibc's pthread_join waits as long as the other thread's descriptor holds that thread's number, which the kernel
+    clears when the thread ends. The descriptor is at the upper end of the other thread's stack. (This does not hold for
+    the main thread, which no thread joins.)
     """
     try:
         space = gil.mappings(pid)
@@ -129,7 +130,7 @@ def joins(pid: int) -> dict[int, int]:
 
 
 def _thread(pid: int, thread: int) -> str:
-    """One thread: its state, what it waits for, and how often it ran."""
+    """Return one thread: its state, what it waits for, and how often it ran."""
     folder = f"/proc/{pid}/task/{thread}"
     fields = _fields(f"{folder}/status")
     switches = f"{fields.get('voluntary_ctxt_switches', '?')}+{fields.get('nonvoluntary_ctxt_switches', '?')}"
@@ -139,7 +140,7 @@ def _thread(pid: int, thread: int) -> str:
 
 
 def _files(pid: int) -> list[str]:
-    """The open files, and what its sockets are connected to."""
+    """Return the open files, and what the sockets are connected to."""
     folder = f"/proc/{pid}/fd"
     try:
         numbers = sorted(map(int, os.listdir(folder)))
@@ -161,7 +162,7 @@ def _files(pid: int) -> list[str]:
 
 
 def _sockets(pid: int) -> dict[str, str]:
-    """The sockets of a process's network by inode, in words."""
+    """Return descriptions of the sockets in a process's network, by inode."""
     found = {}
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         for line in _text(f"/proc/{pid}/net/{kind}").splitlines()[1:]:
@@ -177,7 +178,7 @@ def _sockets(pid: int) -> dict[str, str]:
 
 
 def _address(text: str) -> str:
-    """An address of /proc/net, whose bytes are in the machine's order by fours."""
+    """Return an address of /proc/net, whose bytes are in the machine's order in groups of four."""
     host, _, port = text.partition(":")
     data = bytes.fromhex(host)
     data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
@@ -186,7 +187,7 @@ def _address(text: str) -> str:
 
 
 def _fields(path: str) -> dict[str, str]:
-    """A file of lines `name:<tab>value`; none where it cannot be read."""
+    """Return the fields of a file of lines `name:<tab>value`; none if it cannot be read."""
     return dict(line.split(":\t", 1) for line in _text(path).splitlines() if ":\t" in line)
 
 

@@ -1,4 +1,4 @@
-"""gdb's view of a process: its native stacks, also of threads that Python does not know and after Python's own end."""
+"""gdb's view of a process: its native stacks, also of threads that Python does not know and after Python's end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPTIONS = [
 WATCHED = "SIGSEGV SIGABRT SIGBUS SIGILL SIGFPE SIGSYS"
 """The signals of a crash."""
 DEPTH = 100
-"""Frames of a stack, lest one that overflowed is all that is told."""
+"""Frames per stack, so that a stack that overflowed does not fill the whole output."""
 
 THREAD = re.compile(
     r"^Thread \d+ \((?:Thread 0x[0-9a-f]+ )?\(?(?:LWP|process) (\d+)\)?"
@@ -27,18 +27,18 @@ PLACE = re.compile(r" at (\S+):(\d+)$| from (\S+)$")
 
 
 def command(pid: int) -> list[str] | None:
-    """How to ask gdb for all stacks of a process, None where there is no gdb."""
+    """Return the command that asks gdb for all stacks of a process, or None without gdb."""
     tool = shutil.which("gdb")
     return [tool, *OPTIONS, "-p", str(pid)] if tool else None
 
 
 def runner() -> list[str]:
-    """What to put before a command so that gdb runs it, and tells all stacks at a crash; none where there is no gdb."""
+    """Return what to put before a command so that gdb runs it and prints all stacks at a crash; none without gdb."""
     tool = shutil.which("gdb")
     if tool is None:
         return []
     script = [
-        "set disable-randomization off",  # which takes a right that containers have not
+        "set disable-randomization off",  # which needs a privilege that containers do not have
         "set startup-with-shell off",
         "handle all nostop noprint pass",
         f"handle {WATCHED} stop print",
@@ -51,7 +51,7 @@ def runner() -> list[str]:
 
 
 def parse_crash(text: str) -> list[dict[str, Any]]:
-    """The threads of a process that crashed under gdb, the one that received the signal first; none where none did."""
+    """Return the threads of a process that crashed under gdb, the one that got the signal first; none if none did."""
     _, found, text = text.rpartition(" received signal ")
     current = CURRENT.search(text)
     threads = parse(text) if found else []
@@ -61,7 +61,7 @@ def parse_crash(text: str) -> list[dict[str, Any]]:
 
 
 def parse(text: str) -> list[dict[str, Any]]:
-    """The threads of a backtrace, as py-spy would have them; frames without a name are left out."""
+    """Return the threads of a backtrace in py-spy's format; frames without a name are left out."""
     threads: list[dict[str, Any]] = []
     for line in text.splitlines():
         thread = THREAD.match(line)
@@ -76,7 +76,7 @@ def parse(text: str) -> list[dict[str, Any]]:
         if place:
             rest = rest[: place.start()]
         name = _without_last(rest.rstrip(), "(", ")")
-        if "drop_in_place<" not in name:  # what is dropped tells
+        if "drop_in_place<" not in name:  # what is dropped is worth knowing
             name = _without_last(name, "<", ">")
         if name and name != "??":
             file, number = (place[1] or place[3], int(place[2] or 0)) if place else ("", 0)
@@ -85,7 +85,7 @@ def parse(text: str) -> list[dict[str, Any]]:
 
 
 def _without_last(text: str, opening: str, closing: str) -> str:
-    """A name without its last brackets, of arguments or types, if it ends with some."""
+    """Return a name without the brackets at its end, of arguments or types, if it has any."""
     if not text.endswith(closing):
         return text
     depth = 0

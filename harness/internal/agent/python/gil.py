@@ -1,9 +1,9 @@
-"""Where CPython keeps the lock of its interpreter (the GIL), and what it says: read from outside, by /proc.
+"""Where CPython keeps the lock of its interpreter (the GIL), and its state: read from outside, through /proc.
 
-A thread that wants the GIL waits in steps of a few milliseconds, so its wait looks like any other with a timeout. It
-is known by its address, which lies inside `_PyRuntime`, the one variable that holds CPython's own state: locks, queues
-and events of programs lie in heaps and stacks, and nothing else in `_PyRuntime` is waited for with a timeout. Around
-that address there has to be what the GIL consists of.
+A thread that wants the GIL waits in steps of a few milliseconds, so its wait looks like any other with a timeout. It is
+recognized by its address, which is inside `_PyRuntime`, the one variable that holds CPython's own state: locks, queues
+and events of programs are in heaps and on stacks, and nothing else in `_PyRuntime` is waited for with a timeout. Around
+that address there must be the fields of the GIL.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SYMBOL = b"_PyRuntime"
 MAX_SYMBOLS = 1 << 20
 
 # struct _gil_runtime_state of CPython 3.7 to 3.14, with 64 bits: interval, last_holder, locked, switch_number, cond.
-# The free-threaded build has one field more before them.
+# The free-threaded build has one more field before them.
 GIL = struct.Struct("<QQi4xQ")
 SIGNALS = (40, 44, 32, 36)
-"""Where in glibc's pthread_cond_t a waiter may wait: the first two until 2.40, the others since."""
+"""The offsets in glibc's pthread_cond_t where a waiter may wait: the first two until 2.40, the others since."""
 LOWEST_POINTER = 1 << 16
 LONGEST_INTERVAL = 10_000_000
-"""Microseconds; sys.setswitchinterval takes more, and nobody asks for it. The default is 5000."""
+"""Microseconds; sys.setswitchinterval accepts more, but no program asks for it. The default is 5000."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Mapping:
 
     @property
     def own(self) -> bool:
-        """Whether what is waited for there can only be woken from within the process.
+        """Report whether only the process itself can wake what waits there.
 
-        Private: of a shared mapping another process can have a part. Writable: of a page that is private and only read
-        the kernel may take the file's own for the place to wait at, which others can map.
+        Private, because another process can have a part of a shared mapping. Writable, because a wait on a page that is
+        private and only read may be keyed by the kernel to the file's own page, which other processes can map.
         """
         return self.flags[1] == "w" and self.flags[3] == "p"
 
     @property
     def name(self) -> str:
-        """The memory for a reader."""
+        """Return the name of the memory for a reader."""
         return os.path.basename(self.path) or "memory without a file"
 
 
 def mappings(pid: int) -> list[Mapping]:
-    """The address space of a process."""
+    """Return the address space of a process."""
     found = []
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
@@ -62,7 +62,7 @@ def mappings(pid: int) -> list[Mapping]:
 
 
 def mapping_of(address: int, space: list[Mapping]) -> Mapping | None:
-    """The mapping that holds an address."""
+    """Return the mapping that holds an address."""
     return next((each for each in space if each.start <= address < each.end), None)
 
 
@@ -75,11 +75,11 @@ class Gil:
     """The thread state that took it last."""
     locked: int
     switches: int
-    """How often another than the last holder took it: never goes back."""
+    """How often a thread other than the last holder took it: never decreases."""
 
 
 def runtimes(space: list[Mapping]) -> list[range]:
-    """The addresses of each `_PyRuntime` of a process; those of a Python without the symbol are not found."""
+    """Return the addresses of each `_PyRuntime` of a process. A Python without the symbol is not found."""
     found = []
     for each in space:
         name = os.path.basename(each.path)
@@ -94,7 +94,7 @@ def runtimes(space: list[Mapping]) -> list[range]:
 
 
 def read(pid: int, address: int) -> Gil | None:
-    """The GIL at whose condition variable a thread waits, or None if what lies there does not look like one."""
+    """Return the GIL at whose condition variable a thread waits, or None if the memory there does not look like one."""
     try:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
             for offset in SIGNALS:
@@ -115,7 +115,7 @@ def read(pid: int, address: int) -> Gil | None:
 
 
 def _symbol(path: str) -> range | None:
-    """Where `_PyRuntime` lies in a 64-bit ELF file, from the beginning of its first segment."""
+    """Return where `_PyRuntime` is in a 64-bit ELF file, relative to the beginning of its first segment."""
     with open(path, "rb") as file:
         header = file.read(64)
         if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":

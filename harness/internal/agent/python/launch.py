@@ -1,9 +1,9 @@
-"""Start pytest, or import modules, as the `pytest` console script of this interpreter would see the world.
+"""Start pytest, or import modules, in the environment that the `pytest` console script of this interpreter has.
 
 The agent runs this file with the test environment's Python:
 
     launch.py run ARGS...        pytest, with our plugin package importable under its name
-    launch.py import FD MODULES  import each module and tell the results as JSON lines on the descriptor
+    launch.py import FD MODULES  import each module and report the results as JSON lines on the descriptor
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import traceback
 
 PACKAGE = "pyo3test_plugin"
 UNTIMELY = 70
-"""The exit status where something ended the interpreter under pytest: none of pytest's own."""
+"""The exit status if something ended the interpreter under pytest: not one of pytest's own."""
 
 
 SHARES = ("/sys/fs/cgroup/cpu.weight", "/sys/fs/cgroup/cpu/cpu.shares")
-"""Where the kernel tells a container's own share of the processors; without one, it has none."""
+"""Where the kernel shows a container's own share of the processors; without such a file, the container has none."""
 LAST = 19
 
 
 def let_the_agent_go_first() -> None:
-    """A test that starts thousands of processes must leave the agent the time to end them.
+    """Lower our priority: a test that starts thousands of processes must leave the agent the time to end them.
 
-    In a container with a share of its own this costs them nothing: they have only the agent beside them.
+    In a container with its own share this costs the tests nothing: they compete only with the agent.
     """
     if any(os.path.exists(path) for path in SHARES):
         os.setpriority(os.PRIO_PROCESS, 0, LAST)
@@ -37,14 +37,14 @@ def let_the_agent_go_first() -> None:
 def disguise() -> None:
     """Give sys.path and sys.argv the values that the `pytest` script would have."""
     scripts = os.path.dirname(os.path.abspath(sys.executable))
-    # Python put this file's folder first, unless it was told not to (PYTHONSAFEPATH).
+    # Python puts this file's folder first, unless PYTHONSAFEPATH forbids it.
     if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.dirname(os.path.realpath(__file__)):
         sys.path[0] = scripts
     sys.argv[0] = os.path.join(scripts, "pytest")
 
 
 def preload() -> None:
-    """Make the plugin package importable without a trace in sys.path or PYTHONPATH, which tests may look at."""
+    """Make the plugin package importable without a trace in sys.path or PYTHONPATH, which tests may inspect."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site", PACKAGE)
     spec = importlib.util.spec_from_file_location(
         PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
@@ -62,8 +62,8 @@ def run() -> int:
     import pytest
 
     try:
-        status = pytest.main()  # what the script calls has another name in each pytest
-    except SystemExit:  # pytest never leaves so: a conftest or a plugin did, and with 0 it would look like a success
+        status = pytest.main()  # the function that the script calls is named differently in each pytest version
+    except SystemExit:  # not from pytest itself, but from a conftest or a plugin: 0 would look like a success
         traceback.print_exc()
         status = UNTIMELY
     sys.stdout.flush()
@@ -71,9 +71,9 @@ def run() -> int:
 
 
 def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
-    """Import the modules, look whether they are what was built, and leave without the interpreter's own end.
+    """Import the modules, check that they are what was built, and exit without the interpreter's own shutdown.
 
-    Native threads may hang or crash that end; this is not what is asked here.
+    Native threads may hang or crash that shutdown, which is not what this checks.
     """
     import faulthandler
 
@@ -104,7 +104,7 @@ def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
 
 
 def not_built(file: str, wanted: dict[str, str]) -> str:
-    """Why the file of a module is not the one that was built, or nothing."""
+    """Return why the file of a module is not the one that was built, or an empty string."""
     if os.path.realpath(file) != os.path.realpath(wanted["file"]):
         return f"it was imported from {file or 'no file'}, and what was built is {wanted['file']}"
     import hashlib
@@ -116,7 +116,7 @@ def not_built(file: str, wanted: dict[str, str]) -> str:
 
 
 def without_us(error: BaseException) -> str:
-    """The traceback without the frames of this file and of importlib's entry."""
+    """Return the traceback without the frames of this file and of importlib's entry."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__):
         frames = frames.tb_next

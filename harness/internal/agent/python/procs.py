@@ -1,4 +1,4 @@
-"""The tree of processes below the agent: who is there, and how to end it for good."""
+"""The tree of processes below the agent: which ones exist, and how to end them for good."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import signal
 import time
 
 PATIENCE = 5.0
-"""Seconds to try to end a tree. A process in an uninterruptible wait may need longer than anyone's patience."""
+"""Seconds to try to end a tree. A process in an uninterruptible wait may take longer than is worth waiting for."""
 
 NAMED = 50
-"""How many of the processes that are killed are named."""
+"""How many of the killed processes are named."""
 CROWD = 300
-"""With more processes than this the processor is theirs: to look at each would take the agent minutes."""
+"""With more processes than this they take all processor time: to check each would take the agent minutes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One process as /proc has it. The start time, in clock ticks since boot, tells a reused pid from the old one."""
+    """One process, from /proc. The start time, in clock ticks since boot, tells a reused pid from the old one."""
 
     pid: int
     parent: int
@@ -28,28 +28,28 @@ class Process:
 
     @property
     def dead(self) -> bool:
-        """It has ended and waits for its parent to notice."""
+        """Report whether it has ended and waits for its parent to reap it."""
         return self.state in ("Z", "X")
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What no other process has."""
+        """Return what no other process has."""
         return self.pid, self.started
 
 
 def look(pid: int) -> Process | None:
-    """One process, or None if there is none of that number."""
+    """Return one process, or None if no process has that pid."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
     except OSError:
         return None
-    fields = text[text.rindex(b")") + 2 :].split()  # the name in brackets may hold anything
+    fields = text[text.rindex(b")") + 2 :].split()  # the name in parentheses may hold anything
     return Process(pid, int(fields[1]), int(fields[2]), fields[0].decode("ascii"), int(fields[19]))
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used, its ended children's left out; 0 if it is gone."""
+    """Return the processor time that a process has used, without that of its ended children; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
@@ -60,13 +60,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def everything() -> dict[int, Process]:
-    """All processes of this pid namespace."""
+    """Return all processes of this pid namespace."""
     found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process is not None}
 
 
 def below(root: int, table: dict[int, Process]) -> list[Process]:
-    """All descendants of a process, without itself, parents first."""
+    """Return all descendants of a process, without the process itself, parents first."""
     children: dict[int, list[Process]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process)
@@ -79,12 +79,12 @@ def below(root: int, table: dict[int, Process]) -> list[Process]:
 
 
 def is_below(pid: int, root: int, table: dict[int, Process]) -> bool:
-    """Whether a process descends from another."""
+    """Report whether a process descends from another."""
     return any(process.pid == pid for process in below(root, table))
 
 
 def command(pid: int) -> str:
-    """The command line of a process, or its name."""
+    """Return the command line of a process, or its name."""
     for name in ("cmdline", "comm"):
         try:
             with open(f"/proc/{pid}/{name}", "rb") as file:
@@ -97,7 +97,7 @@ def command(pid: int) -> str:
 
 
 def current_test(pid: int) -> str:
-    """The node id of the test in which a program was started, by its environment; nothing where that does not say."""
+    """Return the node id of the test in which a program was started, from its environment, or "" if it has none."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             variables = file.read().split(b"\0")
@@ -109,7 +109,7 @@ def current_test(pid: int) -> str:
 
 
 def send(pid: int, number: int) -> bool:
-    """Send a signal; False if the process is gone or not ours."""
+    """Send a signal; return False if the process is gone or not ours."""
     try:
         os.kill(pid, number)
     except OSError:
@@ -118,13 +118,13 @@ def send(pid: int, number: int) -> bool:
 
 
 def crowd() -> int:
-    """How many processes there are, if they are too many to look at each; else 0."""
+    """Return the number of processes if they are too many to check each, else 0."""
     count = sum(name.isdigit() for name in os.listdir("/proc"))
     return count if count > CROWD else 0
 
 
 def send_group(pid: int, number: int) -> None:
-    """Send a signal to a process and all that it has forked, in one go, if it leads a group of its own."""
+    """Send a signal to a process and its whole group at once, if it leads a group of its own."""
     try:
         if os.getpgid(pid) == pid != os.getpgrp():
             os.killpg(pid, number)
@@ -133,9 +133,9 @@ def send_group(pid: int, number: int) -> None:
 
 
 def kill_trees(roots: list[int], with_roots: bool = True) -> list[dict[str, object]]:
-    """Freeze the trees, so that nobody can fork away from the signal, then kill them; repeat until nobody is left.
+    """Freeze the trees, so that no process can fork away from the signal, then kill them; repeat until none is left.
 
-    What has been seen in a tree stays marked when its parent dies and it is handed to the agent. Gives what was killed.
+    A process that was seen in a tree stays marked when its parent dies and the agent adopts it. Return what was killed.
     """
     marked: dict[tuple[int, int], Process] = {}
     killed: list[dict[str, object]] = []
@@ -173,7 +173,7 @@ def _alive(process: Process) -> bool:
 
 
 def reap(keep: set[int]) -> list[tuple[int, int]]:
-    """Let the zombies go that were handed to us, save those whose end someone waits for. Gives how each ended."""
+    """Reap the agent's zombies, except those in `keep`; return how each ended."""
     ended = []
     for pid in own_children():
         process = look(pid) if pid not in keep else None
@@ -186,7 +186,7 @@ def reap(keep: set[int]) -> list[tuple[int, int]]:
 
 
 def own_children() -> list[int]:
-    """The pids of our children, adopted ones included."""
+    """Return the pids of our children, including adopted ones."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
@@ -195,12 +195,12 @@ def own_children() -> list[int]:
 
 
 def ticks_now() -> int:
-    """The time in the unit of a process's start."""
+    """Return the time in the unit of a process's start time."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def threads(pid: int) -> list[int]:
-    """The threads of a process; none where it is gone."""
+    """Return the threads of a process; none if it is gone."""
     try:
         return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
     except OSError:
@@ -208,7 +208,7 @@ def threads(pid: int) -> list[int]:
 
 
 def state(pid: int, thread: int) -> str:
-    """The state of a thread as one letter, nothing where it is gone."""
+    """Return the state of a thread as one letter, or "" if it is gone."""
     try:
         with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
             text = file.read()
@@ -218,7 +218,7 @@ def state(pid: int, thread: int) -> str:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal and does not block it: only then may it be sent."""
+    """Report whether a process has a handler for a signal and does not block it: only then may it be sent."""
     masks = {}
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:

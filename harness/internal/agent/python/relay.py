@@ -1,4 +1,4 @@
-"""What the plugin may say: its lines are passed on only if they are events of the protocol."""
+"""What the plugin may send: its lines are passed on only if they are events of the protocol."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 class Splitter:
-    """Makes lines of a stream. A line that is too long is cut to its beginning, which is then no event."""
+    """Splits a stream into lines. A line that is too long is truncated, and is then no event."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._length = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are whole now."""
+        """Return the lines that are complete now."""
         lines = []
         *ends, rest = data.split(b"\n")
         for end in ends:
@@ -43,7 +43,7 @@ class Splitter:
         return lines
 
     def rest(self) -> bytes:
-        """What came after the last line's end."""
+        """Return what came after the end of the last line."""
         return b"".join(self._parts)
 
     def _keep(self, part: bytes) -> None:
@@ -54,7 +54,7 @@ class Splitter:
 
 
 def check(line: bytes) -> dict[str, Any] | None:
-    """The event, or None: not JSON, not ASCII, not of the protocol, or with a number that is none."""
+    """Return the event, or None if it is not JSON, not ASCII, not of the protocol, or has an invalid number."""
     if len(line) >= MAX_LINE or not line.isascii():
         return None
     try:

@@ -27,18 +27,18 @@ SETTINGS_VARIABLE = "PYO3TEST_PLUGIN"
 STACKS_SIGNAL = getattr(signal, "SIGRTMIN", 34) + 14 if hasattr(signal, "SIGRTMIN") else 0
 LOG_TAIL = 64 << 10
 MAX_STACKS = 4 << 20
-"""Bytes of gdb's output in which the stacks of a crash are looked for."""
+"""Bytes of gdb's output that are searched for the stacks of a crash."""
 JUNIT_PIECE = 192 << 10
-"""Bytes; in base64 a line of a quarter MiB."""
+"""Bytes; in base64 a line has 256 KiB."""
 JUNIT_LIMIT = 64 << 20
 """Bytes; the largest seen in a real project is 2 MB."""
 GARBAGE = 10
-"""How many lines that are no events are told one by one; a flood is counted."""
+"""How many lines that are not events are reported one by one; any more are only counted."""
 LAST_WORDS = 4 << 10
-"""Characters of pytest's output that go with the news of its untimely end."""
+"""Characters of pytest's output that are reported with its untimely end."""
 
 DISK_MARGIN = 1 << 20
-"""Bytes; with fewer left, reports of a usual size are cut off."""
+"""Bytes; with less free space, reports of a usual size are cut off."""
 
 PYTEST_ARGS = [
     # pytest-forked's plugin adds --forked too, which is an error.
@@ -51,25 +51,25 @@ PYTEST_ARGS = [
 
 
 class Host(Protocol):
-    """What a job needs of the agent."""
+    """What a job needs from the agent."""
 
     selector: selectors.BaseSelector
 
     def say(self, kind: str, **fields: Any) -> None:
-        """Tell an event."""
+        """Send an event."""
 
     def flush(self) -> None:
-        """Write the lines that are waiting."""
+        """Write the waiting lines."""
 
     def relay_event(self, line: bytes) -> None:
-        """Pass a line of the plugin on."""
+        """Pass on a line from the plugin."""
 
     def awaited(self) -> set[int]:
-        """The agent's own children, whose exit status somebody wants."""
+        """Return the agent's own children whose exit status is still needed."""
 
 
 def check(command: dict[str, Any]) -> None:
-    """Refuse a start command that cannot work, in words."""
+    """Refuse a start command that cannot work, and say why."""
     for name, kind in (("python", str), ("cwd", str), ("out", str), ("env", dict), ("args", list)):
         if not isinstance(command.get(name), kind):
             raise ValueError(f"{name} must be a {kind.__name__}")
@@ -88,13 +88,13 @@ def check(command: dict[str, Any]) -> None:
 
 
 def restore(tree: str | None, into: str | None) -> None:
-    """Lay the files that the build made over the sources."""
+    """Copy the build's files over the sources."""
     if tree and into and os.path.isdir(tree):
         shutil.copytree(tree, into, symlinks=True, dirs_exist_ok=True)
 
 
 def full(folder: str) -> bool:
-    """Whether the disk takes no more: what is missing of pytest's reports is then nobody's setting."""
+    """Report whether the disk is full: then that, and no setting, is why pytest's reports are incomplete."""
     try:
         disk = os.statvfs(folder)
     except OSError:  # a test removed it
@@ -103,7 +103,7 @@ def full(folder: str) -> bool:
 
 
 def high_pipe(ours_reads: bool) -> tuple[int, int]:
-    """A pipe (ours, theirs) whose other end has a number that tests seldom touch."""
+    """Return a pipe (ours, theirs) whose other end has a descriptor number that tests seldom touch."""
     reading, writing = os.pipe()
     ours, theirs = (reading, writing) if ours_reads else (writing, reading)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -115,13 +115,13 @@ def high_pipe(ours_reads: bool) -> tuple[int, int]:
 
 
 def _state(path: str) -> list[int]:
-    """What changes when a file is written to, without reading it."""
+    """Return what changes when a file is written to, without reading the file."""
     status = os.stat(path)
     return [status.st_size, status.st_mtime_ns]
 
 
 class Job:
-    """A process of the test environment's Python, and a pipe of what it tells."""
+    """A process of the test environment's Python, and the pipe on which it reports."""
 
     log_name = ""
 
@@ -159,33 +159,33 @@ class Job:
         agent.selector.register(self.pipe, selectors.EVENT_READ, self.read)
 
     def environment(self) -> dict[str, str]:
-        """The complete environment of the process."""
+        """Return the complete environment of the process."""
         return {str(name): str(value) for name, value in self.command["env"].items()}
 
     def observe(self, pid: int) -> None:
-        """From now on it is looked at whether this process can still go on by itself."""
+        """Start checking whether this process can still make progress by itself."""
         if not self.command.get("no_deadlock_proof"):
             self.deadlocks.begin(pid, time.monotonic())
 
     @property
     def has_pidfd(self) -> bool:
-        """Whether the end of the process wakes the loop."""
+        """Report whether the end of the process wakes the loop."""
         return self.pidfd >= 0
 
     def _nothing(self) -> None:
-        """The loop looks for the end by itself."""
+        """Do nothing: the loop itself checks whether the process has ended."""
 
     def ended(self) -> bool:
-        """Whether the process has ended."""
+        """Report whether the process has ended."""
         return self.process.poll() is not None
 
     def how(self) -> tuple[int | None, int | None]:
-        """Exit status and signal, one of them None."""
+        """Return the exit status and the signal, one of them None."""
         status = self.process.returncode
         return (None, -status) if status < 0 else (status, None)
 
     def read(self) -> bool:
-        """Take in what the pipe holds; whether there was anything."""
+        """Read what the pipe holds and report whether there was anything."""
         if self.pipe < 0:
             return False
         try:
@@ -205,11 +205,11 @@ class Job:
         return True
 
     def take(self, line: bytes) -> None:
-        """One line of the pipe."""
+        """Handle one line of the pipe."""
         raise NotImplementedError
 
     def drain(self, deadline: float) -> None:
-        """Read what is left; not to the pipe's end, which a process that escaped may hold open."""
+        """Read what is left, but not to the end of the pipe: a process that escaped may hold it open."""
         while time.monotonic() < deadline and self.read():
             pass
         rest = self.splitter.rest()
@@ -218,11 +218,11 @@ class Job:
         self.agent.flush()
 
     def conclude(self) -> bool:
-        """Tell the end of the job; whether the next one may begin."""
+        """Report the end of the job; return whether the next one may begin."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         for fd in (self.pipe, self.pidfd):
             if fd >= 0:
                 self.agent.selector.unregister(fd)
@@ -230,7 +230,7 @@ class Job:
         self.pipe = self.pidfd = -1
 
     def log_tail(self, limit: int = LOG_TAIL) -> str:
-        """The end of what the process printed."""
+        """Return the end of what the process printed."""
         try:
             with open(self.log, "rb") as log:
                 size = os.fstat(log.fileno()).st_size
@@ -241,7 +241,7 @@ class Job:
 
 
 class Import(Job):
-    """Imports the built modules in a process that is nothing else, before any test may skip itself for want of them."""
+    """Imports the built modules in a process of their own, before any test may skip itself because one is missing."""
 
     log_name = "import.log"
 
@@ -252,7 +252,7 @@ class Import(Job):
         super().__init__(agent, command, ["import", str(theirs), json.dumps(command["imports"])], [theirs], ours, [])
 
     def take(self, line: bytes) -> None:
-        """A result, or the name of the module that comes next."""
+        """Handle a result, or the name of the module that comes next."""
         try:
             result = json.loads(line)
         except ValueError:
@@ -268,7 +268,7 @@ class Import(Job):
         self.agent.say("import", **fields)
 
     def conclude(self) -> bool:
-        """All modules must have been imported, and the process must have left by itself."""
+        """Check that all modules were imported and that the process ended by itself."""
         status, number = self.how()
         missing = len(self.results) < len(self.command["imports"])
         if missing or status != 0:
@@ -285,7 +285,7 @@ class Import(Job):
 
 
 class Pytest(Job):
-    """The tests."""
+    """Runs the tests."""
 
     log_name = "pytest.log"
 
@@ -297,13 +297,13 @@ class Pytest(Job):
         self.memory = memory.Watch()
         self.finished = False
         self.running: set[int] = set()
-        """The pids of the tests that run, each the number of its process group."""
+        """The pids of the running tests. Each is also the number of the test's process group."""
         self.told_gone: set[int] = set()
-        """Those of them that have ended, which was told."""
+        """Those of them that have ended and whose end was reported."""
         self.names: list[str] = []
         """The node ids, by index."""
         self.tests: dict[str, bool] = {}
-        """By node id, whether a test's end has been told."""
+        """By node id, whether the end of the test was reported."""
         self.garbage = 0
         events, events_theirs = high_pipe(ours_reads=True)
         self.control, control_theirs = high_pipe(ours_reads=False)
@@ -324,15 +324,15 @@ class Pytest(Job):
         super().__init__(agent, command, args, [events_theirs, control_theirs], events, under)
 
     def environment(self) -> dict[str, str]:
-        """One variable more, which the plugin removes before any test sees it."""
+        """Add one variable, which the plugin removes before any test sees it."""
         return {**super().environment(), SETTINGS_VARIABLE: json.dumps(self.settings)}
 
     def take(self, line: bytes) -> None:
-        """An event of the plugin."""
+        """Handle an event of the plugin."""
         self.agent.relay_event(line)
 
     def tell(self, words: dict[str, Any]) -> None:
-        """Say something to the plugin; never waits, what does not fit now goes later."""
+        """Send a message to the plugin. Never waits: what does not fit now is sent later."""
         if self.first_tick is None and "run" in words:
             self.first_tick = procs.ticks_now()
         if self.control < 0:
@@ -356,7 +356,7 @@ class Pytest(Job):
             self.agent.selector.unregister(self.control)
 
     def watch(self, event: dict[str, Any]) -> None:
-        """A test begins."""
+        """Handle the start of a test."""
         pid = event.get("pid")
         if pid:
             self.running.add(pid)
@@ -364,17 +364,17 @@ class Pytest(Job):
             self.observe(pid)
 
     def know(self, event: dict[str, Any]) -> None:
-        """A test was collected."""
+        """Handle a collected test."""
         self.names.append(str(event.get("nodeid")))
         self.tests[self.names[-1]] = False
 
     def name(self, event: dict[str, Any]) -> str:
-        """The node id of the test that an event is about; nothing if there is none."""
+        """Return the node id of the test that an event is about, or "" if there is none."""
         index = event.get("index", -1)
         return self.names[index] if 0 <= index < len(self.names) else ""
 
     def unwatch(self, event: dict[str, Any]) -> None:
-        """It has ended."""
+        """Handle the end of a test."""
         pid = event.get("pid", -1)
         self.running.discard(pid)
         self.told_gone.discard(pid)
@@ -385,7 +385,7 @@ class Pytest(Job):
             self.deadlocks.end(pid)
 
     def gone(self) -> list[int]:
-        """The tests' processes that have ended since the last look, and whose end pytest has not told."""
+        """Return the tests' processes that have ended since the last call and whose end pytest has not reported."""
         found = []
         for pid in self.running - self.told_gone - {self.pid}:
             process = procs.look(pid)
@@ -395,11 +395,11 @@ class Pytest(Job):
         return found
 
     def leftovers(self, pid_of_test: int, name: str) -> list[procs.Process]:
-        """What the forked test of a pid and node id, whose end is told, has left running.
+        """Return the processes that a forked test, whose end is reported, has left running.
 
-        A running test's child keeps its own orphans (it is a subreaper), so what is handed to us comes from tests that
-        have ended, or from pytest itself; what pytest started before the first test is left alone. In-process tests
-        cannot be told from pytest.
+        A running test's process keeps its own orphans (it is a subreaper). So the orphans that come to the agent are
+        from tests that have ended, or from pytest itself. What pytest started before the first test is left alone.
+        In-process tests cannot be told apart from pytest.
         """
         if self.command["isolation"] == "inprocess" or self.first_tick is None:
             return []
@@ -416,7 +416,7 @@ class Pytest(Job):
         return found
 
     def _left_by(self, process: procs.Process, pid: int, name: str) -> bool:
-        """Whether it was the test that has ended, and not one whose end is not told yet."""
+        """Report whether the ended test left the process, and not one whose end is not reported yet."""
         if process.group in self.running:
             return False
         if process.group == pid:
@@ -424,12 +424,13 @@ class Pytest(Job):
         test = procs.current_test(process.pid)
         if test in self.tests:
             return test == name or self.tests[test]
-        # Nothing tells whose it is. Where another test's process is dead too, it waits for the end of that one.
+        # Nothing shows which test it belongs to. If another test's process is dead too, the process is spared until
+        # that end is reported.
         others = [procs.look(pid) for pid in self.running]
         return all(other is not None and not other.dead for other in others)
 
     def conclude(self) -> bool:
-        """pytest's end is the end. Without a proper one, the end of its output may say why."""
+        """Report the end of pytest. If it is not a proper one, the last output may say why."""
         status, number = self.how()
         usual = self.finished and status in (0, 1, 5)
         text = "" if usual or self.killed_because else self.log_tail()[-LAST_WORDS:]
@@ -445,13 +446,13 @@ class Pytest(Job):
         return False
 
     def _tell_junit(self) -> None:
-        """pytest's JUnit file, in pieces that are lines; it may hold anything, so each is base64.
+        """Send pytest's JUnit file in pieces that fit in lines. It may hold any bytes, so each piece is base64.
 
-        What a test put in its place may be a pipe that nobody fills, or have no end.
+        A test may have put something else in its place: a pipe without a writer, or a file without an end.
         """
         try:
             fd = os.open(self.junit, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # there is none: the Go side says what that means
+        except OSError:  # there is none: the Go side decides what that means
             return
         status = os.fstat(fd)
         if stat.S_ISREG(status.st_mode) and status.st_size <= JUNIT_LIMIT:
@@ -463,7 +464,7 @@ class Pytest(Job):
         os.close(fd)
 
     def close(self) -> None:
-        """The control pipe too."""
+        """Close the control pipe too."""
         if self.control in self.agent.selector.get_map():
             self.agent.selector.unregister(self.control)
         if self.control >= 0:

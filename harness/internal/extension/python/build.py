@@ -1,11 +1,13 @@
-"""Works in a build container, which has the sources in an empty folder. It has three phases, each in a container of its own:
+"""Prepare and build a crate in a build container, with the sources in an otherwise empty folder.
 
-"dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs no code of the
-project, "build" compiles without a network and leaves native modules.
+There are three phases, each in its own container:
 
-Reads one JSON object on standard input and writes JSON lines on standard output: ``{"phase": ...}`` as it enters a
-phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}`` if "fetch" has
-to come first, or ``{"error": ..., "phase": ...}``.
+"dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs none of the
+project's code, "build" compiles without a network and produces native modules.
+
+The program reads one JSON object from standard input and writes JSON lines to standard output: ``{"phase": ...}`` as it
+enters a phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}``
+if "fetch" has to run first, or ``{"error": ..., "phase": ...}``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ PYTHON_SOURCE = re.compile(r"\.py$")
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file, of a link's target, or of a folder's list of names."""
+    """Return the SHA-256 of a file, of a link's target, or of a folder's list of names."""
     if path.is_symlink():
         return hashlib.sha256(os.readlink(path).encode()).hexdigest()
     if path.is_dir():
@@ -46,8 +48,8 @@ def digest(path: Path) -> str:
 def restore_times() -> None:
     """Give each file the time at which its content was first seen here.
 
-    Cargo trusts modification times: equal content must keep its time, or everything is compiled again; other content
-    must get the time now, whatever time it came with, or the old program is kept.
+    Cargo trusts modification times. Equal content must keep its time, or everything is compiled again. New content must
+    get the current time, whatever time it came with, or cargo keeps the old program.
     """
     manifest = TARGET / "manifest.json"
     try:
@@ -56,7 +58,8 @@ def restore_times() -> None:
         known = {}
     now = time.time_ns()
     seen: dict[str, tuple[str, int]] = {}
-    # Children before their folder: setting a child's time leaves the folder's alone, so the order is only for neatness.
+    # Children before their folder: setting a child's time does not change the folder's, so the order is only for
+    # neatness.
     for path in [*walk(SOURCES), SOURCES]:
         name, sha = str(path), digest(path)
         old = known.get(name)
@@ -68,7 +71,7 @@ def restore_times() -> None:
 
 
 def build(config: dict[str, Any], crate: Path) -> Path:
-    """Build an editable wheel, as ``maturin develop`` does, but leave every installing to uv."""
+    """Build an editable wheel, as ``maturin develop`` does, but leave the installation to uv."""
     wheels = SCRATCH / "wheels"
     wheels.mkdir()
     argv = [str(TOOLS / "maturin"), "pep517", "build-wheel", "--editable", "--compatibility", "off"]
@@ -83,7 +86,7 @@ def build(config: dict[str, Any], crate: Path) -> Path:
 
 
 def lift(before: set[Path]) -> list[str]:
-    """Move what the build wrote into the sources to the image, with its relative paths, and say what it was."""
+    """Move what the build wrote into the sources to the image, keep its relative paths, and return these."""
     lifted = []
     for path in walk(SOURCES):
         if path in before or path.is_dir() and not path.is_symlink():
@@ -97,12 +100,12 @@ def lift(before: set[Path]) -> list[str]:
 
 
 def dotted(path: Path) -> str:
-    """``rtoml/_rtoml.cpython-311-x86_64-linux-gnu.so`` is the module ``rtoml._rtoml``."""
+    """Return a file's module: ``rtoml/_rtoml.cpython-311-x86_64-linux-gnu.so`` is ``rtoml._rtoml``."""
     return ".".join([*path.parent.parts, path.name.split(".")[0]])
 
 
 def modules(lifted: list[str], distribution: str, python_sources: list[Path]) -> list[dict[str, str]]:
-    """Name the native modules: those in site-packages by the wheel's own record, those in the sources by their place."""
+    """Return the native modules: by the wheel's RECORD in site-packages, by their place in the sources."""
     found = []
     for record in (VENV / "lib").glob(f"python*/site-packages/{distribution}-*.dist-info/RECORD"):
         site = record.parent.parent
@@ -128,7 +131,7 @@ def modules(lifted: list[str], distribution: str, python_sources: list[Path]) ->
 
 
 def editable_roots() -> list[Path]:
-    """The folders that the editable wheel put on the path."""
+    """Return the folders that the editable wheel put on the path."""
     roots = []
     for path in (VENV / "lib").glob("python*/site-packages/*.pth"):
         for line in path.read_text(errors="replace").splitlines():
@@ -138,15 +141,15 @@ def editable_roots() -> list[Path]:
 
 
 def dependencies(listing: Path) -> list[str]:
-    """The files that a listing of rustc's names. It escapes spaces in names, and separates names by others."""
+    """Return the files that a dependency listing of rustc names. Spaces in names are escaped in it."""
     text = listing.read_text(errors="replace")
     return [name.replace("\\ ", " ").removesuffix(":") for name in re.findall(r"(?:\\ |\S)+", text)]
 
 
 def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str], bool]:
-    """Python files that the compiler or a build script may have read: only an edit of these is cargo's matter.
+    """Return the Python files that the compiler or a build script may have read: only edits of these concern cargo.
 
-    Also whether a build script looks at all there are, so that a new one is its matter too.
+    Also return whether a build script may read any Python file, so that a new one concerns it too.
     """
     every = False
     names: set[str] = set()
@@ -170,12 +173,12 @@ def python_inputs(python_files: list[Path], workspace: Path) -> tuple[list[str],
             r"^cargo::?rerun-if-(?:changed=(.*)|env-changed)", output.read_text(errors="replace"), re.MULTILINE
         )
         if not watched or not all(name == "" or name.endswith(".rs") for name in watched):
-            every, chosen = True, python_files  # cargo then looks at each file of the package, or at whole folders
+            every, chosen = True, python_files  # cargo then watches every file of the package, or whole folders
     return sorted(str(path.relative_to(SOURCES)) for path in chosen), every
 
 
 def resolved() -> list[str]:
-    """What is installed in the test environment, as name==version."""
+    """Return what is installed in the test environment, as name==version."""
     listing = subprocess.run(
         [str(TOOLS / "uv"), "pip", "freeze", "--no-cache", "--python", str(VENV / "bin/python"), "--color", "never"],
         capture_output=True,
@@ -191,21 +194,21 @@ def empty(folder: Path) -> None:
 
 
 def changes(folder: Path) -> dict[Path, int]:
-    """Return when each file was last changed, by a time that no program can set back."""
+    """Return when each file last changed, by its ctime, which no program can set back."""
     return {path: path.lstat().st_ctime_ns for path in walk(folder) if path.is_symlink() or not path.is_dir()}
 
 
 def check_untouched(installed: dict[Path, int]) -> None:
-    """Raise if the build has changed the test environment: other builds of the crate, and its tests, start from it."""
+    """Raise an error if the build changed the test environment: the crate's tests and other builds start from it."""
     after = changes(VENV)
     for path in sorted({*installed, *after}):
-        compiled = path not in installed and path.parent.name == "__pycache__"  # by what imported it first
+        compiled = path not in installed and path.parent.name == "__pycache__"  # written by the first import
         if installed.get(path) != after.get(path) and not compiled:
             raise BuildError(f"the build has changed {path}: a build script must not write to the test environment")
 
 
 def end_strays() -> None:
-    """End what the build has left running: it could write to what it built while that is kept."""
+    """Kill what the build left running: it could still write to what was built while that is saved."""
     mine = started(os.getpid())
     for _ in range(100):
         strays = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if started(pid) > mine]
@@ -219,7 +222,7 @@ def end_strays() -> None:
 
 
 def started(pid: int) -> int:
-    """Return the time of a process's start in clock ticks, 0 for one that has ended: proc(5), field 22 of stat."""
+    """Return a process's start time in clock ticks, 0 if it has ended: proc(5), field 22 of stat."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -228,7 +231,7 @@ def started(pid: int) -> int:
 
 
 def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
-    """Install what the tests need. Editable installs may write into the sources, which is kept like the build's own."""
+    """Install what the tests need. Keep what editable installs write into the sources, as for a build."""
     before = set(walk(SOURCES))
     install.install(config, crate)
     lift(before)

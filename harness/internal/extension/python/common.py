@@ -1,4 +1,4 @@
-"""What the phases of a build share: the places in the container, and how tools are run and reported."""
+"""What the phases of a build share: the paths in the container, and running tools and relaying their output."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = Path("/src")
-CACHE = Path("/cache")  # a volume of this crate's own: what cargo and rustup download; "fetch" alone can write to it
-TARGET = Path("/build")  # a volume of this crate's own: cargo's target folder
+CACHE = Path("/cache")  # a volume of this crate alone: what cargo and rustup download; only "fetch" can write to it
+TARGET = Path("/build")  # a volume of this crate alone: cargo's target folder
 BUILT = Path("/opt/pyo3test/built")
 TOOLS = Path("/opt/pyo3test/tools/bin")
 VENV = Path("/opt/venv")
-SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, in no layer
+SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, which no layer keeps
 
 INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
 
 
 class BuildError(Exception):
-    """A phase that failed; what its tool printed has been relayed already."""
+    """A failed phase, whose tool output has already been relayed."""
 
 
 def say(**message: Any) -> None:
@@ -50,7 +50,7 @@ def walk(top: Path) -> list[Path]:
 
 
 def toml(value: Any) -> str:
-    """Return a value as TOML in one line."""
+    """Return a value as TOML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """The phase "fetch": cargo and rustup download what the build needs, into volumes that the build cannot write to.
 
-It has the network and the host's credentials, so it runs no code of the project: cargo and rustup are started outside
-the sources, where none of the project's settings can name a program to run.
+It has the network and the host's credentials, so it runs none of the project's code: cargo and rustup start outside
+the sources, where no setting of the project can name a program to run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from common import CACHE, SCRATCH, SOURCES, run, toml
 
 KEPT_LOCKS = 20
-"""Of how many states of a crate's manifests it is remembered that their crates were fetched."""
+"""How many states of a crate's manifests are remembered as fetched."""
 
 CHANNEL = re.compile(r"(stable|beta|nightly|\d+\.\d+(\.\d+)?(-beta(\.\d+)?)?)(-\d{4}-\d{2}-\d{2})?(-[a-z0-9_-]+)?")
 
@@ -30,7 +30,7 @@ class NotFetched(Exception):
 
 
 def own_cargo() -> None:
-    """Let cargo keep what it fetches in the crate's volume; settings and credentials stay in the tmpfs."""
+    """Make cargo keep what it fetches in the crate's volume; settings and credentials stay in the tmpfs."""
     for name in ("registry", "git"):
         link = Path(os.environ["CARGO_HOME"], name)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -39,26 +39,26 @@ def own_cargo() -> None:
 
 
 def use(config: dict[str, Any], crate: Path) -> None:
-    """Take the Cargo.lock that was fetched for. A project that builds with ``--locked`` keeps its own."""
+    """Use the Cargo.lock that the crates were fetched for. A project that builds with ``--locked`` keeps its own."""
     fetched, lock = CACHE / "fetched" / config["fetch"], SOURCES / config["workspace"] / "Cargo.lock"
     if not fetched.exists():
         raise NotFetched
     own_cargo()
     maturin = tomllib.loads((crate / "pyproject.toml").read_text()).get("tool", {}).get("maturin", {})
-    locked = "--locked" in config["maturin_args"] or maturin.get("locked")  # cargo refuses a lock file of another time
+    locked = "--locked" in config["maturin_args"] or maturin.get("locked")  # cargo refuses an outdated lock file
     if not lock.exists() or not locked and lock.read_bytes() != fetched.read_bytes():
         shutil.copyfile(fetched, lock)
 
 
 def toolchain_file(crate: Path) -> Path | None:
-    """Return the rust-toolchain file that counts for a crate."""
+    """Return the rust-toolchain file that applies to a crate."""
     folders = [folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]
     files = [folder / name for folder in folders for name in ("rust-toolchain", "rust-toolchain.toml")]
     return next((file for file in files if file.is_file()), None)
 
 
 def toolchain_settings(file: Path) -> dict[str, Any]:
-    """Return what a rust-toolchain file asks for; the old form is the channel alone."""
+    """Return what a rust-toolchain file asks for; the old form is just the channel."""
     text = file.read_text()
     try:
         return dict(tomllib.loads(text)["toolchain"])
@@ -67,7 +67,7 @@ def toolchain_settings(file: Path) -> dict[str, Any]:
 
 
 def rustup_home(home: Path, *others: Path) -> None:
-    """Let rustup work in a folder that has the image's toolchains, and those of other folders, by links."""
+    """Make rustup work in a folder with links to the toolchains of the image and of other folders."""
     image = Path(os.environ.get("RUSTUP_HOME", "/usr/local/rustup"))
     (home / "toolchains").mkdir(parents=True, exist_ok=True)
     for toolchain in [found for folder in (image, *others) for found in folder.glob("toolchains/*")]:
@@ -87,7 +87,7 @@ def fetch_toolchain(crate: Path) -> None:
     rustup_home(CACHE / "rustup")
     wanted = toolchain_settings(file)
     channel = str(wanted.get("channel", ""))
-    if not CHANNEL.fullmatch(channel):  # a path is no download, and rustup would run what is there
+    if not CHANNEL.fullmatch(channel):  # a path is not a download, and rustup would run what is there
         return
     argv = ["rustup", "toolchain", "install", channel, "--no-self-update"]
     argv += ["--profile", str(wanted.get("profile", "minimal"))]
@@ -98,7 +98,7 @@ def fetch_toolchain(crate: Path) -> None:
 
 
 def toolchain(crate: Path) -> list[str]:
-    """Have rustup honour a rust-toolchain file where there is a rustup; else say which Rust it is instead."""
+    """Have rustup honour a rust-toolchain file. Without rustup, return a note that says which Rust is used instead."""
     file = toolchain_file(crate)
     if file is None:
         return []
@@ -113,7 +113,7 @@ def toolchain(crate: Path) -> list[str]:
 
 
 def without_programs(settings: Any) -> Any:
-    """Return settings without those that name a program, or forbid to download."""
+    """Return settings without those that name a program or forbid downloads."""
     if not isinstance(settings, dict):
         return settings
     kept = {key: without_programs(value) for key, value in settings.items()}
@@ -121,7 +121,7 @@ def without_programs(settings: Any) -> Any:
 
 
 def registry_settings(crate: Path) -> list[str]:
-    """Return arguments that give cargo what the project's configuration says of registries, and nothing else of it."""
+    """Return arguments that pass cargo only what the project's configuration says about registries."""
     arguments = []
     for folder in reversed([folder for folder in (crate, *crate.parents) if SOURCES in (folder, *folder.parents)]):
         for name in ("config.toml", "config"):
@@ -129,8 +129,8 @@ def registry_settings(crate: Path) -> list[str]:
             if file.is_file():
                 settings = tomllib.loads(file.read_text())
                 lines = [f"{key} = {toml(without_programs(settings[key]))}\n" for key in FROM_WHERE if key in settings]
-                chosen = file.with_name("pyo3test-fetch.toml")  # beside it, as paths are relative to its place
-                chosen.unlink(missing_ok=True)  # a link of the project's could lead anywhere
+                chosen = file.with_name("pyo3test-fetch.toml")  # beside it, because paths are relative to its place
+                chosen.unlink(missing_ok=True)  # a link in the project could lead anywhere
                 chosen.write_text("".join(lines))
                 arguments += ["--config", str(chosen)]
                 break
@@ -138,7 +138,7 @@ def registry_settings(crate: Path) -> list[str]:
 
 
 def fetch(config: dict[str, Any], crate: Path) -> dict[str, Any]:
-    """Download what cargo builds from. Cargo and rustup run outside the sources, or their settings could name programs."""
+    """Download what cargo builds from. Cargo and rustup run outside the sources, whose settings could name programs."""
     own_cargo()
     workspace = SOURCES / config["workspace"]
     lock, kept = workspace / "Cargo.lock", CACHE / "Cargo.lock"
@@ -146,7 +146,7 @@ def fetch(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     if floating and kept.exists():
         shutil.copyfile(kept, lock)
     fetch_toolchain(crate)
-    # For all targets: maturin asks for the metadata of each package that is locked.
+    # For all targets: maturin asks for the metadata of every locked package.
     argv = ["cargo", "fetch", "--manifest-path", str(workspace / "Cargo.toml")]
     run([*argv, *registry_settings(crate)], Path("/"), "fetching crates")
     if floating:

@@ -1,4 +1,4 @@
-"""The phase "dependencies": what the tests need goes into the test environment."""
+"""The phase "dependencies": install what the tests need into the test environment."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def install(config: dict[str, Any], crate: Path) -> None:
         path = SCRATCH / "default.txt"
         path.write_text(default)
         run([*INSTALL, "--require-hashes", "-r", str(path)], crate, "installing the default test environment")
-    # An index's copy of the project must not be tested: maturin alone builds it.
+    # An index's copy of the project must not be tested: only maturin builds it.
     own = SCRATCH / "own.txt"
     own.write_text(config["project"])
     chosen_install = [*INSTALL, "--excludes", str(own)] if config["project"] else INSTALL
-    if config["local"]:  # uv takes a wheel of a folder for the one of that name that it has seen before
+    if config["local"]:  # for a folder, uv would reuse a cached wheel of that name
         chosen_install = [*chosen_install, "--refresh"]
     if chosen["lock"]:
         install_lock(chosen["lock"], chosen_install, crate, chosen["from"])
@@ -53,7 +53,7 @@ def install(config: dict[str, Any], crate: Path) -> None:
 
 
 def sourced_project(sourced: dict[str, Any], crate: Path) -> Path:
-    """Write a project that has the requirements with a source: uv applies [tool.uv.sources] to projects alone."""
+    """Write a project that has the requirements with a source: uv applies [tool.uv.sources] only to projects."""
 
     def placed(table: dict[str, Any], key: str) -> dict[str, Any]:
         local = key in table and "://" not in table[key]
@@ -70,7 +70,7 @@ def sourced_project(sourced: dict[str, Any], crate: Path) -> Path:
 
 
 def install_lock(lock: dict[str, Any], argv: list[str], crate: Path, name: str) -> None:
-    """Install what a lock file has locked, never the project: that would build it."""
+    """Install what a lock file locks, but never the project itself: that would build it."""
     listing = crate / "pylock.toml"
     if lock["kind"] == "uv":
         listing = SCRATCH / "uv-lock.txt"
@@ -95,9 +95,9 @@ STARTS_BY_ITSELF = re.compile(r"\.pth$|^(site|user)customize\.py$")
 
 
 def verify() -> None:
-    """Hold each installed file against its package's RECORD: a damaged cache, or a package's own build, can have changed it.
+    """Check each installed file against its package's RECORD: a damaged cache or a package's build may have changed it.
 
-    Two packages may own one file; it has to be as one of them says. What Python runs at its start has to belong to one.
+    If several packages own a file, it must match one of them. What Python runs at startup must belong to a package.
     """
     for site in (VENV / "lib").glob("python*/site-packages"):
         recorded: dict[str, set[str]] = {}
@@ -124,6 +124,6 @@ def verify() -> None:
 
 
 def matches(data: bytes, recorded: str) -> bool:
-    """Report whether data has a sum as RECORD writes it: "sha256=" and unpadded urlsafe base64."""
+    """Report whether data has a sum in RECORD's form, such as "sha256=" and unpadded urlsafe base64."""
     kind, _, text = recorded.partition("=")
     return base64.urlsafe_b64encode(hashlib.new(kind, data).digest()).rstrip(b"=").decode("ascii") == text

@@ -1,7 +1,7 @@
 """Runs the real agent against small suites that are written into a temporary folder.
 
-The suites run with the Python that runs these tests. PYO3TEST_PYTHONS, paths with colons between, names more of them,
-to try other versions of pytest. PYO3TEST_PLUGGED is one that has popular plugins.
+The suites run with the Python that runs these tests. PYO3TEST_PYTHONS, a list of paths separated by colons, names more
+of them, to try other versions of pytest. PYO3TEST_PLUGGED names one that has popular plugins.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import pytest
 
 AGENT = Path(__file__).resolve().parent.parent / "agent.py"
 LIMIT = 60.0
-"""Seconds after which a run is given up: an agent that hangs is a failure, not a wait."""
+"""Seconds after which a run is given up: an agent that hangs is a failure."""
 
 PYTHONS = [sys.executable, *filter(None, os.environ.get("PYO3TEST_PYTHONS", "").split(":"))]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of the files that `make check` leaves out."""
+    """Register the mark of the files that `make check` leaves out."""
     config.addinivalue_line("markers", "slow: takes tens of seconds")
 
 
 @dataclasses.dataclass
 class Run:
-    """What an agent told, and what it left."""
+    """What an agent reported, and what it left."""
 
     events: list[dict[str, Any]]
     out: Path
@@ -43,40 +43,40 @@ class Run:
     stderr: str
 
     def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
-        """The events of a kind with these fields."""
+        """Return the events of a kind with these fields."""
         return [e for e in self.events if e["ev"] == kind and all(e.get(k) == v for k, v in fields.items())]
 
     def one(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """The only such event."""
+        """Return the only such event."""
         found = self.of(kind, **fields)
         assert len(found) == 1, (kind, fields, found, self.log)
         return found[0]
 
     @property
     def log(self) -> str:
-        """pytest's terminal output."""
+        """Return pytest's terminal output."""
         return (self.out / "pytest.log").read_text(errors="replace")
 
     def index(self, name: str) -> int:
-        """The index of the test whose node id ends so."""
+        """Return the index of the test whose node id ends with the name."""
         found: list[int] = [e["index"] for e in self.of("item") if e["nodeid"].endswith(name)]
         assert len(found) == 1, (name, found, self.log)
         return found[0]
 
     def reports(self, name: str) -> list[tuple[str, str]]:
-        """Phase and outcome of each report of a test."""
+        """Return the phase and outcome of each report of a test."""
         return [(e["when"], e["outcome"]) for e in self.of("report", index=self.index(name))]
 
     def report(self, name: str, when: str = "call") -> dict[str, Any]:
-        """One report of a test."""
+        """Return one report of a test."""
         return self.one("report", index=self.index(name), when=when)
 
     def finish(self, name: str) -> dict[str, Any]:
-        """How a test's process ended."""
+        """Return how a test's process ended."""
         return self.one("finish", index=self.index(name))
 
     def verdicts(self) -> dict[str, str]:
-        """One word a test, as pytest would count it."""
+        """Return one word per test, as pytest would count it."""
         return {e["nodeid"]: self._verdict(e["index"]) for e in self.of("item")}
 
     def _verdict(self, index: int) -> str:
@@ -92,7 +92,7 @@ class Run:
         return "+".join(sorted(words)) or ("passed" if reports else "not run")
 
     def junit(self) -> dict[tuple[str, str], list[str]]:
-        """The testcases of the JUnit file, with the names of their children."""
+        """Return the testcases of the JUnit file, with the names of their children."""
         cases: dict[tuple[str, str], list[str]] = {}
         for case in ElementTree.parse(self.out / "junit.xml").iter("testcase"):
             marks = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
@@ -122,7 +122,7 @@ class Talk:
         self.process.stdin.flush()
 
     def start(self, **fields: Any) -> None:
-        """The start command, with what is not given filled in."""
+        """Send the start command, with defaults for what is not given."""
         env = {"PATH": f"{Path(self.python).parent}:{os.environ['PATH']}", "HOME": "/tmp", "LANG": "C.UTF-8"}
         env.update(fields.pop("env", {}))
         command = {
@@ -139,7 +139,7 @@ class Talk:
         self.say(**{**command, **fields})
 
     def listen(self, answer: Callable[[dict[str, Any]], None]) -> Run:
-        """Hear the agent out."""
+        """Pass the agent's events to `answer` until it ends."""
         assert self.process.stdout is not None and self.process.stderr is not None
         end = time.monotonic() + LIMIT
         watch = selectors.DefaultSelector()
@@ -167,7 +167,7 @@ class Talk:
 
 
 class Suite:
-    """A suite in a folder of its own."""
+    """A suite in its own folder."""
 
     def __init__(self, folder: Path, python: str) -> None:
         self.folder = folder
@@ -175,7 +175,7 @@ class Suite:
         folder.mkdir()
 
     def write(self, **files: str) -> Suite:
-        """Write files; `test_a` stands for test_a.py, other names give their ending after two underscores."""
+        """Write files; `test_a` stands for test_a.py, other names give their extension after two underscores."""
         for name, text in files.items():
             stem, _, ending = name.partition("__")
             path = self.folder / f"{stem}.{ending or 'py'}"
@@ -183,7 +183,7 @@ class Suite:
         return self
 
     def talk(self) -> Talk:
-        """An agent for this suite, not started yet."""
+        """Return an agent for this suite that is not started yet."""
         return Talk(self.folder, self.python)
 
     def run(
@@ -193,7 +193,7 @@ class Suite:
         on: Callable[[Talk, dict[str, Any]], None] | None = None,
         **fields: Any,
     ) -> Run:
-        """Run it to the end: all tests, unless an order is chosen; `on` sees each event."""
+        """Run the suite to its end: all tests, unless an order is chosen; `on` receives each event."""
         talk = self.talk()
         talk.start(args=list(args), **fields)
 
@@ -211,25 +211,25 @@ class Suite:
 
 
 def built(path: Path, name: str = "") -> dict[str, str]:
-    """A module as the Go side names it: where it was built, and its content."""
+    """Return a module as the Go side names it: where it was built, and the hash of its content."""
     data = path.read_bytes() if path.exists() else b""
     return {"name": name or path.stem, "file": str(path), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 @pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
 def suite(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
-    """An empty suite."""
+    """Return an empty suite."""
     return Suite(tmp_path / "suite", request.param)
 
 
 @pytest.fixture
 def plugged(tmp_path: Path) -> Suite:
-    """An empty suite for a Python with many plugins."""
+    """Return an empty suite for a Python with many plugins."""
     return Suite(tmp_path / "suite", os.environ.get("PYO3TEST_PLUGGED", sys.executable))
 
 
 def hang_killer(name: str, reason: str = "hung", dump: bool = False) -> Callable[[Talk, dict[str, Any]], None]:
-    """What the Go side does with a test that is over its time: kill it, when it surely is in its call."""
+    """Do what the Go side does with a test that is over its time: kill it when it is certainly in its call."""
 
     def on(talk: Talk, event: dict[str, Any]) -> None:
         if event["ev"] == "start":
@@ -247,7 +247,7 @@ def hang_killer(name: str, reason: str = "hung", dump: bool = False) -> Callable
 
 
 def alive(marker: str) -> list[int]:
-    """The processes whose command line has the marker."""
+    """Return the processes whose command line has the marker."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():

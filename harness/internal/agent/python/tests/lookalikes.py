@@ -1,4 +1,4 @@
-"""Tests that wait for seconds as a deadlock would, and then go on. A suite for test_deadlock.py."""
+"""Tests that wait for seconds as a deadlock would, and then continue. A suite for test_deadlock.py."""
 
 import asyncio
 import concurrent.futures

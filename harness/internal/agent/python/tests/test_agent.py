@@ -1,4 +1,4 @@
-"""The agent's own duties: the protocol, importing, dumps, and that nothing outlives it."""
+"""The agent's own duties: the protocol, importing, dumps, and that no process outlives it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_import_that_hangs_can_be_killed(suite: Suite) -> None:
 
 
 def test_the_world_is_that_of_the_pytest_script(suite: Suite) -> None:
-    """sys.path, sys.argv and the environment are what the tests would see without us."""
+    """sys.path, sys.argv and the environment are what the tests would see without the agent."""
     suite.write(
         test_a="""
         import json, os, sys
@@ -109,7 +109,7 @@ def test_dump_has_the_frames(suite: Suite) -> None:
 
 
 def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """faulthandler answers where py-spy cannot; /proc where faulthandler is not heard."""
+    """If py-spy fails, faulthandler answers; if faulthandler's signal is blocked, /proc does."""
     python = _python_without_py_spy(tmp_path)
     monkeypatch.setattr(sys, "executable", python)
     monkeypatch.setenv("PATH", str(tmp_path))  # no gdb either
@@ -127,7 +127,7 @@ def test_dump_without_py_spy(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb here")
 def test_dump_by_gdb(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """gdb has the native stacks where py-spy cannot look, and faulthandler Python's own."""
+    """gdb has the native stacks if there is no py-spy, and faulthandler has Python's own."""
     monkeypatch.setattr(sys, "executable", _python_without_py_spy(tmp_path))
     monkeypatch.setenv("PATH", os.path.dirname(str(shutil.which("gdb"))))
     dump = suite.write(test_a=HANG).run(on=hang_killer("test_hangs", dump=True)).one("dump")
@@ -139,7 +139,7 @@ def test_dump_by_gdb(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb here")
 def test_crash_under_gdb(suite: Suite) -> None:
-    """The thread that died comes first, in as many frames as tell something."""
+    """The thread that died comes first, with all frames that have a name."""
     suite.write(
         test_a="""
         import ctypes, signal, subprocess, threading, time
@@ -165,7 +165,7 @@ def test_crash_under_gdb(suite: Suite) -> None:
 
 
 def test_gdb_is_read() -> None:
-    """Names without arguments and types, threads by their number, frames without a name left out."""
+    """Names lose arguments and types, threads get their number, and frames without a name are left out."""
     text = """Thread 2 (Thread 0x7f9686fb26c0 (LWP 19) "wor(k)er"):
 #0  0x00007f96886f1829 in syscall () from /lib/libc.so.6
 #1  hangs::locks::Mutex::lock<i32> (self=0x7f <hangs::ONE::h6>, f=...) at /usr/src/mutex.rs:492
@@ -194,7 +194,7 @@ Thread 1 (Thread 0x7f1bc0ef36c0 (LWP 17) "python" (Exiting)):
 
 
 def _python_without_py_spy(folder: Path) -> str:
-    """A link beside which there is no tool."""
+    """Return a link to Python in a folder without py-spy."""
     (folder / "bin").mkdir()
     link = folder / "bin" / "python"
     link.symlink_to(os.path.realpath(sys.executable))
@@ -202,7 +202,7 @@ def _python_without_py_spy(folder: Path) -> str:
 
 
 def test_every_process_lets_itself_be_looked_at(suite: Suite, tmp_path: Path) -> None:
-    """Where only ancestors may trace (Yama), a process has to allow it: the importing one, pytest, and each child."""
+    """If only ancestors may trace (Yama), each process must allow it: the importing one, pytest, and each child."""
     told = tmp_path / "prctl.txt"
     suite.write(
         sitecustomize=f"""
@@ -265,7 +265,7 @@ def test_pace_grows_where_somebody_works(suite: Suite) -> None:
 
 
 def test_dumps_do_not_stop_the_events(suite: Suite) -> None:
-    """While one test's stacks are taken, another's events come through."""
+    """While one test's stacks are collected, another test's events still arrive."""
     suite.write(test_a=HANG + "def test_quick(): pass\n" * 1 + "".join(f"def test_q{i}(): pass\n" for i in range(30)))
     run = suite.run(on=hang_killer("test_hangs", dump=True), workers=2)
     assert run.verdicts()["test_a.py::test_hangs"] == "failed"
@@ -273,7 +273,7 @@ def test_dumps_do_not_stop_the_events(suite: Suite) -> None:
 
 
 def test_dump_and_kill_of_strangers_are_refused(suite: Suite) -> None:
-    """A pid that is none of the tests' is not touched."""
+    """A process that does not belong to the tests is not touched."""
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
     try:
 
@@ -427,7 +427,7 @@ def test_no_word_reaches_the_protocol_from_tests(suite: Suite) -> None:
 
 
 def test_garbage_in_the_event_pipe(suite: Suite) -> None:
-    """In-process tests can write where the plugin writes; what is no event is told as garbage."""
+    """In-process tests can write where the plugin writes; what is not an event is reported as garbage."""
     suite.write(
         test_a=r"""
         import os, stat
@@ -447,7 +447,7 @@ def test_garbage_in_the_event_pipe(suite: Suite) -> None:
 
 
 def test_agent_survives_the_loss_of_its_reader(suite: Suite) -> None:
-    """The reader of its stdout goes away: the agent ends, and pytest with it."""
+    """The reader of its stdout is gone: the agent ends, and pytest with it."""
     talk = suite.write(test_a=HANG).talk()
     talk.start()
     assert talk.process.stdout is not None and talk.process.stdin is not None and talk.process.stderr is not None
@@ -463,6 +463,6 @@ def test_agent_survives_the_loss_of_its_reader(suite: Suite) -> None:
 
 
 def test_agent_file_is_found_by_its_own_path() -> None:
-    """Isolated mode leaves the script's folder off sys.path; the agent finds its parts nevertheless."""
+    """Isolated mode leaves the script's folder off sys.path, but the agent still finds its modules."""
     done = subprocess.run([sys.executable, "-I", str(AGENT)], input=b"", capture_output=True, cwd="/", check=True)
     assert done.stdout.splitlines()[-1].startswith(b'{"ev":"done"')

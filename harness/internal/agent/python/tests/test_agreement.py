@@ -1,4 +1,4 @@
-"""Where pytest-forked works, its outcomes and ours agree test by test."""
+"""For tests that work with pytest-forked, its outcomes and ours agree test by test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_agreement_with_pytest_forked(suite: Suite) -> None:
     major, minor = (int(part) for part in versions.stdout.split(".")[:2])
     if (major, minor) >= (9, 2):
         pytest.skip("pytest-forked fails every test of pytest 9.2 and newer")
-    # It cannot carry a property that is no plain builtin.
+    # It cannot carry a property that is not a plain builtin.
     suite.write(test_a=OUTCOMES.replace('record_property("odd", object)', "pass"), conftest=RECORDER)
     script = Path(suite.python).parent / "pytest"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Children are forked before their turn, and no test can tell."""
+"""Children are forked before their turn, and no test can notice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIBLINGS = """
 
 
 def story(run: Run) -> list[tuple[str, int]]:
-    """Starts and finishes in the order in which they were told."""
+    """Return starts and finishes in the order in which they were reported."""
     return [(e["ev"], e["index"]) for e in run.events if e["ev"] in ("start", "finish")]
 
 
@@ -179,7 +179,7 @@ def test_no_more_than_the_workers_run(suite: Suite, workers: int) -> None:
 
 
 def test_a_bad_end_is_told_before_the_next_begins(suite: Suite) -> None:
-    """The next one need not wait for the report of a test that ended well; that is known by its status alone."""
+    """The next test need not wait for the report of one that ended well, which its status alone shows."""
     suite.write(
         helper=SIBLINGS,
         conftest="""

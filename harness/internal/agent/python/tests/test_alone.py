@@ -20,7 +20,7 @@ def test_warns(): warnings.warn("heard")
 
 
 def by_hand(suite: Suite, *args: str) -> tuple[int, str]:
-    """Run pytest itself and give its status and output."""
+    """Run pytest itself and return its status and output."""
     said = subprocess.run(
         [suite.python, "-m", "pytest", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", *args],
         check=False,

@@ -1,4 +1,4 @@
-"""Tests that kill, hang, flood, close and fork: each costs itself and nothing else."""
+"""Tests that kill, hang, flood, close and fork: each harms only itself."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_exit_ends_only_the_test(suite: Suite, status: int) -> None:
 
 
 def test_death_after_the_report(suite: Suite) -> None:
-    """The process dies while coverage is saved: the test has told all, and is red nevertheless."""
+    """The process dies while coverage is saved: the test has reported everything, but still fails."""
     suite.write(
         conftest="""
         import os, pytest
@@ -186,7 +186,7 @@ def test_leftovers_of_an_ended_test_are_killed(suite: Suite) -> None:
         "test_a.py::test_leaves_and_dies": "failed",
         "test_a.py::test_after": "passed",
     }
-    # Of two tests that end at nearly the same time all may be killed at once.
+    # If two tests end at nearly the same time, the leftovers of both may be killed at once.
     assert alive(marker) == [] and sum(len(event["processes"]) for event in run.of("killed", reason="leftover")) == 3
     assert time.monotonic() - began < 20
 
@@ -293,7 +293,7 @@ def test_accidents_cost_one_test(suite: Suite, deed: str) -> None:
 
 
 def test_write_to_every_descriptor_spares_foreign_files(suite: Suite) -> None:
-    """The report's descriptor is closed and its number taken by a file: nothing of ours is written there."""
+    """The report's descriptor is closed and a file gets its number: the plugin writes nothing to that file."""
     suite.write(
         test_a="""
         import os
@@ -316,7 +316,7 @@ def test_a_test_that_forks_and_both_return(suite: Suite) -> None:
 
 
 def test_killed_parent(suite: Suite) -> None:
-    """pytest itself is killed by a test: the agent says so, and nothing stays."""
+    """A test kills pytest itself: the agent reports it, and no process is left."""
     suite.write(
         test_a="import os, time\ndef test_kills():\n    os.kill(os.getppid(), 9)\n    time.sleep(1000)\n" + AFTER
     )
@@ -347,7 +347,7 @@ def test_flood(suite: Suite, isolation: str) -> None:
 
 
 def test_odd_report_attributes(suite: Suite) -> None:
-    """What a plugin hangs on reports need not be a plain builtin."""
+    """What a plugin adds to reports need not be a plain builtin."""
     suite.write(
         conftest="""
         import pytest

@@ -1,4 +1,4 @@
-"""Proofs of deadlocks: each class that can be proved without Rust is, and nothing that could still go on."""
+"""Proofs of deadlocks: each class that can be proved without Rust is proved, and nothing that may still continue."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ HOLD = 4.5
 
 
 def text(name: str) -> str:
-    """A suite that lies beside this file."""
+    """Return a suite from a file beside this one."""
     return (Path(__file__).parent / f"{name}.py").read_text()
 
 
 def kill_what_is_proved(talk: Talk, event: dict[str, Any]) -> None:
-    """What the Go side does, without the stacks."""
+    """Kill a proved test, as the Go side does, but without a dump."""
     if event["ev"] == "deadlock":
         talk.say(cmd="kill", pid=event["pid"], reason="hung", message="a deadlock")
 
 
 @pytest.fixture
 def one_suite(tmp_path: Path) -> Suite:
-    """With one Python: it is about that of the agent's kernel and not about pytest."""
+    """Return a suite for one Python: these tests are about the agent's kernel, not about pytest."""
     return Suite(tmp_path / "suite", sys.executable)
 
 
 def test_what_can_be_proved(one_suite: Suite) -> None:
-    """Each hang is proved within seconds, and no thread of it is left out."""
+    """Each hang is proved within seconds, with all of its threads."""
     run = one_suite.write(test_a=text("deadlocks")).run(on=kill_what_is_proved, workers=5)
     names = [e["nodeid"].partition("::")[2] for e in run.of("item")]
     assert len(run.of("deadlock")) == len(names), run.log
@@ -60,7 +60,7 @@ def test_what_can_be_proved(one_suite: Suite) -> None:
         assert len(lines) == 1 + proof["threads"] and f"thread {proof['pid']} " in proof["text"]
         assert run.finish("::" + name)["killed"] == "hung"
     print(seconds)
-    assert max(seconds.values()) < 3 + 2, seconds  # a busy machine
+    assert max(seconds.values()) < 3 + 2, seconds  # 2 s for a busy machine
     many = proof_of("that_many_want")
     assert many["threads"] == 41 and many["text"].count("wants the GIL") == 40
     assert proof_of("two_orders")["threads"] == 2
@@ -68,7 +68,7 @@ def test_what_can_be_proved(one_suite: Suite) -> None:
 
 @pytest.mark.parametrize("where", ["import", "collection", "exit", "in-process"])
 def test_what_is_no_test_can_be_proved_too(one_suite: Suite, where: str) -> None:
-    """The importing process, and pytest's own: as it collects, after its session, and in a test that is not forked."""
+    """Hangs of the import and of pytest itself: in collection, after its session, and in a test that is not forked."""
     stuck = "import threading\nlock = threading.Lock()\nlock.acquire()\n"
     at_exit = f"import atexit\n{stuck}atexit.register(lock.acquire)\n"
     files = {
@@ -87,7 +87,7 @@ def test_what_is_no_test_can_be_proved_too(one_suite: Suite, where: str) -> None
 
 
 def test_nothing_else_is_proved(one_suite: Suite) -> None:
-    """Whatever looks like a deadlock and is none passes."""
+    """Everything that looks like a deadlock but is not one passes."""
     one_suite.write(test_a=text("lookalikes"), shared="\0" * 4096)
     with open(one_suite.folder / "shared.py", "r+b") as file:
         memory = mmap.mmap(file.fileno(), 4096)
@@ -108,7 +108,7 @@ def test_nothing_else_is_proved(one_suite: Suite) -> None:
 
 
 def test_in_pytests_own_process(one_suite: Suite) -> None:
-    """Look-alikes first, then a hang."""
+    """Look-alikes first, then a deadlock."""
     suite = one_suite.write(test_a=text("inprocess"))
     run = suite.run(isolation="inprocess", on=kill_what_is_proved, env={"HOLD": str(HOLD)})
     proof = run.one("deadlock")
@@ -239,7 +239,7 @@ def test_no_proof(seen: list[deadlock.Look]) -> None:
 
 
 class Told(deadlock.Process):
-    """A process that is as a list says; an exception in it is raised."""
+    """A process whose looks come from a list; an exception in it is raised."""
 
     def __init__(self, story: list[Any], outside: list[Any] | None = None) -> None:
         super().__init__(os.getpid())
@@ -258,7 +258,7 @@ class Told(deadlock.Process):
 
 
 def proofs(process: Told, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When there was a proof."""
+    """Return the times at which there was a proof."""
     monkeypatch.setattr(gil, "mappings", lambda pid: SPACE)
     watch = deadlock.Watch(48, lambda pid, own: process)
     watch.begin(12, 0.0)
@@ -279,7 +279,7 @@ def test_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     still, moved = (BLOCKED, WANTS), (dataclasses.replace(BLOCKED, ran=(8, 0, 0, 0)), WANTS)
     assert proofs(Told([still] * 9), monkeypatch) == [2.0]
     assert proofs(Told([still, still, moved, *[moved] * 9]), monkeypatch) == [3.0]
-    # One that wants the GIL is just looking at it; the same of another thread means that it has moved.
+    # If the thread that wants the GIL runs, it is just checking it. If another thread runs, it has moved.
     assert proofs(Told([still, running(13), still, still, still, still]), monkeypatch) == [pytest.approx(2.1)]
     assert proofs(Told([still, running(12), *[still] * 9]), monkeypatch) == [pytest.approx(3.0)]
     assert proofs(Told([still] * 20, [deadlock.Moving("a child process lives")]), monkeypatch) == [4.0]
@@ -288,7 +288,7 @@ def test_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_gil_is_found_in_this_python() -> None:
-    """In a Python of its own, stopped where it holds the GIL."""
+    """In a separate Python, stopped while it holds the GIL."""
     code = (
         "import ctypes, threading, time\n"
         "m, f = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_lock\n"
@@ -309,7 +309,7 @@ def test_the_gil_is_found_in_this_python() -> None:
 
 
 def retried(process: deadlock.Process) -> deadlock.Look:
-    """A look that no thread spoiled."""
+    """Return a sample that no running thread spoiled."""
     for _ in range(100):
         try:
             return process.look(0.0)

@@ -29,7 +29,7 @@ print("", flush=True)
 
 @contextlib.contextmanager
 def waiting(line: str) -> Iterator[tuple[int, int]]:
-    """Yield a process that stands still in a line of Python, and the number of its other thread."""
+    """Yield a process that is stopped at a line of Python, and the number of its other thread."""
     with subprocess.Popen([sys.executable, "-c", JOINS.format(line)], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -42,7 +42,7 @@ def waiting(line: str) -> Iterator[tuple[int, int]]:
 
 
 def test_a_thread_that_is_joined_at_exit() -> None:
-    """By a handler of C's atexit, after Python's own end, where frames of a stripped libc have no names."""
+    """A handler of C's atexit joins it after Python's own end, and a stripped libc has no names for its frames."""
     with waiting("libc.__cxa_atexit(libc.pthread_join, thread, None)") as (pid, other):
         assert facts.joins(pid) == {pid: other}
         dump = dumps.Dump(pid, "x", "", 0)
@@ -54,7 +54,7 @@ def test_a_thread_that_is_joined_at_exit() -> None:
 
 
 def test_a_thread_that_is_not_joined() -> None:
-    """Another waits at a word of its own that holds the thread's number."""
+    """Another thread waits at a word of its own that holds the thread's number."""
     line = "word = ctypes.c_uint32(libc.syscall(186) + 1); libc.syscall(202, ctypes.byref(word), 128, word.value, None)"
     with waiting(line) as (pid, other):
         words = facts._text(f"/proc/{pid}/syscall").split()

@@ -30,17 +30,17 @@ LEAVING = ("test_file", "test_finalizer", "test_fixture", "test_teardown")
 
 
 def version(suite: Suite) -> tuple[int, ...]:
-    """The suite's pytest."""
+    """Return the version of the suite's pytest."""
     asked = [suite.python, "-c", "import pytest; print(*pytest.version_tuple[:2])"]
     return tuple(map(int, subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()))
 
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess"])
 def test_errors_of_garbage(suite: Suite, isolation: str) -> None:
-    """With warnings as errors they make the test red, as they make plain pytest red; without, they are warnings."""
+    """With warnings as errors, they make the test fail, as in plain pytest; otherwise they are warnings."""
     suite.write(test_a=LEFT)
     names: tuple[str, ...] = LEAVING
-    if version(suite) < (8, 4):  # it hears only what is raised within a phase, and this value is dropped after the last
+    if version(suite) < (8, 4):  # it sees only what is raised within a phase, and this value is dropped after the last
         names = tuple(name for name in LEAVING if name != "test_fixture")
     run = suite.run("-W", "error", isolation=isolation, workers=2)
     assert [e for e, verdict in run.verdicts().items() if verdict == "error"] == [f"test_a.py::{e}" for e in names]
@@ -57,7 +57,7 @@ def test_errors_of_garbage(suite: Suite, isolation: str) -> None:
 
 @pytest.mark.parametrize("name", LEAVING)
 def test_errors_of_garbage_in_plain_pytest(suite: Suite, name: str) -> None:
-    """What the test above compares with. It reports them at the session's end since pytest 8.4."""
+    """Plain pytest, for comparison with the test above: since 8.4 it reports them at the session's end."""
     suite.write(test_a=LEFT)
     command = [suite.python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", f"test_a.py::{name}"]
     done = subprocess.run(command, cwd=suite.folder, capture_output=True, text=True)
@@ -65,7 +65,7 @@ def test_errors_of_garbage_in_plain_pytest(suite: Suite, name: str) -> None:
 
 
 def test_two_errors_of_one_teardown(suite: Suite) -> None:
-    """One report a phase: the fixture's own failure, and the garbage beside it."""
+    """One report per phase: it has the fixture's own failure, and the garbage as a section."""
     suite.write(
         test_a="""
         import pytest
@@ -97,7 +97,7 @@ def test_without_the_plugin_that_reports(suite: Suite) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("asked", [True, False])
 def test_garbage_of_a_test(suite: Suite, isolation: str, asked: bool) -> None:
-    """A forked test frees it before its process leaves; one in pytest's own does so with the option."""
+    """A forked test frees it before its process exits; one in pytest's own process does so with the option."""
     suite.write(
         test_a="""
         import os
@@ -118,7 +118,7 @@ def test_garbage_of_a_test(suite: Suite, isolation: str, asked: bool) -> None:
 
 
 def test_errors_of_garbage_in_process(suite: Suite) -> None:
-    """With the option the error is the test's own there too; without it, pytest's end is red."""
+    """With the option the error is the test's own there too; without it, pytest fails at its end."""
     suite.write(test_a=LEFT)
     run = suite.run("-W", "error", "--collect-garbage", "-k", "file or good", isolation="inprocess")
     assert run.verdicts() == {"test_a.py::test_file": "error", "test_a.py::test_good": "passed"}, run.log
@@ -126,7 +126,7 @@ def test_errors_of_garbage_in_process(suite: Suite) -> None:
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_garbage_that_was_there_before_the_test(suite: Suite, isolation: str) -> None:
-    """What a test lets go of is its garbage, also where a module made it."""
+    """What a test releases is its garbage, even if a module made it."""
     suite.write(
         test_a="""
         import gc, weakref

@@ -1,4 +1,4 @@
-"""What the tests import has to be what was built: a stale or foreign module is no reason to be green."""
+"""What the tests import must be what was built: a stale or foreign module must not go unnoticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSES = "def test_1(): pass\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Where the build put a module and a package with one."""
+    """Return the folder where the build put a module and a package with another."""
     (tmp_path / "site" / "pack").mkdir(parents=True)
     (tmp_path / "site" / "native.py").write_text("HERE = 'built'\n")
     (tmp_path / "site" / "pack" / "__init__.py").write_text("")
@@ -22,7 +22,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def options(site: Path) -> dict[str, Any]:
-    """A start command with both modules."""
+    """Return a start command with both modules."""
     modules = [built(site / "native.py"), built(site / "pack" / "core.py", "pack.core")]
     return {"imports": modules, "env": {"PYTHONPATH": str(site)}}
 
@@ -45,7 +45,7 @@ def test_what_was_built(suite: Suite, site: Path) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("code", ["import native\n", "try:\n    import native\nexcept ImportError: pass\n", ""])
 def test_a_module_before_it_on_the_path(suite: Suite, site: Path, code: str, isolation: str) -> None:
-    """pytest puts the folder of a conftest.py first on sys.path; whether tests import it or will, it is told."""
+    """pytest puts a conftest.py's folder first on sys.path: a module there is reported, imported yet or not."""
     run = suite.write(conftest="", native="HERE = 'sources'\n", test_a=code + PASSES).run(
         isolation=isolation, **options(site)
     )
@@ -100,7 +100,7 @@ def test_an_import_inside_a_test(suite: Suite, site: Path, isolation: str) -> No
 
 
 def test_a_file_that_is_changed(suite: Suite, site: Path) -> None:
-    """By a conftest that builds by itself, for example."""
+    """By a conftest that runs a build itself, for example."""
     target = str(site / "native.py")
     suite.write(conftest=f"with open({target!r}, 'a') as file: file.write('# new\\n')\n", test_a=PASSES)
     assert suite.run(**options(site)).one("foreign")["file"] == "a file that was changed since"

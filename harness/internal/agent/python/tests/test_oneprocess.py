@@ -1,4 +1,4 @@
-"""State of pytest's own process that forked tests or hooks set or check: carried over if possible, else named."""
+"""State of pytest's own process that forked tests or hooks set or check: carried over if possible, else reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIXTURE = """
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("statement", ["shouldfail = 'enough'", "shouldstop = 'enough'", "shouldfail = True", ""])
 def test_a_session_that_a_test_stops(suite: Suite, statement: str, isolation: str) -> None:
-    """It ends as in plain pytest: no further test, and a status that is no success."""
+    """It ends as in plain pytest: no further test runs, and the status is not success."""
     suite.write(test_a=STOPS.replace("{statement}", f"request.session.{statement}") if statement else FIXTURE)
     run = suite.run(isolation=isolation)
     assert list(run.verdicts().values()) == ["passed", "passed", "not run"], run.log
@@ -39,7 +39,7 @@ def test_a_session_that_a_test_stops(suite: Suite, statement: str, isolation: st
 
 
 def test_a_session_that_one_of_two_tests_stops(suite: Suite) -> None:
-    """As with -x: what runs already may end."""
+    """As with -x, a test that is already running may end."""
     suite.write(
         test_a="""
         import time
@@ -66,12 +66,12 @@ LOOP = """
     ["raise RuntimeError('no')", "pytest.exit('no device', 3)", "return True", ""],
 )
 def test_loops_of_others_are_called(suite: Suite, statement: str, isolation: str) -> None:
-    """Before ours, and once: what they raise or return counts as in plain pytest."""
+    """They are called before ours, and once: what they raise or return counts as in plain pytest."""
     suite.write(conftest=LOOP.replace("{statement}", statement), test_a="def test_1(): pass\ndef test_2(): pass\n")
     run = suite.run(isolation=isolation)
     assert run.log.count("the loop of the conftest") == 1
     status, outcomes = plain(suite)
-    if statement == "return True":  # plain pytest is green then, though no test has run; no test is told here
+    if statement == "return True":  # plain pytest then succeeds, though no test has run; no test is reported here
         assert not run.of("start")
     else:
         assert (run.one("exit")["exit"], counts(run.log)) == (status, outcomes)
@@ -89,7 +89,7 @@ DEPENDENT = """
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_plugin_that_needs_one_process(plugged: Suite, isolation: str) -> None:
-    """It is named with what to choose instead, where a suite uses it."""
+    """If a suite uses it, it is reported with the isolation to choose instead."""
     needs(plugged, "pytest_dependency")
     run = plugged.write(test_a=DEPENDENT).run(isolation=isolation)
     notes = run.one("collected")["notes"]
@@ -103,7 +103,7 @@ def test_plugin_that_needs_one_process(plugged: Suite, isolation: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 def test_hook_that_needs_one_process(suite: Suite, isolation: str) -> None:
-    """A project's own pytest_sessionfinish is named by its place; those of installed plugins are not."""
+    """A project's own pytest_sessionfinish is reported with its place; those of installed plugins are not."""
     (suite.folder / "sub").mkdir()
     suite.write(
         test_a="def test_1(): pass\n",

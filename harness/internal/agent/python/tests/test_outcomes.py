@@ -1,4 +1,4 @@
-"""Every outcome that pytest can give comes through the forked runner and in-process alike."""
+"""Every outcome that pytest can give is reported by the forked runner and in-process alike."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_collect_only(suite: Suite) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("option", ["--setup-show", "--setup-only", "--setup-plan"])
 def test_options_that_look_at_setups(suite: Suite, option: str, isolation: str) -> None:
-    """The Go side sees a test that was only set up as not run."""
+    """For the Go side, a test that was only set up has not run."""
     run = suite.write(test_a="def test_1(): pass\n").run(option, isolation=isolation)
     phases = ["setup", "call", "teardown"] if option == "--setup-show" else ["setup", "teardown"]
     assert run.reports("test_1") == [(phase, "passed") for phase in phases]

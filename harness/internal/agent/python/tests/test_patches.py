@@ -1,4 +1,4 @@
-"""Tests that patch what the plugin itself uses, and do not undo it before their end."""
+"""Tests that patch what the plugin itself uses, and do not undo it before they end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_patches(suite: Suite, isolation: str) -> None:
 
 
 def test_patches_of_a_conftest(suite: Suite) -> None:
-    """They are in force in pytest's own process, which forks and collects children."""
+    """They are in force in pytest's own process, which forks children and collects their results."""
     suite.write(
         conftest="""
         import json, os, select, time
@@ -72,7 +72,7 @@ def test_patches_of_a_conftest(suite: Suite) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
 def test_ends_of_children_that_nobody_is_to_wait_for(suite: Suite, handler: str, isolation: str) -> None:
-    """A conftest ignores SIGCHLD, or reaps all: the tests' ends are known, and they see the conftest's setting."""
+    """A conftest ignores SIGCHLD, or reaps all: the ends are still known, and tests see the conftest's setting."""
     suite.write(
         conftest=f"""
         import os, signal
@@ -104,7 +104,7 @@ def test_ends_of_children_that_nobody_is_to_wait_for(suite: Suite, handler: str,
 
 
 def test_no_module_uses_what_tests_patch() -> None:
-    """All of the plugin take it from kept.py; some are done before the first test, or have nothing of the project."""
+    """All modules use kept.py, except those that finish before the first test or load nothing of the project."""
     folder = AGENT.parent / "site" / "pyo3test_plugin"
     for path in sorted(folder.glob("*.py")):
         if path.name in ("kept.py", "lines.py", "oneprocess.py", "settings.py", "template.py"):

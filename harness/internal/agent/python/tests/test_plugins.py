@@ -1,4 +1,4 @@
-"""Life among other plugins and settings that projects have."""
+"""How the plugin works with other plugins and with settings that projects have."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TRIVIAL = "def test_1(): pass\ndef test_2(): pass\n"
 
 
 def needs(suite: Suite, module: str) -> None:
-    """Skip where the suite's Python has no such plugin."""
+    """Skip if the suite's Python has no such plugin."""
     if subprocess.run([suite.python, "-c", f"import {module}"], capture_output=True).returncode:
         pytest.skip(f"no {module}")
 
 
 def test_warnings_are_errors(suite: Suite) -> None:
-    """Nothing of ours warns, not even at the interpreter's end."""
+    """Nothing of the plugin's warns, not even at the interpreter's end."""
     suite.write(
         test_a="import warnings\ndef test_1(tmp_path): pass\ndef test_bad(): warnings.warn('w')\n",
         pytest__ini="[pytest]\nfilterwarnings = error\n",
@@ -63,7 +63,7 @@ def test_workers_run_at_the_same_time(suite: Suite) -> None:
 
 
 def test_required_pytest_forked(suite: Suite) -> None:
-    """Its plugin is blocked, and we stand in for it; not for another version, nor where it is not installed."""
+    """This plugin stands in for the blocked one, but not for another version, nor if it is not installed."""
     installed = subprocess.run([suite.python, "-c", "import pytest_forked"], capture_output=True).returncode == 0
     for wanted, good in (("pytest-forked", installed), ("pytest-forked>=1.0", installed), ("pytest-forked<1.0", False)):
         suite.write(test_a=TRIVIAL, pytest__ini=f"[pytest]\nrequired_plugins = {wanted}\naddopts = --forked\n")
@@ -174,7 +174,7 @@ def test_with_plugins_installed(suite: Suite, plugin: str) -> None:
 
 
 def test_pytest_forked_is_blocked(suite: Suite) -> None:
-    """Installed or not: --forked is ours, twice it would be a usage error."""
+    """Installed or not: --forked is ours; defined twice, it would be a usage error."""
     run = suite.write(test_a=TRIVIAL, pytest__ini="[pytest]\naddopts = --forked\n").run()
     assert run.one("exit")["exit"] == 0
     if importlib.util.find_spec("pytest_forked"):
@@ -195,7 +195,7 @@ def test_faulthandler_timeout_is_off(suite: Suite) -> None:
 
 
 def test_a_faulthandler_that_ends_pytest_is_a_budget(suite: Suite) -> None:
-    """Plain pytest ends with status 1 then, and the test must not be green here."""
+    """Plain pytest then ends with status 1, so the test must not pass here."""
     settings = "[pytest]\nfaulthandler_timeout = 0.5\nfaulthandler_exit_on_timeout = true\n"
     run = suite.write(test_a=TRIVIAL, pytest__ini=settings).run()
     if tuple(map(int, run.one("session")["pytest"].split(".")[:2])) < (9, 0):
@@ -224,7 +224,7 @@ def test_coverage_of_a_crash_is_lost(suite: Suite) -> None:
 
 
 def test_reruns(suite: Suite) -> None:
-    """A plugin that overrides the protocol, as pytest-rerunfailures does, is heard in the child."""
+    """If a plugin overrides the protocol, as pytest-rerunfailures does, the child records its reports."""
     suite.write(
         conftest="""
         import pytest
@@ -252,7 +252,7 @@ def test_suite_properties(suite: Suite) -> None:
 
 
 def test_temporary_folders(suite: Suite, tmp_path: Path) -> None:
-    """One base folder for all children; a given one is not deleted under running siblings."""
+    """All children share one base folder; a given one is not deleted while siblings run."""
     code = "".join(
         f"def test_{i}(tmp_path):\n    file = tmp_path / 'f'\n    file.touch()\n    time.sleep(0.1)\n"
         "    assert file.exists()\n"

@@ -10,7 +10,7 @@ from conftest import Suite
 from test_plugins import needs
 
 RERUNNERS = {"flaky": "rerunfailures", "pytest_rerunfailures": "flaky"}
-"""Modules of plugins, and the name of the plugin that has to stay out of the way: both want the mark `flaky`."""
+"""Modules of plugins, and the name of the plugin that must be disabled for each: both use the mark `flaky`."""
 RERUN = """
     import pytest
     SEEN = set()
@@ -32,14 +32,14 @@ RERUN = """
 
 
 def plain(suite: Suite, *args: str) -> tuple[int, str]:
-    """The exit status of plain pytest, and the counts of its last line."""
+    """Return the exit status of plain pytest, and the counts of its last line."""
     command = [suite.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
     done = subprocess.run(command, cwd=suite.folder, capture_output=True, text=True)
     return done.returncode, counts(done.stdout)
 
 
 def counts(output: str) -> str:
-    """`1 failed, 2 passed` of pytest's last line."""
+    """Return the counts in pytest's last line, such as `1 failed, 2 passed`."""
     return re.sub(r" in [\d.]+s.*", "", output.strip().splitlines()[-1]).strip("= ")
 
 
@@ -65,7 +65,7 @@ def test_reruns_of_a_plugin(plugged: Suite, plugin: str, isolation: str) -> None
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess"])
 def test_rerun_of_subtests(plugged: Suite, isolation: str) -> None:
-    """A subtest that failed in an attempt that does not count does not count either."""
+    """If an attempt does not count, neither does a subtest that failed in it."""
     needs(plugged, "pytest_rerunfailures")
     plugged.write(
         test_a="""
@@ -87,7 +87,7 @@ def test_rerun_of_subtests(plugged: Suite, isolation: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_fake_files(plugged: Suite, isolation: str) -> None:
-    """pyfakefs puts its fakes into the globals of all modules, those of this plugin too."""
+    """pyfakefs puts its fakes into the globals of all modules, including those of this plugin."""
     needs(plugged, "pyfakefs")
     plugged.write(
         test_a="""

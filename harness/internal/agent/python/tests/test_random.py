@@ -1,4 +1,4 @@
-"""Whatever comes in, nothing but the documented answers comes out. The seed is fixed; PYO3TEST_SEED names another."""
+"""Whatever comes in, only the documented answers come out. The seed is fixed; PYO3TEST_SEED sets another."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ TEXTS = (
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """A source of its own for each test."""
+    """Return a separate source for each test."""
     return random.Random(f"{SEED} {request.node.name}")
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
-    """Anything that JSON can hold, and a little more."""
+    """Return anything that JSON can hold, and a little more."""
     kind = chance.randrange(9 if depth < 4 else 6)
     if kind == 0:
         return chance.choice((None, True, False))
@@ -63,7 +63,7 @@ def value(chance: random.Random, depth: int = 0) -> Any:
 
 
 def spoil(chance: random.Random, data: bytes) -> bytes:
-    """The bytes with a few of them changed, doubled or gone."""
+    """Return the bytes with a few of them changed, duplicated or removed."""
     spoilt = bytearray(data)
     for _ in range(chance.randrange(4)):
         at = chance.randrange(len(spoilt) + 1)
@@ -75,7 +75,7 @@ def spoil(chance: random.Random, data: bytes) -> bytes:
 
 
 def test_relay(chance: random.Random) -> None:
-    """Each line is passed on as an event of the protocol, or not at all; and no line gets lost in the splitting."""
+    """Each line is passed on as an event of the protocol, or not at all."""
     for _ in range(ROUNDS):
         kind: Any = chance.choice([*sorted(relay.KINDS), "done", "exit", "junit", 1, None, [], {}])
         fields = {chance.choice([*relay.NUMBERS, "when", "x"]): value(chance) for _ in range(chance.randrange(4))}
@@ -108,7 +108,7 @@ def test_splitter_is_bounded() -> None:
 
 
 def test_encode(chance: random.Random) -> None:
-    """Whatever is told is one line of bounded length, which reads as the record where that fits."""
+    """Every record becomes one line of bounded length, which reads as the record if that fits."""
     for number in range(ROUNDS):
         record = {"ev": "report", **{str(value(chance, 4)): value(chance) for _ in range(4)}}
         if number % 100 == 0:
@@ -123,7 +123,7 @@ def test_encode(chance: random.Random) -> None:
 
 
 def test_wire(chance: random.Random) -> None:
-    """A child's stream gives back what was put in, or Garbage; never something else, and nothing that was spoilt."""
+    """A child's stream yields what was put in, or raises Garbage; never anything else, and nothing damaged."""
     from pyo3test_plugin import wire
 
     for _ in range(ROUNDS):
@@ -135,7 +135,7 @@ def test_wire(chance: random.Random) -> None:
                 cut = chance.randrange(1, 200)
                 got += reader.feed(data[:cut])
                 data = data[cut:]
-        except (wire.Garbage, ValueError, TypeError, EOFError):  # what its reader expects
+        except (wire.Garbage, ValueError, TypeError, EOFError):  # what Running.read catches too
             pass
         assert all(message in messages for message in got)
     with pytest.raises(wire.Garbage):
@@ -144,7 +144,7 @@ def test_wire(chance: random.Random) -> None:
 
 
 def test_commands(suite: Suite, chance: random.Random) -> None:
-    """An agent that hears nonsense answers it with errors, runs what it was told to run, and ends properly."""
+    """An agent that gets nonsense answers with errors, runs the requested tests, and ends properly."""
     talk = suite.write(test_a="def test_1(): pass\n").talk()
     assert talk.process.stdin is not None
 
@@ -155,7 +155,7 @@ def test_commands(suite: Suite, chance: random.Random) -> None:
             lines.append(spoil(chance, json.dumps(command).encode()).replace(b'"stop"', b"").replace(b'"start"', b""))
         return b"\n".join(lines) + b"\n"
 
-    talk.process.stdin.write(nonsense(100))  # the answers fit into a pipe that nobody reads yet
+    talk.process.stdin.write(nonsense(100))  # the answers fit into a pipe that is not read yet
     talk.start()
 
     def answer(event: dict[str, Any]) -> None:
@@ -168,6 +168,6 @@ def test_commands(suite: Suite, chance: random.Random) -> None:
 
 
 def value_fields(chance: random.Random) -> dict[str, Any]:
-    """Fields of commands with any values; a pid of a process of ours is not among them by accident."""
+    """Return fields of commands with any values, but never with the pid of a real process."""
     fields = {name: value(chance) for name in ("order", "pid", "id", "reason", "message") if chance.random() < 0.7}
     return {**fields, "pid": -abs(fields["pid"])} if type(fields.get("pid")) is int else fields

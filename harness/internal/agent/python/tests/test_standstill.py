@@ -1,4 +1,4 @@
-"""What pytest's own process takes between tests is told apart from what a test takes."""
+"""The time that pytest's own process takes between tests is distinguished from the time that a test takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOOK = "import time\ndef pytest_runtest_{}({}): time.sleep({})\n"
 
 
 def kill_the_ended(talk: Talk, event: dict[str, Any]) -> None:
-    """What the Go side must not do."""
+    """Kill a test that has ended, which the Go side must not do."""
     if event["ev"] == "gone":
         talk.say(cmd="kill", pid=event["pid"], reason="hung", message="hung: no end")
 
@@ -21,7 +21,7 @@ def kill_the_ended(talk: Talk, event: dict[str, Any]) -> None:
 @pytest.mark.parametrize("isolation", ["forked", "subprocess"])
 @pytest.mark.parametrize("hook", ["logstart(nodeid)", "logreport(report)", "logfinish(nodeid)"])
 def test_the_end_of_a_process_is_told_before_its_report(suite: Suite, isolation: str, hook: str) -> None:
-    """Once, though pytest is busy with it or with another; and who has ended cannot be killed for a hang."""
+    """Once, even if pytest is busy with this test or another; and an ended process cannot be killed for a hang."""
     suite.write(
         test_a="def test_1(): pass\ndef test_2(): pass\n",
         conftest=HOOK.format(*hook.rstrip(")").split("("), 0.6 if "report" in hook else 1.5),
@@ -38,7 +38,7 @@ def test_the_end_of_a_process_is_told_before_its_report(suite: Suite, isolation:
 
 
 def test_phases_in_process(suite: Suite) -> None:
-    """Each hook's time is told, and where the test is after it."""
+    """Each hook's time is reported, and the test's phase after it."""
     suite.write(
         test_a="def test_1(): pass\n",
         conftest="".join(HOOK.format(f"log{name}", "", 0) for name in ("start", "finish")),
@@ -53,6 +53,6 @@ def test_phases_in_process(suite: Suite) -> None:
 
 
 def test_no_file_is_collected_any_more(suite: Suite) -> None:
-    """What hangs after the collection is not the last file's import."""
+    """A hang after the collection is not attributed to the import of the last file."""
     run = suite.write(test_a="def test_1(): pass\n").run()
     assert [e["nodeid"] for e in run.of("collecting")][-2:] == ["test_a.py", ""]

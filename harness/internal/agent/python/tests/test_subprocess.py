@@ -17,7 +17,7 @@ FRESH: dict[str, Any] = {"isolation": "subprocess"}
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_threads_of_the_import_are_there(suite: Suite, workers: int) -> None:
-    """A pool that a module starts as it is imported: dead in a forked child, alive here."""
+    """A pool that a module starts when it is imported is dead in a forked child, but alive here."""
     suite.write(
         pool="""
         from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def test_threads_of_the_import_are_there(suite: Suite, workers: int) -> None:
 
 
 def test_nothing_of_the_project_is_there_before(suite: Suite) -> None:
-    """Each test imports for itself, and finds what pytest would have found: path, arguments, environment, folders."""
+    """Each test does its own imports, and finds what pytest found: path, arguments, environment, folders."""
     suite.write(
         conftest="""
         import os
@@ -71,7 +71,7 @@ def test_nothing_of_the_project_is_there_before(suite: Suite) -> None:
 
 
 def test_ids_that_are_not_the_same_twice(suite: Suite) -> None:
-    """Parameters named by their address, two tests of one id: each is found by its place."""
+    """Parameters named by their address, two tests with one id: each is found by its place."""
     suite.write(
         test_a="""
         import pytest
@@ -93,7 +93,7 @@ def test_ids_that_are_not_the_same_twice(suite: Suite) -> None:
     [("pass", "did not find the test in a fresh interpreter"), ("raise RuntimeError('only once')", "only once")],
 )
 def test_one_that_is_not_there_again(suite: Suite, code: str, words: str) -> None:
-    """It is red and says why; the others are run."""
+    """It fails and says why; the others run."""
     suite.write(
         test_a=f"""
         import os
@@ -125,7 +125,7 @@ def test_a_hang_costs_one_test(suite: Suite) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_the_template_is_started_again(suite: Suite, workers: int) -> None:
-    """A test that ends it costs no other its verdict, and has the one that it deserves."""
+    """A test that ends it costs no other test its result, and gets its own correct result."""
     suite.write(
         test_a="""
         import contextlib, os, pathlib, pytest, signal, time
@@ -150,7 +150,7 @@ def test_the_template_is_started_again(suite: Suite, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_child_that_nobody_knows(suite: Suite, workers: int) -> None:
-    """The template dies after it has forked and before it tells: that child runs no test, and hurts no other."""
+    """The template dies between fork and answer: its child runs no test, and does not affect the others."""
     suite.write(
         conftest="""
         import pyo3test_plugin.fresh_interpreters as fresh
@@ -180,7 +180,7 @@ def test_a_child_that_nobody_knows(suite: Suite, workers: int) -> None:
 
 
 def test_without_an_agent_the_end_of_an_orphan_is_not_known(suite: Suite) -> None:
-    """So its test is red, and no other."""
+    """So its test fails, and no other."""
     suite.write(
         test_a="""
         import os, signal

@@ -1,4 +1,4 @@
-"""Whoever ends pytest before its time, in whatever phase, with whatever status: it shows, and costs no other test."""
+"""Whatever ends pytest early, in any phase, with any status: it is reported, and costs no other test its result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUSES = (0, 1, 3, 4, 5, 70, 255)
 
 
 def proper(run: Run) -> bool:
-    """Whether everything that a session says at its end was said, and agrees: what the Go side asks for."""
+    """Report whether the session sent all events of its end, and they agree, as the Go side requires."""
     (finished, left, ended) = (run.of(kind) for kind in ("finished", "leave", "exit"))
     return len(finished) == len(left) == 1 and finished[0]["exitstatus"] == ended[0]["exit"]
 
@@ -76,7 +76,7 @@ def test_bad(fixture): {call}
 
 
 def inside(phase: str, deed: str) -> str:
-    """A test that does it in that phase, and one after it."""
+    """Return a test that does it in that phase, and one after it."""
     return INSIDE.format(**{**dict.fromkeys(("setup", "call", "teardown"), "pass"), phase: deed}) + AFTER
 
 
@@ -114,7 +114,7 @@ def test_other_ends_of_a_forked_test(suite: Suite, deed: str) -> None:
 
 
 def test_death_between_the_report_and_the_end(suite: Suite) -> None:
-    """A forked child leaves by _exit: no exit handler, no destructor runs. A plugin or a thread can still strike."""
+    """A forked child exits by _exit: no exit handler or destructor runs. A plugin or a thread can still end it."""
     suite.write(
         conftest="""
         import os, pytest
@@ -172,7 +172,7 @@ def test_long_output_is_kept_whole(suite: Suite, isolation: str, end: str) -> No
     run = suite.run(isolation=isolation)
     kept = list(run.out.glob("output-*.txt"))
     if end == "os.abort()" and isolation == "inprocess":
-        assert kept == [] and run.one("exit")["signal"] == 6  # pytest took it along
+        assert kept == [] and run.one("exit")["signal"] == 6  # it was lost with pytest
         return
     (file,) = kept
     text = file.read_bytes()
@@ -196,7 +196,7 @@ def test_long_output_is_bounded(suite: Suite) -> None:
 
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 def test_a_flood_of_garbage_in_the_event_pipe(suite: Suite, isolation: str) -> None:
-    """A forked test reaches it by way of its parent's descriptors."""
+    """A forked test reaches it through its parent's descriptors."""
     suite.write(
         test_a="""
         import os, stat
@@ -218,7 +218,7 @@ def test_a_flood_of_garbage_in_the_event_pipe(suite: Suite, isolation: str) -> N
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 @pytest.mark.parametrize("when", ["setup", "call", "teardown"])
 def test_an_error_of_a_hook_that_reports(suite: Suite, when: str, isolation: str) -> None:
-    """The session ends with it, and what was running is told to have ended before."""
+    """The session ends with it, and the end of what was running is reported before that."""
     suite.write(
         conftest=f"def pytest_runtest_logreport(report):\n    if report.when == {when!r}: raise ValueError('my own')\n",
         test_a="def test_1(): pass\n" + AFTER,
@@ -232,7 +232,7 @@ def test_an_error_of_a_hook_that_reports(suite: Suite, when: str, isolation: str
 @pytest.mark.parametrize("isolation", ["forked", "inprocess"])
 @pytest.mark.parametrize("stop", ["pytest.exit('enough')", "raise KeyboardInterrupt('enough')"])
 def test_a_test_that_stops_the_session(suite: Suite, stop: str, isolation: str) -> None:
-    """It is told to have ended, and that it stopped the others."""
+    """Its end is reported, and that it stopped the others."""
     run = suite.write(test_a=f"import pytest\ndef test_1(): {stop}\n" + AFTER).run(isolation=isolation)
     kinds = [event["ev"] for event in run.events]
     assert proper(run) and kinds.index("finish") < kinds.index("finished")

@@ -9,7 +9,7 @@ import pytest
 
 from .kept import os
 
-try:  # here, because in a child even a second import costs dozens of pages' copies
+try:  # here, because in a child even a repeated import costs copies of dozens of pages
     from _pytest import faulthandler
 
     FAULTS_KEY: Any = faulthandler.fault_handler_stderr_fd_key
@@ -18,7 +18,7 @@ except (ImportError, AttributeError):
 
 
 class _Nothing:
-    """A terminal for the child: its reports are printed by the parent."""
+    """A terminal for the child that discards everything: the parent prints the child's reports."""
 
     encoding = "utf-8"
 
@@ -33,7 +33,7 @@ class _Nothing:
 
 
 def flush_all() -> None:
-    """Empty Python's buffers: before a fork, lest the child writes them too, and before the child's end."""
+    """Flush Python's buffers before a fork, so that the child does not write them too, and before the child's end."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
             stream.flush()  # type: ignore[union-attr]
@@ -42,7 +42,7 @@ def flush_all() -> None:
 
 
 def flush_terminal(config: pytest.Config) -> None:
-    """The same for the terminal reporter, which has a stream of its own."""
+    """Do the same for the terminal reporter, which has its own stream."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         try:
@@ -52,7 +52,7 @@ def flush_terminal(config: pytest.Config) -> None:
 
 
 def silence_terminal(config: pytest.Config) -> None:
-    """In the child: plugins may write to the terminal reporter, to no effect."""
+    """In the child: discard what plugins write to the terminal reporter."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     writer = getattr(reporter, "_tw", None)
     if writer is not None:
@@ -60,11 +60,11 @@ def silence_terminal(config: pytest.Config) -> None:
 
 
 def redirect(config: pytest.Config, out: int, err: int) -> None:
-    """In the child: put the given files in the place of pytest's capture files.
+    """In the child: replace pytest's capture files with the given files.
 
-    The descriptors are replaced beneath pytest's own objects, so old references to sys.stdout keep working, and native
-    and Python output share one file and keep their order. With -s there is nothing to replace, and with --capture=sys
-    pytest keeps the text in memory, where each child has its own.
+    The descriptors are replaced beneath pytest's own objects. So old references to sys.stdout keep working, and native
+    and Python output share one file and keep their order. With -s there is nothing to replace. With --capture=sys
+    pytest keeps the text in memory, and each child has its own copy.
     """
     manager: Any = config.pluginmanager.get_plugin("capturemanager")
     capturing = getattr(manager, "_global_capturing", None)

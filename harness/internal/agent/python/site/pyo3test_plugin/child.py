@@ -1,4 +1,4 @@
-"""The forked child: runs one test and tells its parent all about it."""
+"""The forked child: runs one test and reports everything about it to its parent."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from .kept import gc, os
 from .lines import clip
 
 LEAVE = os._exit
-"""Kept from before coverage's `patch = _exit` replaces it; coverage is saved by us."""
+"""Taken before coverage's `patch = _exit` replaces it; the plugin saves coverage itself."""
 
 TEXT_LIMIT = 512 * 1024
-"""Of a failure text, in characters."""
+"""Maximum length of a failure text, in characters."""
 
 
 class Child:
     """One test in its own process. Its messages go to a file, which the parent reads when this process has ended.
 
-    They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("stop",
-    shouldfail, shouldstop), ("interrupt", kind, message, returncode), ("broken", traceback), ("done",).
+    They are tuples: ("report", data), ("warning", ...), ("phase", when), ("properties", [...]), ("stop", shouldfail,
+    shouldstop), ("interrupt", kind, message, returncode), ("broken", traceback), ("done",).
     """
 
     def __init__(self, config: pytest.Config, told: int) -> None:
         self.config = config
         self.owner = os.getpid()
         self.told = linux.move_high(told)
-        # A test that closes this descriptor and opens a file gets our number: look before writing there.
+        # A test that closes this descriptor and opens a file gets our number: check before writing there.
         self.identity = _identity(self.told)
         self.pending = b""
         self.last: pytest.TestReport | None = None
-        """The report of the last teardown, kept until the end: the garbage may still turn it red."""
+        """The report of the last teardown, kept until the end: the garbage may still make the test fail."""
 
     def run(self, item: pytest.Item) -> NoReturn:
-        """Run the test with all plugins' hooks around it, and leave."""
+        """Run the test with all plugins' hooks around it, and exit."""
         status = 0
         try:
             self._protocol(item)
@@ -46,7 +46,7 @@ class Child:
             self._send(("done",))
             coverage_support.save_in_child()
             capture.flush_all()
-        except BaseException:  # a hook of a plugin, or the test pulled the rug from under us
+        except BaseException:  # a plugin's hook failed, or the test broke what we need
             status = 70
             try:
                 self._put_last()
@@ -72,7 +72,7 @@ class Child:
             self._put(("properties", wire.plain(properties[known:])))
 
     def runtest(self, item: pytest.Item) -> None:
-        """What pytest's own runtestprotocol does, but each report leaves as soon as it is there."""
+        """Do what pytest's own runtestprotocol does, but send each report as soon as it exists."""
         has_request = hasattr(item, "_request")
         if has_request and not getattr(item, "_request", None):  # a plugin runs the test again
             item._initrequest()  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ class Child:
                 item.funcargs = None  # type: ignore[attr-defined]
 
     def collect_garbage(self, item: pytest.Item) -> None:
-        """Free what the test left in cycles, and turn it red if that raises errors.
+        """Free what the test left in cycles, and fail the test if that raises errors.
 
         This comes after the test's protocol, when the item has dropped the values of its fixtures.
         """
@@ -102,7 +102,7 @@ class Child:
             self.last = report
 
     def tell_report(self, report: pytest.TestReport) -> None:
-        """Keep a report until the next phase begins, or the end."""
+        """Keep a report until the next phase begins or the test ends."""
         self._put_last()
         if type(report) is pytest.TestReport and report.when == "teardown":
             self.last = report
@@ -123,18 +123,18 @@ class Child:
             report.longrepr = clip(report.longrepr, TEXT_LIMIT)
         try:
             data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
-        except Exception:  # a plugin's failure object that pytest cannot take apart: its text is enough
+        except Exception:  # a plugin's failure object that pytest cannot serialize: its text is enough
             report.longrepr = clip(report.longreprtext, TEXT_LIMIT)
             data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
         self._put(("report", wire.plain(data)))
 
     def tell_phase(self, when: str) -> None:
-        """A phase begins; what is waiting leaves with this news."""
+        """Report the start of a phase; this also sends what is waiting."""
         self._put_last()
         self._send(("phase", when))
 
     def tell_warning(self, warning: Any, when: str, nodeid: str, location: Any) -> None:
-        """A warning, in parts."""
+        """Record a warning, in parts."""
         category = warning.category if isinstance(warning.category, type) else Warning
         fields = (
             str(wire.plain(warning.message)),
@@ -158,14 +158,14 @@ class Child:
 
     def _flush(self) -> None:
         if os.getpid() != self.owner:
-            LEAVE(0)  # the test forked and its child came back from the test: that one's story is not ours
+            LEAVE(0)  # the test forked and its child returned from the test: we do not report for that child
         data, self.pending = memoryview(self.pending), b""
         try:
             if _identity(self.told) != self.identity:
                 return
             while data:
                 data = data[os.write(self.told, data) :]
-        except OSError:  # closed by the test: the parent will see an end without a report
+        except OSError:  # closed by the test: for the parent, the child then ends without a report
             pass
 
 
@@ -175,8 +175,8 @@ def _identity(fd: int) -> tuple[int, int]:
 
 
 def become(config: pytest.Config, told: int, out: int, err: int) -> Child:
-    """The first steps of a forked child."""
-    gc.unfreeze()  # a test may let go of what a module made
+    """Do the first steps of a forked child."""
+    gc.unfreeze()  # a test may release what a module made
     # A group of its own: a test that signals "its" group must not reach pytest or its siblings.
     os.setpgid(0, 0)
     linux.allow_tracing()

@@ -1,4 +1,4 @@
-"""Coverage of forked tests: a child saves what it measured, pytest-cov combines it with the rest."""
+"""Coverage of forked tests: a child saves what it measured, and pytest-cov combines it with the rest."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def _current() -> Any:
 
 
 def measures() -> bool:
-    """Whether coverage is measured in this process."""
+    """Report whether coverage is measured in this process."""
     return _current() is not None
 
 
 QUIET = ("_warn_no_data", "_warn_unimported_source", "_warn_preimported_source")
-"""Switches of coverage's warnings, which each child would give about what only the whole run can tell."""
+"""Switches of those of coverage's warnings that only make sense for the whole run, but that each child would give."""
 
 
 def before_forks() -> None:
-    """In the parent: write out what collection has measured, lest every child writes it again."""
+    """In the parent: write out what collection has measured, so that children do not all write it again."""
     current = _current()
     if current is None:
         return
@@ -32,7 +32,7 @@ def before_forks() -> None:
         for name in kept:
             setattr(current, name, False)
         current.get_data()
-    except Exception:  # told by coverage itself at the end
+    except Exception:  # coverage itself reports it at the end
         pass
     finally:
         for name, value in kept.items():
@@ -40,7 +40,10 @@ def before_forks() -> None:
 
 
 def enter_child(config: pytest.Config) -> None:
-    """In the child, at its start: with `patch = fork` coverage has stopped the measurement that pytest-cov knows."""
+    """In the child, at its start: give pytest-cov the current measurement.
+
+    With `patch = fork`, coverage has stopped the one that pytest-cov knows.
+    """
     if "coverage" not in sys.modules:
         return
     controller: Any = getattr(config.pluginmanager.get_plugin("_cov"), "cov_controller", None)
@@ -53,8 +56,8 @@ def enter_child(config: pytest.Config) -> None:
 def save_in_child() -> None:
     """In the child, at its end: stop and save all measurements.
 
-    Coverage starts a new data file when it sees a new process id. There are two measurements where the project has
-    `patch = fork`: the parent's, stopped by the patch, and the child's.
+    Coverage starts a new data file when it sees a new process id. There are two measurements if the project has `patch
+    = fork`: the parent's, stopped by the patch, and the child's.
     """
     for _ in range(10):
         current = _current()

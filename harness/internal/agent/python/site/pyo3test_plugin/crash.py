@@ -1,4 +1,4 @@
-"""Reports for tests whose process did not live to tell, and what of a child's state must reach the parent."""
+"""Reports for tests whose process died before it could report, and the state of a child that must reach the parent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def complete(running: Running, reports: list[pytest.TestReport], took: float, whole: bool, out: str, err: str) -> None:
-    """Add the failed report, and the phases that are missing around it.
+    """Add the failed report, and the missing phases around it.
 
-    JUnit then holds one testcase, a failure. An xfail mark has no say: a crash is never expected.
+    JUnit then holds one testcase, a failure. An xfail mark does not matter: a crash is never expected.
     """
     phases = {report.when for report in reports if type(report) is pytest.TestReport}
     when = "teardown" if whole or "call" in phases or _setup_failed(reports) else "call"
@@ -33,7 +33,7 @@ def complete(running: Running, reports: list[pytest.TestReport], took: float, wh
     if "setup" not in phases:
         reports.insert(0, _report(running, "setup", "passed"))
     if when == "teardown":
-        # One report a phase: the one that says "passed" gives way.
+        # One report per phase: the one that says "passed" is dropped.
         reports[:] = [each for each in reports if each.when != "teardown" or each.failed]
     spent = sum(report.duration for report in reports)
     reports.append(_report(running, when, "failed", text, sections, max(0.0, took - spent)))
@@ -88,7 +88,7 @@ def _report(
 
 
 def revive_warning(text: str, module: str, name: str, filename: str, lineno: int, line: Any) -> warnings.WarningMessage:
-    """A warning from its parts. The category is looked up, never imported."""
+    """Return a warning made from its parts. The category is looked up, never imported."""
     category: Any = sys.modules.get(module)
     for part in name.split("."):
         category = getattr(category, part, None)
@@ -100,10 +100,10 @@ def revive_warning(text: str, module: str, name: str, filename: str, lineno: int
 
 
 def settle_subtest(config: pytest.Config, report: pytest.TestReport, data: dict[str, Any]) -> None:
-    """What pytest's own subtests lose on the way from the child.
+    """Restore what pytest's own subtests lose on the way from the child.
 
-    Failed ones were counted there, and pytest fails the test itself by the count here; their parameters are quoted once
-    more by the reading.
+    Failed subtests were counted in the child, but pytest fails the test itself by the count here. And reading a report
+    quotes their parameters once more.
     """
     try:
         from _pytest.subtests import SubtestReport, failed_subtests_key
@@ -131,7 +131,7 @@ def drop_subtests(config: pytest.Config, reports: list[pytest.TestReport], rerun
 
 
 def add_properties(config: pytest.Config, properties: list[tuple[str, str]]) -> None:
-    """record_testsuite_property's values."""
+    """Add the values of record_testsuite_property."""
     if properties:
         from _pytest.junitxml import xml_key
 

@@ -9,9 +9,10 @@ from .lines import encode
 
 
 class Events:
-    """Writes events to the agent and reads its words.
+    """Writes events to the agent and reads its messages.
 
-    Only the process that made it speaks: a test that forks and runs on must not tell everything twice.
+    Only the process that created the object sends events: if a test forks and its child continues, nothing may be
+    reported twice.
     """
 
     def __init__(self, events: int, control: int) -> None:
@@ -27,11 +28,11 @@ class Events:
             os.set_blocking(control, False)
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Tell one event."""
+        """Send one event."""
         self.send_all((kind, fields))
 
     def send_all(self, *events: tuple[str, dict[str, Any]]) -> None:
-        """Tell events that belong together with one write."""
+        """Send events that belong together with one write."""
         lines = [encode({"ev": kind, **fields}) for kind, fields in events]
         if self._held is not None:
             self._held += lines
@@ -39,17 +40,17 @@ class Events:
             self._write(b"".join(lines))
 
     def hold(self) -> None:
-        """Keep what is told until `release`: each write wakes the agent, which costs as much as a report."""
+        """Keep events until `release`: each write wakes the agent, which costs as much as a report."""
         self._held = []
 
     def flush(self) -> None:
-        """Write what is held, and hold on."""
+        """Write the held events, and keep holding."""
         if self._held:
             held, self._held = self._held, []
             self._write(b"".join(held))
 
     def release(self) -> None:
-        """Write what was held."""
+        """Write the held events, and stop holding."""
         held, self._held = self._held, None
         self._write(b"".join(held or ()))
 
@@ -67,7 +68,7 @@ class Events:
                 return
 
     def heard(self) -> list[dict[str, Any]]:
-        """What the agent has said since the last look. Never waits."""
+        """Return what the agent has sent since the last call. Never waits."""
         while self.control >= 0:
             try:
                 data = os.read(self.control, 65536)
@@ -83,7 +84,7 @@ class Events:
         return [words for words in map(_words, lines) if words is not None]
 
     def wait_for(self, key: str) -> dict[str, Any] | None:
-        """Wait for a word of the agent with that key; None if the agent is gone."""
+        """Wait for a message of the agent with that key; return None if the agent is gone."""
         while self.control >= 0:
             select.select([self.control], [], [])
             for words in self.heard():
@@ -92,7 +93,7 @@ class Events:
         return None
 
     def close_in_child(self) -> None:
-        """A forked child has no business here, and neither have the daemons that its test may leave."""
+        """Close the pipes: neither a forked child nor the daemons that its test may leave have any use for them."""
         for fd in (self.fd, self.control):
             if fd >= 0:
                 os.close(fd)
@@ -100,7 +101,7 @@ class Events:
 
 
 def _words(line: bytes) -> dict[str, Any] | None:
-    """What the agent said; a test may have written there too."""
+    """Return the agent's message, or None if it is not one: a test may have written there too."""
     try:
         words = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The fork runner: each test in a child of the collected parent, several at once if asked."""
+"""The fork runner: each test in a child of the parent that collected the tests, several at once on request."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .ledger import Ledger
 from .running import Running
 
 REPORT = "report"
-"""The phase of a test whose process has ended, while hooks of pytest's own process report it."""
+"""The phase of a test whose process has ended, while hooks in pytest's own process report it."""
 AHEAD = 2
-"""Children for each worker that are forked before their turn, at most. After each fork the parent copies hundreds of
-pages anew, after several in a row but once; and with fewer workers than processors, the fork and a child's first steps
-cost no time at all."""
+"""Children per worker that are forked before their turn, at most. After each fork the parent copies hundreds of pages
+again, but only once after several in a row. With fewer workers than processors, the fork and a child's first steps cost
+no time at all."""
 
 
 class ForkRunner:
@@ -36,29 +36,29 @@ class ForkRunner:
         self.workers = workers
         self.starter: Starter = starter or Forks(config, self._run_in_child)
         self.child: child.Child | None = None
-        """Set in a child only."""
+        """Set only in a child."""
         self.running: dict[int, Running] = {}
         self.waiting: deque[tuple[int, pytest.Item]] = deque()
         self.ahead: deque[Running] = deque()
-        """Children at their closed gates: their tests come before those that are waiting."""
+        """Children at their closed gates: their tests run before those that are waiting."""
         self.depth = 1
         """How many to fork ahead next time."""
         self.prepared = False
         self.heard = False
-        """Whether others have hooks that are called as a test is reported, and that may never return."""
+        """Whether other plugins have hooks that are called as a test is reported, and that may never return."""
         self.collected: list[pytest.Item] = []
-        """All, in the order of collection."""
+        """All tests, in the order of collection."""
         self.foreign: set[str] = set()
-        """The modules of which it was told that they are not what was built."""
+        """The modules that were reported as not being what was built."""
         self.poll = select.poll()
         self.by_fd: dict[int, Running] = {}
         self.clock = time.perf_counter
         self.memory = memory.Watch()
 
-    # The hooks' part that acts in the child
+    # The hooks that act in the child
 
     def protocol(self, item: pytest.Item) -> bool | None:
-        """In a child: run the test. A plugin that overrides the protocol comes first, as it would in plain pytest."""
+        """In a child: run the test. A plugin that overrides the protocol comes first, as in plain pytest."""
         if self.child is None:
             return None
         self.child.runtest(item)
@@ -66,13 +66,13 @@ class ForkRunner:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, None]:
-        """In a child: collect garbage when the test has ended, where pytest still records its warnings."""
+        """In a child: collect garbage after the test has ended, while pytest still records its warnings."""
         yield
         if self.child is not None:
             self.child.collect_garbage(item)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """In a child: reports that others make, such as subtests and reruns."""
+        """In a child: send reports that other plugins make, such as subtests and reruns."""
         if self.child is not None:
             self.child.tell_report(report)
 
@@ -84,7 +84,7 @@ class ForkRunner:
     # The parent
 
     def run(self, session: pytest.Session, chosen: list[tuple[int, pytest.Item]]) -> None:
-        """Run the tests; returns when all have ended, raises as pytest's loop does when it must stop."""
+        """Run the tests. Return when all have ended; raise as pytest's loop does when it must stop."""
         if not chosen:
             return
         self._prepare()
@@ -115,14 +115,14 @@ class ForkRunner:
         return bool(self.ahead or self.waiting)
 
     def stop_if_told(self, session: pytest.Session) -> None:
-        """-x, --maxfail and plugins that want an end."""
+        """Stop for -x, --maxfail and plugins that request an end."""
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
             raise session.Interrupted(session.shouldstop)
 
     def _prepare(self) -> None:
-        """Once before the first fork: what all children would otherwise do each for themselves."""
+        """Do once, before the first fork, what every child would otherwise do for itself."""
         if self.prepared:
             return
         self.prepared = True
@@ -138,9 +138,9 @@ class ForkRunner:
         self.starter.prepare(self.collected, self.foreign)
 
     def _start(self) -> Running | None:
-        """Let the next test begin."""
+        """Start the next test."""
         if self.ahead and (self.starter.is_orphan(self.ahead[0].pid) or self._reap(self.ahead[0])):
-            self._recall()  # ended before its test began, which is none the worse for it
+            self._recall()  # the child ended before its test began, which does not affect the test
         if self.ahead:
             running = self.ahead.popleft()
         else:
@@ -156,7 +156,7 @@ class ForkRunner:
         if running.pidfd >= 0:
             self.by_fd[running.pidfd] = running
             self.poll.register(running.pidfd, select.POLLIN)
-        with contextlib.suppress(OSError):  # killed just now: told as any other death
+        with contextlib.suppress(OSError):  # killed just now: reported like any other death
             os.write(running.gate, b"1")
         os.close(running.gate)
         running.gate = -1
@@ -170,38 +170,39 @@ class ForkRunner:
         """Fork for tests whose turn has not come yet, while others run.
 
         Such a child must see what one forked at its turn would see. Of what the parent does in between, a test can see
-        that another failed, which pytest counts: those forked ahead are sent away then. And plugins and conftests with
-        hooks that are called in between, or with threads, may change anything: with them nobody is forked ahead. Where
-        the hook is that for warnings, it is enough to send children away after a test that has given some.
+        only that another test failed, which pytest counts: children forked ahead are then discarded. Plugins and
+        conftests with hooks that are called in between, or with threads, may change anything, so with them no child is
+        forked ahead. If the only such hook is that for warnings, it is enough to discard children after a test that has
+        given warnings.
         """
         if self.ahead or not self.starter.may_go_ahead():
             return
         while self.waiting and len(self.ahead) < self.depth:
             try:
                 self.ahead.append(self._start_child(*self.waiting[0], 0.0))
-            except OSError:  # there is no room yet, and no hurry
+            except OSError:  # the system allows no process yet, and there is no hurry
                 return
             self.waiting.popleft()
         self.depth = min(2 * self.depth, AHEAD * self.workers)
 
     def _recall(self) -> None:
-        """Send those away that were forked ahead; their tests wait for other children."""
+        """Discard the children that were forked ahead; their tests wait for new children."""
         for running in reversed(self.ahead):
             if not self._reap(running):
                 self._kill(running)
             running.close()
             self.waiting.appendleft((running.index, running.item))
         self.ahead.clear()
-        self.depth = 1  # where one test fails more do, and each costs those that wait
+        self.depth = 1  # one failure is seldom the last, and each one discards the waiting children
 
     def _start_child(self, index: int, item: pytest.Item, patience: float) -> Running:
-        """A child at its closed gate."""
-        with contextlib.suppress(Lost):  # another test may have ended the one that it was to be forked from
+        """Start a child, which waits at its closed gate."""
+        with contextlib.suppress(Lost):  # another test may have ended the process to fork from
             return self._try_child(index, item, patience)
         return self._try_child(index, item, patience)
 
     def _try_child(self, index: int, item: pytest.Item, patience: float) -> Running:
-        """The same, with descriptors that no child of an earlier attempt has."""
+        """Try to start a child, with descriptors that no child of an earlier attempt has."""
         fds: list[int] = []
         try:
             for make in (linux.memory_file, linux.scratch_file, linux.scratch_file):
@@ -217,7 +218,7 @@ class ForkRunner:
         return Running(index, item, pid, told, pidfd, out, err, opener, threads)
 
     def _run_in_child(self, item: pytest.Item, fds: list[int]) -> None:
-        """What a forked child does: it waits at its gate, and runs its test."""
+        """Do what a forked child does: wait at the gate, then run the test."""
         told, out, err, gate, opener = fds
         os.close(opener)
         self.events.close_in_child()
@@ -233,14 +234,14 @@ class ForkRunner:
             self.child.run(item)
 
     def _wait(self) -> list[Running]:
-        """Wait for news; gives the children that may have ended."""
+        """Wait for news; return the children that may have ended."""
         ready = self.poll.poll(self.starter.pause(self.running.values()))
         self._listen()
         ended = [self.by_fd[fd] for fd, _ in ready if fd in self.by_fd]
         return ended + [each for each in self.running.values() if each.pidfd < 0]
 
     def _end(self, session: pytest.Session, running: Running) -> None:
-        """Collect and report a child, if it has ended."""
+        """If a child has ended, collect its results and report them."""
         if not self._reap(running):
             return
         self._listen()
@@ -250,7 +251,7 @@ class ForkRunner:
         following = None
         unnoticed = self._is_unnoticed(running, reports)
         if self.ahead and unnoticed and self._may_start(session):
-            # Nobody can want an end because of this one, so the next need not wait until it has been reported.
+            # This test cannot make the session stop, so the next need not wait until it has been reported.
             following = self._start()
         try:
             self._conclude(running, reports)
@@ -263,7 +264,7 @@ class ForkRunner:
             self._recall()
 
     def _is_unnoticed(self, running: Running, reports: list[pytest.TestReport]) -> bool:
-        """Whether a test has ended so that no other can see from the state of pytest that it ever ran."""
+        """Report whether a test ended so that no other test can see from the state of pytest that it ran."""
         told = running.done and running.exit == 0 and running.interrupt is None and not running.broken
         told = told and running.stop is None
         whole = told and any(each.when == "teardown" for each in reports)
@@ -274,7 +275,7 @@ class ForkRunner:
         )
 
     def _listen(self) -> None:
-        """Hear from the agent which children it is about to kill, and how some have ended."""
+        """Learn from the agent which children it is about to kill, and how some have ended."""
         for words in self.events.heard():
             if "ended" in words:
                 self.starter.hear(words["ended"], words["status"])
@@ -300,14 +301,14 @@ class ForkRunner:
             pass
 
     def _reap(self, running: Running) -> bool:
-        """Collect the exit status; False while the child lives."""
+        """Collect the exit status; return False while the child is alive."""
         try:
             status = self.starter.reap(running.pid)
         except Lost as lost:
             running.broken = str(lost)
             return True
         except ChildProcessError:
-            return True  # someone else reaped it: how it ended is not known
+            return True  # something else reaped it: how it ended is not known
         if status is None:
             return False
         if os.WIFSIGNALED(status):
@@ -319,13 +320,13 @@ class ForkRunner:
         return True
 
     def _kill(self, running: Running) -> None:
-        """End a child and what is in its group, and collect it."""
+        """End a child and the processes in its group, and collect its exit status."""
         running.kill()
         with contextlib.suppress(OSError):
             self.starter.reap(running.pid, wait=True)
 
     def _forget(self, running: Running) -> None:
-        """It runs no more; what it has printed can still be read."""
+        """Remove a child that has ended; what it printed can still be read."""
         if running.pidfd >= 0:
             self._unwatch(running.pidfd)
         self.running.pop(running.pid, None)
@@ -346,7 +347,7 @@ class ForkRunner:
                     fields = {} if told else {"stdout": out, "stderr": err}
                     crash.complete(running, reports, took, told, out, err)
                 self._publish(running.item, running.index, reports, running)
-        except BaseException:  # a hook's, and the session ends with it: the test has ended all the same
+        except BaseException:  # raised by a hook, it ends the session; the test has ended all the same
             self._tell_finish(running, complete, took, **fields)
             raise
         finally:
@@ -370,7 +371,7 @@ class ForkRunner:
                 continue
             if isinstance(report, pytest.TestReport):
                 crash.settle_subtest(self.config, report, data)
-                if report.outcome not in ("passed", "failed", "skipped"):  # a plugin's word for a rerun
+                if report.outcome not in ("passed", "failed", "skipped"):  # a plugin's name for a rerun
                     crash.drop_subtests(self.config, reports, report)
                 reports.append(report)
         return reports
@@ -405,7 +406,7 @@ class ForkRunner:
             self.ledger.current = None
 
     def _not_started(self, index: int, item: pytest.Item, error: OSError) -> None:
-        """No process could be made for the test."""
+        """Report a test for which no process could be created."""
         running = Running(index, item, os.getpid(), -1, -1, -1, -1, -1, linux.thread_count(), self.clock(), time.time())
         running.broken = f"no process could be made for this test: {error}"
         reports: list[pytest.TestReport] = []
@@ -415,7 +416,7 @@ class ForkRunner:
         self._tell_finish(running, False, 0.0, stdout="", stderr=running.broken)
 
     def _abandon(self) -> None:
-        """The session stops: children that run or wait go with it."""
+        """End the children that run or wait: the session stops."""
         self._recall()
         self.waiting.clear()
         for running in list(self.running.values()):

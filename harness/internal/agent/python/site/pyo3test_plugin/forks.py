@@ -1,4 +1,4 @@
-"""Children that are forked from the collected parent, as the fork runner sees them."""
+"""Children that are forked from the parent that collected the tests, as the fork runner sees them."""
 
 from __future__ import annotations
 
@@ -17,54 +17,56 @@ from .running import Running
 PATIENCE = 10.0
 """Seconds to wait for the process limit or memory to allow a fork."""
 UNWATCHED = 10
-"""Milliseconds between two looks at children of which no descriptor tells when they end."""
+"""Milliseconds between two checks of children for which no descriptor reports the end."""
 REPORTED = ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish")
 WARNED = ("pytest_warning_recorded",)
-"""With those above, the hooks that are called in the parent, so between forks."""
+"""Together with REPORTED, the hooks that are called in the parent, and so between forks."""
 
 
 class Lost(ChildProcessError):
-    """Nobody can know any more how a child ended, or whether there is one."""
+    """How a child ended, or whether there is one, can no longer be known."""
 
 
 class Starter(Protocol):
     """Where children come from."""
 
     sees_pytest: bool
-    """Whether a child sees what has become of pytest until it was started."""
+    """Whether a child sees what had happened to pytest by the time it was started."""
     warnings_heard: bool
-    """Whether others than pytest hear of warnings, and so may change what a child sees."""
+    """Whether plugins other than pytest's handle warnings, and so may change what a child sees."""
 
     def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
-        """Once before the first child: what was collected, and the modules that are not what was built."""
+        """Prepare once before the first child, with the collected tests and the modules that are not what was built."""
 
     def may_go_ahead(self) -> bool:
-        """Whether a child may be started before the turn of its test."""
+        """Report whether a child may be started before the turn of its test."""
 
     def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
-        """A child at its closed gate: its pid, a descriptor that is readable when it ends or -1, and how many threads
-        its parent had. Of fds, which Running names, all are the child's but the last; ours stay open. With patience in
-        seconds where there is no room for one now. Lost, where there may be a child that nobody knows: it waits at its
-        gate, so let another be started at another one.
+        """Start a child, which waits at its closed gate.
+
+        Return its pid, a descriptor that becomes readable when it ends or -1, and how many threads its parent had. All
+        of fds, which Running names, are for the child except the last; ours stay open. If the system allows no process
+        now, retry for `patience` seconds. Raise Lost if there may be a child of unknown pid: it waits at its gate, so
+        start another one at another gate.
         """
 
     def reap(self, pid: int, wait: bool = False) -> int | None:
-        """A child's exit status, None while it lives."""
+        """Return a child's exit status, or None while it is alive."""
 
     def finish(self) -> None:
-        """Undo what a start changed in this process; all children have ended, or this is one."""
+        """Undo what a start changed in this process. Called when all children have ended, or in a child."""
 
     def is_orphan(self, pid: int) -> bool:
-        """Whether what a child was forked from is gone: one that has not begun its test is of no use then."""
+        """Report whether a child's parent is gone: then the child is of no use if it has not begun its test."""
 
     def hear(self, pid: int, status: int) -> None:
-        """The agent tells how a process ended that was handed to it."""
+        """Take from the agent how a process ended that the agent adopted."""
 
     def watch(self, poll: select.poll) -> None:
-        """Have news of ends noticed that no child's own descriptor tells."""
+        """Register with the poll what reports ends that no child's own descriptor shows."""
 
     def pause(self, running: Iterable[Running]) -> int | None:
-        """Milliseconds after which to look at children whatever poll says; None where it tells all."""
+        """Return the milliseconds after which to check children whatever poll says; None if poll reports every end."""
 
 
 class Forks:
@@ -81,18 +83,18 @@ class Forks:
         """The project's own handler of SIGCHLD, while ours is in its place."""
 
     def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
-        """What all children would otherwise do each for themselves."""
+        """Do what every child would otherwise do for itself."""
         self.undisturbed = not others_hear(self.config, REPORTED)
         self.warnings_heard = others_hear(self.config, WARNED)
-        gc.collect()  # what is garbage already is no test's
-        gc.freeze()  # a child unfreezes: until it collects all, it touches none of these pages
+        gc.collect()  # what is already garbage belongs to no test
+        gc.freeze()  # a child unfreezes; until it runs a full collection, it touches none of these pages
 
     def may_go_ahead(self) -> bool:
-        """Not where plugins and conftests with hooks that are called in between, or threads, may change anything."""
+        """Return False if threads, or hooks of plugins or conftests called in between, may change anything."""
         return self.undisturbed and threading.active_count() == 1
 
     def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
-        """Fork."""
+        """Fork a child."""
         self._keep_ends()
         threads = linux.thread_count()
         capture.flush_all()
@@ -107,43 +109,43 @@ class Forks:
         return pid, _pidfd(pid), threads
 
     def reap(self, pid: int, wait: bool = False) -> int | None:
-        """Ask the system."""
+        """Get the status from the system."""
         ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
         return status if ended else None
 
     def _keep_ends(self) -> None:
-        """Have the system keep how a child ended until we ask: it does not where SIGCHLD is ignored.
+        """Have the system keep a child's exit status until we ask: it does not if SIGCHLD is ignored.
 
-        And a handler might ask for all children of this process. The tests see the project's own setting.
+        A handler might also reap all children of this process. The tests see the project's own setting.
         """
         handler = signal.getsignal(signal.SIGCHLD)
-        if handler not in (signal.SIG_DFL, None):  # None: it was not set by Python, nor could be set again
+        if handler not in (signal.SIG_DFL, None):  # None: it was not set by Python, and could not be restored
             self.on_end = handler
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def finish(self) -> None:
-        """Give the project its handler of SIGCHLD back."""
+        """Restore the project's handler of SIGCHLD."""
         if self.on_end is not None:
             signal.signal(signal.SIGCHLD, self.on_end)
             self.on_end = None
 
     def is_orphan(self, pid: int) -> bool:
-        """Never: this is the process."""
+        """Return False: this process is the parent."""
         return False
 
     def hear(self, pid: int, status: int) -> None:
-        """None of its own is."""
+        """Do nothing: the agent adopts none of its children."""
 
     def watch(self, poll: select.poll) -> None:
-        """Each has its own descriptor."""
+        """Do nothing: each child has its own descriptor."""
 
     def pause(self, running: Iterable[Running]) -> int | None:
-        """Where the system has such descriptors."""
+        """Return None if every child has a descriptor that reports its end, else the interval between checks."""
         return None if all(each.pidfd >= 0 for each in running) else UNWATCHED
 
 
 def patiently(make: Callable[[], int], patience: float) -> int:
-    """Make a process, with patience in seconds where the system has no room for one now."""
+    """Create a process; retry for `patience` seconds if the system allows none now."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -157,13 +159,13 @@ def patiently(make: Callable[[], int], patience: float) -> int:
 def _fork(threads: int) -> int:
     if sys.version_info < (3, 12) or threads <= 1:
         return os.fork()
-    with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event's count says it
+    with warnings.catch_warnings():  # "use of fork() may lead to deadlocks": the event reports the thread count
         warnings.simplefilter("ignore")
         return os.fork()
 
 
 def others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
-    """Whether somebody besides pytest and us has one of the hooks."""
+    """Report whether a plugin other than pytest's and ours has one of the hooks."""
     for name in hooks:
         for implementation in getattr(config.hook, name).get_hookimpls():
             module = str(getattr(implementation.function, "__module__", ""))
@@ -173,7 +175,7 @@ def others_hear(config: pytest.Config, hooks: tuple[str, ...]) -> bool:
 
 
 def _pidfd(pid: int) -> int:
-    """A descriptor that becomes readable when the process ends, or -1 where there is none."""
+    """Return a descriptor that becomes readable when the process ends, or -1 if the system has none."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):

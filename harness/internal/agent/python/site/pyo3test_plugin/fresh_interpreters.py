@@ -1,4 +1,4 @@
-"""Children with an interpreter of their own each, by way of the template, as the fork runner sees them."""
+"""Children that each have their own interpreter, forked by the template, as the fork runner sees them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .template_child import function_of
 SITE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = f"import sys; sys.path.insert(0, {SITE!r}); import {__package__}.template as t; t.serve(int(sys.argv[1]))"
 START = 60.0
-"""Seconds that the template may take to start, which it does in a quarter of one."""
+"""Seconds that the template may take to start. It usually takes a quarter of a second."""
 LOST = "the process that fresh interpreters are forked from ended or does not answer: did the test kill it?"
 
 
 class FreshInterpreters:
-    """The template, and what becomes of its children: a starter of the fork runner's."""
+    """The template and its children: one of the fork runner's starters."""
 
     sees_pytest = False
     warnings_heard = False
@@ -37,11 +37,11 @@ class FreshInterpreters:
         self.world = world
         self.environment = environment
         self.adopted = adopted
-        """Whether there is an agent, which becomes the parent of orphans and tells how they end."""
+        """Whether there is an agent, which becomes the parent of orphans and reports how they end."""
         self.requests: dict[pytest.Item, dict[str, Any]] = {}
         self.poll: select.poll | None = None
         self.alive: set[int] = set()
-        """The children of the template that is there."""
+        """The children of the current template."""
         self.statuses: dict[int, int] = {}
         self.orphans: set[int] = set()
         """The children of a template that is gone."""
@@ -66,25 +66,25 @@ class FreshInterpreters:
             self.poll.register(ours, select.POLLIN)
 
     def finish(self) -> None:
-        """Nothing was changed."""
+        """Do nothing: nothing was changed."""
 
     def watch(self, poll: select.poll) -> None:
-        """The template tells of ends."""
+        """Have the poll watch the template, which reports when children end."""
         self.poll = poll
         if self.socket is not None:
             poll.register(self.socket, select.POLLIN)
 
     def pause(self, running: Iterable[Running]) -> int | None:
-        """None at all where an end was told with the answer to something else, or cannot be told any more."""
+        """Return 0 if an end came with the answer to something else, or can no longer be reported; else None."""
         told = self.statuses.keys() if self.adopted else self.statuses.keys() | self.orphans
         return 0 if any(each.pid in told for each in running) else None
 
     def may_go_ahead(self) -> bool:
-        """Always: its children see nothing of this process."""
+        """Return True: its children see nothing of this process."""
         return True
 
     def prepare(self, items: list[pytest.Item], foreign: set[str]) -> None:
-        """Find out which of several tests of one id, or function, each is."""
+        """Determine which of several tests with the same id, or of the same function, each one is."""
         basetemp = str(getattr(getattr(self.config, "_tmp_path_factory", None), "_basetemp", None) or "")
         ids: dict[str, int] = {}
         functions: dict[str, list[pytest.Item]] = {}
@@ -106,23 +106,23 @@ class FreshInterpreters:
             request["count"] = len(functions[function_of(item)])
 
     def start(self, item: pytest.Item, fds: list[int], patience: float) -> tuple[int, int, int]:
-        """Have one forked by the template, which has one thread."""
+        """Have the template, which has one thread, fork a child."""
         return patiently(lambda: self._ask(item, fds[:-1]), patience), -1, 1
 
     def _ask(self, item: pytest.Item, fds: list[int]) -> int:
-        """The pid of a child for a test, which has the descriptors from now on."""
+        """Return the pid of a new child for a test, which now has the descriptors."""
         if self.socket is None:
             self.begin()
         pid = self._child(json.dumps(self.requests[item]).encode(), fds)
         if pid is None:
             raise Lost(LOST)
-        self.statuses.pop(pid, None)  # another's, long ago
+        self.statuses.pop(pid, None)  # of an earlier process with the same pid
         self.orphans.discard(pid)
         self.alive.add(pid)
         return pid
 
     def _child(self, request: bytes, fds: list[int]) -> int | None:
-        """The same of the template that is there; None if it is lost."""
+        """Return the pid of a new child of the current template, or None if the template is lost."""
         assert self.socket is not None
         try:
             socket.send_fds(self.socket, [request], fds)
@@ -136,20 +136,20 @@ class FreshInterpreters:
         return None
 
     def is_orphan(self, pid: int) -> bool:
-        """Look whether the template lives: it may have ended a moment ago."""
+        """Report whether a child's template is gone; the current one may have ended a moment ago."""
         if self.socket is not None and self.process.poll() is not None:
             self._lose()
         return pid in self.orphans
 
     def hear(self, pid: int, status: int) -> None:
-        """An orphan has ended, maybe before it was known for one."""
+        """Record the end of an orphan, perhaps before it was known to be one."""
         if pid in self.alive or pid in self.orphans:
             self.alive.discard(pid)
             self.orphans.discard(pid)
             self.statuses[pid] = status
 
     def reap(self, pid: int, wait: bool = False) -> int | None:
-        """A child's exit status, None while it lives. Where nobody can tell that of an orphan, it is killed."""
+        """Return a child's exit status, or None while it is alive. Kill an orphan whose status nothing can report."""
         while pid in self.alive and self.socket is not None:
             self.socket.settimeout(START if wait else 0)
             try:
@@ -171,7 +171,7 @@ class FreshInterpreters:
         raise Lost(LOST)
 
     def _hear(self) -> dict[str, Any] | None:
-        """The template's next words; None if it has ended."""
+        """Return the template's next message, or None if the template has ended."""
         assert self.socket is not None
         try:
             data = self.socket.recv(LIMIT)
@@ -190,10 +190,10 @@ class FreshInterpreters:
         return answer
 
     def _lose(self) -> None:
-        """The template has ended, or does not answer. The next child comes from another."""
+        """Handle a template that has ended or does not answer. The next child comes from a new one."""
         assert self.socket is not None
         self.socket.settimeout(0)
-        with contextlib.suppress(OSError):  # its last words
+        with contextlib.suppress(OSError):  # its last messages
             while data := self.socket.recv(LIMIT):
                 self._take(data)
         self.orphans |= self.alive

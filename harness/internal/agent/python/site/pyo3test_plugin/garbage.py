@@ -10,21 +10,22 @@ import pytest
 from .kept import gc
 
 OLDEST, YOUNG = 2, 1
-"""Generations. A full collection in a forked child touches, so copies, every page of the parent's objects: 10 ms and
-more in a large project. If errors of garbage are only warnings, that of young objects, the test's own, has to do."""
+"""Generations. A full collection in a forked child touches, and so copies, every page of the parent's objects: 10 ms
+and more in a large project. If errors of garbage are only warnings, collecting the young objects of the test is
+enough."""
 
 HEARD = ("unraisableexception", "threadexception")
 """pytest's plugins that report errors that no code could catch."""
 
 
 class Collector:
-    """Collects garbage when `collect` asks for it, by the same hook in which pytest's plugins report."""
+    """Collects garbage when `collect` asks for it, in the same hook in which pytest's plugins report."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def pytest_runtest_teardown(self) -> None:
-        """Before theirs, which are the last to be called; or inside theirs, which are wrappers before pytest 8.4."""
+        """Collect before their hooks, which are called last, or inside them: before pytest 8.4 they are wrappers."""
         if self.asked:
             gc.collect(OLDEST if any(each[0] == "error" for each in warnings.filters) else YOUNG)
 
@@ -33,10 +34,10 @@ COLLECTOR = Collector()
 
 
 def collect(item: pytest.Item) -> None:
-    """Collect, and raise what pytest makes of the errors of finalizers: an exception if warnings are errors.
+    """Collect, and raise what pytest makes of errors in finalizers: an exception if warnings are errors.
 
-    Plain pytest does this when the session ends. Its hook of a test's teardown has already been called by then, so it
-    is called once more, for no plugins but those that report such errors.
+    Plain pytest does this when the session ends. Here pytest's teardown hook for the test has already been called, so
+    it is called once more, only for the plugins that report such errors.
     """
     manager = item.config.pluginmanager
     heard = {COLLECTOR, *map(manager.get_plugin, HEARD)}
@@ -49,10 +50,10 @@ def collect(item: pytest.Item) -> None:
 
 
 class Garbage:
-    """For `--collect-garbage`: collects after each test that runs in this process. Forked ones do so in any case."""
+    """For `--collect-garbage`: collects after each test that runs in this process. Forked tests always do so."""
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Still in the test's last phase, when its fixtures have been torn down."""
+        """Collect in the test's last phase, after its fixtures have been torn down."""
         yield
         collect(item)

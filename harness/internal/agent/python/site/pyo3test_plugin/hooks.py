@@ -1,4 +1,4 @@
-"""The hooks that pytest must know from the start: options, the taming of other plugins, and the real plugins' birth.
+"""The hooks that pytest must know from the start: they add options, restrict other plugins and register the real ones.
 
 PYTEST_DONT_REWRITE
 """
@@ -29,15 +29,15 @@ from .template_child import SingleTest
 
 SETTINGS = Settings.take()
 DEBUGGED = bool(os.environ.pop("PYO3TEST_DEBUGGED", ""))
-"""Somebody sits before a debugger: nobody counts the time, and nobody watches."""
+"""Whether a debugger is in use: then no time limit applies, and no agent monitors the tests."""
 EVENTS = Events(SETTINGS.events, SETTINGS.control) if SETTINGS is not None else None
 SINGLE: SingleTest | None = None
-"""In a child of the template: the test that it is for."""
+"""In a child of the template, the test that it is for."""
 WORLD: dict[str, Any] = {"path": list(sys.path), "argv": list(sys.argv)}
 ENVIRONMENT = dict(os.environ)
-"""These two before a conftest or a plugin could change them: what the template starts with."""
+"""WORLD and ENVIRONMENT are taken before a conftest or a plugin could change them: the template starts with them."""
 if EVENTS is not None:
-    # First in, last out: said when all other exit handlers have run, so that an os._exit among them is missed.
+    # First in, last out: sent after all other exit handlers have run, so it is missing if one of them calls os._exit.
     atexit.register(EVENTS.send, "leave", pid=EVENTS.owner)
 NOTES_KEY = pytest.StashKey["list[str]"]()
 WORKERS_KEY = pytest.StashKey[int]()
@@ -45,7 +45,7 @@ RUNNER_KEY = pytest.StashKey[ForkRunner]()
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """`--forked` as pytest-forked has it, whose plugin the agent blocks: two that add it are an error."""
+    """Add `--forked` as pytest-forked does. The agent blocks that plugin: two that add the option are an error."""
     _stand_in(pluginmanager)
     group = parser.getgroup("forked", "forked subprocess test execution")
     group.addoption(
@@ -73,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, None]:
-    """Before pytest-cov looks at it: no test is distributed by xdist."""
+    """Before pytest-cov checks for it, make sure that xdist distributes no tests."""
     early_config.addinivalue_line("markers", "forked: Always fork for this test.")
     if _at_work(early_config.known_args_namespace):
         _take_workers(early_config, early_config.known_args_namespace)
@@ -83,7 +83,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What a conftest with a fixture for each test would do, for projects that do not want one."""
+    """Collect garbage as a conftest with a fixture for each test would, for projects that do not want one."""
     config.pluginmanager.register(garbage.COLLECTOR, "pyo3test_collector")
     if config.getoption("collect_garbage"):
         config.pluginmanager.register(garbage.Garbage(), "pyo3test_garbage")
@@ -91,7 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
-    """Before xdist acts: take its number of processes as the number of children at once."""
+    """Before xdist acts, take its number of processes as the number of concurrent children."""
     if _at_work(config.option):
         _take_workers(config, config.option)
     if SETTINGS is not None and SINGLE is not None:
@@ -106,8 +106,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, None]:
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """In a forked child: run the test.
 
-    Here, not in ForkRunner, for the order: this module is registered after pytest's own runner, so it is asked before
-    that one, and before all other plugins and conftests, so those that override the protocol are asked before us.
+    This is here, not in ForkRunner, because of the order. This module is registered after pytest's own runner, so it is
+    called before that one; and before all other plugins and conftests, so those that override the protocol are called
+    before us.
     """
     runner = item.config.stash.get(RUNNER_KEY, None)
     return runner.protocol(item) if runner is not None else None
@@ -115,24 +116,24 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item) -> bool | None:
-    """Time is kept outside this process: pytest-timeout's alarm would go off in the wrong one, or not at all."""
+    """Set no timer: time is kept outside this process. pytest-timeout's alarm would fire in the wrong one, or never."""
     return True if SETTINGS is not None or DEBUGGED else None
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool | None:
-    """There is no timer to cancel."""
+    """Cancel no timer: there is none."""
     return True if SETTINGS is not None or DEBUGGED else None
 
 
 def _at_work(options: Any) -> bool:
-    """Whether tests are run by us: an agent is there, or one of our options asks for it."""
+    """Report whether the plugin runs the tests: there is an agent, or one of the plugin's options asks for it."""
     asked = getattr(options, "forked", False) or getattr(options, "forked_subprocess", False)
     return SETTINGS is not None or DEBUGGED or asked
 
 
 def _stand_in(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let `required_plugins = pytest-forked` be content with us where that is installed."""
+    """Let this plugin satisfy `required_plugins = pytest-forked` if pytest-forked is installed."""
     try:
         forked = SimpleNamespace(project_name="pytest-forked", version=importlib.metadata.version("pytest-forked"))
     except importlib.metadata.PackageNotFoundError:
@@ -142,7 +143,7 @@ def _stand_in(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def _take_workers(config: pytest.Config, options: Any) -> None:
-    """Make xdist do nothing, and keep the number that it was given."""
+    """Disable xdist, and keep the number of processes that it was given."""
     notes = config.stash.setdefault(NOTES_KEY, [])
     wanted = getattr(options, "numprocesses", None)
     distribution = getattr(options, "dist", "no")
@@ -168,7 +169,7 @@ def _processors(config: pytest.Config) -> int:
 
 
 def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
-    """Register the plugins that need the configuration, and prepare for being looked at from outside."""
+    """Register the plugins that need the configuration, and prepare to be inspected from outside."""
     linux.allow_tracing()
     if settings.out:
         memory.choose_tests_first()
@@ -205,7 +206,7 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
 def _register(
     config: pytest.Config, settings: Settings, runner: ForkRunner, built: ImportCheck, **others: object
 ) -> None:
-    """What pytest itself and the children of the template have both, and others by their names."""
+    """Register the plugins that both pytest itself and the template's children need, and others by their names."""
     if settings.stacks_signal:
         _register_stacks(settings)
     config.stash[long_output.KEY] = long_output.LongOutput(settings.out)
@@ -215,13 +216,13 @@ def _register(
 
 
 def begin_single_test(settings: dict[str, Any], single: SingleTest) -> None:
-    """In a child of the template, before its pytest begins."""
+    """Set up a child of the template, before its pytest begins."""
     global SETTINGS, SINGLE
     SETTINGS, SINGLE = Settings(**settings), single
 
 
 def _start_single_test(config: pytest.Config, settings: Settings, single: SingleTest) -> None:
-    """The same in a child of the template: there is nobody to tell but the parent."""
+    """Do the same as `_start` in a child of the template, which reports only to its parent."""
     events = Events(-1, -1)
     ledger = Ledger(config, events)
     ledger.muted = True
@@ -233,7 +234,7 @@ def _start_single_test(config: pytest.Config, settings: Settings, single: Single
 
 
 def _disarmed(config: pytest.Config) -> list[str]:
-    """The project's own watchdogs, which fire in the wrong process or never, in words."""
+    """Return notes on the project's own watchdogs, which fire in the wrong process or never."""
     notes = []
     seconds, ends = Ledger.faulthandler_timeout(config)
     if seconds and ends:
@@ -246,7 +247,7 @@ def _disarmed(config: pytest.Config) -> list[str]:
 
 
 def _register_stacks(settings: Settings) -> None:
-    """Let the agent have Python stacks where it may not trace: on a signal they are written to a file.
+    """On a signal, write Python stacks to a file: the agent uses it if it may not trace.
 
     Forked children inherit both. The signal is a real-time one that no test is likely to use.
     """

@@ -1,4 +1,4 @@
-"""Whether what the tests import is what was built: a folder of the same name can come first on sys.path."""
+"""Checks that what the tests import is what was built: a folder of the same name can come first on sys.path."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .kept import os
 
 
 class ImportCheck:
-    """Looks at the loaded modules after collection and after each test. What is told once is not told again."""
+    """Checks the loaded modules after collection and after each test. Reports each module only once."""
 
     def __init__(self, modules: list[dict[str, Any]]) -> None:
         self.modules = modules
-        """Each with its name, the file that was built, and that file's size and time."""
+        """For each module, its name, the file that was built, and that file's size and time."""
         self.told: set[str] = set()
 
     def tell(self, events: Events) -> None:
-        """After collection: what is loaded, what an import would load now, and whether the files are as they were."""
+        """After collection, report modules that are or would be loaded from elsewhere, and files that have changed."""
         for name, file, built in [*self._loaded(), *self._findable(), *self._changed()]:
             if name not in self.told:
                 self.told.add(name)
@@ -31,7 +31,7 @@ class ImportCheck:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self) -> None:
-        """After each test, in its own process: an import in a test is too late for `tell`."""
+        """Check after each test, in its own process: an import in a test is too late for `tell`."""
         for name, file, built in self._loaded():
             if name not in self.told:
                 self.told.add(name)
@@ -43,7 +43,7 @@ class ImportCheck:
         for name, place, whole in self._places():
             module = sys.modules.get(name)
             if not isinstance(module, types.ModuleType):
-                continue  # not imported, or a test's stand-in
+                continue  # not imported, or a test's substitute
             file = module.__dict__.get("__file__")
             folders = module.__dict__.get("__path__", ())
             if isinstance(file, str) and not _right(place, whole, file, folders):
@@ -52,10 +52,10 @@ class ImportCheck:
     def _findable(self) -> Iterator[tuple[str, str, str]]:
         for name, place, whole in self._places():
             if "." in name or name in sys.modules:
-                continue  # finding a submodule would import what is above it
+                continue  # finding a submodule would import the packages above it
             try:
                 spec = importlib.util.find_spec(name)
-            except Exception as error:  # a finder of the project's
+            except Exception as error:  # raised by one of the project's finders
                 yield name, f"nowhere ({error!r})", place
                 continue
             if spec is None:
@@ -74,7 +74,7 @@ class ImportCheck:
                 yield module["name"], "a file that was changed since", module["file"]
 
     def _places(self) -> Iterator[tuple[str, str, bool]]:
-        """Each module and the packages above it: its name, its file or folder, and whether it is the module itself."""
+        """Yield each module and the packages above it: name, file or folder, and whether it is the module itself."""
         for module in self.modules:
             name, place = module["name"], module["file"]
             yield name, place, True

@@ -2,7 +2,7 @@
 
 Tests patch os.getpid, time.time or builtins.open, and some never undo it. pyfakefs replaces modules and functions among
 the globals of all loaded modules. The plugin must report such tests like any other, so its modules import these names
-from here: they are namespaces, which no patch of a module changes and which pyfakefs does not recognize.
+from here. They are namespaces: no patch of a module changes them, and pyfakefs does not recognize them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The event side of the two ledgers: what pytest's hooks say, as events."""
+"""The event side of the two ledgers: what pytest's hooks report, as events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MESSAGE_LIMIT = 4096
 
 
 class Ledger:
-    """Writes an event for what the parent process reports."""
+    """Sends an event for what the parent process reports."""
 
     def __init__(self, config: pytest.Config, events: Events) -> None:
         self.config = config
@@ -31,25 +31,25 @@ class Ledger:
         self.current: int | None = None
         """The index of the item whose reports come now."""
         self.phase = "setup"
-        """Where it is, if it runs in this process."""
+        """The phase of the current test, if it runs in this process."""
         self.muted = False
-        """In a forked child, which has its own way to the parent."""
+        """Set in a forked child, which has its own way to report to the parent."""
 
     # Collection
 
     def pytest_collectstart(self, collector: nodes.Collector) -> None:
-        """A folder's conftest or a module is about to be imported."""
+        """Report that a folder's conftest or a module is about to be imported."""
         if isinstance(collector, nodes.FSCollector) and not isinstance(collector, pytest.Session):
             self.events.send("collecting", nodeid=collector.nodeid)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self) -> Generator[None, Any, None]:
-        """All files are collected: what takes time from now on is the fault of none."""
+        """Report that all files are collected: time spent from now on is not due to any of them."""
         self.events.send("collecting", nodeid="")
         yield
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Tell what could not be collected."""
+        """Report what could not be collected."""
         if report.passed:
             return
         path = os.path.join(str(self.config.rootpath), report.nodeid.split("::")[0])
@@ -79,7 +79,7 @@ class Ledger:
         )
 
     def _line_in(self, text: str, path: str) -> int:
-        """The last line of that file that the text names, or 0."""
+        """Return the last line of that file that the text names, or 0."""
         line = 0
         for pattern in (AT_LINE, FILE_LINE):
             for match in pattern.finditer(text):
@@ -89,7 +89,7 @@ class Ledger:
         return line
 
     def tell_items(self, items: list[pytest.Item], notes: list[str]) -> None:
-        """Tell each item in the order of collection, with notes on all; its place is its index from now on."""
+        """Report each item in the order of collection, with notes on all; its position is its index from now on."""
         for index, item in enumerate(items):
             line = item.location[1]
             self.events.send(
@@ -105,7 +105,7 @@ class Ledger:
         self.events.send("collected", count=len(items), notes=notes)
 
     def _junit_name(self, nodeid: str) -> list[str]:
-        """The classname and name that LogXML gives the test's element."""
+        """Return the classname and name that LogXML gives the test's element."""
         names = mangle_test_address(nodeid)
         classes = names[:-1]
         prefix = self.config.getoption("junitprefix", None)
@@ -115,7 +115,7 @@ class Ledger:
 
     @staticmethod
     def faulthandler_timeout(config: pytest.Config) -> tuple[float, bool]:
-        """The project's own faulthandler_timeout, which the agent overrides, and whether it ends pytest."""
+        """Return the project's own faulthandler_timeout, which the agent overrides, and whether it ends pytest."""
         try:
             text = config.inipath.read_text(encoding="utf-8") if config.inipath is not None else ""
             found = FAULTHANDLER_TIMEOUT.search(text)
@@ -130,7 +130,7 @@ class Ledger:
 
     @staticmethod
     def project_timeout(config: pytest.Config) -> list[Any]:
-        """The limits that the project gives all its tests in pytest-timeout's words, the one that counts first."""
+        """Return the limits that the project sets for all its tests with pytest-timeout, the decisive one first."""
         candidates = [config.getoption("timeout", None), os.environ.get("PYTEST_TIMEOUT")]
         try:
             candidates.append(config.getini("timeout"))
@@ -139,7 +139,7 @@ class Ledger:
         return [candidate for candidate in candidates if candidate not in (None, "")]
 
     def _timeout(self, item: pytest.Item) -> float | None:
-        """The seconds that the project gives the test by pytest-timeout or faulthandler, if it does."""
+        """Return the seconds that the project sets for the test with pytest-timeout or faulthandler, or None."""
         mark = item.get_closest_marker("timeout")
         candidates: list[Any] = []
         if mark is not None:
@@ -155,7 +155,7 @@ class Ledger:
                 seconds = float(candidate)
             except (TypeError, ValueError):
                 return None
-            # 0 means "no limit" there: then the harness's own holds.
+            # 0 means "no limit" there: then the harness's own limit applies.
             return seconds if 0 < seconds < 1e9 else None
         return None
 
@@ -163,7 +163,7 @@ class Ledger:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell a report; last, because pytest itself turns a passed test with failed subtests into a failed one."""
+        """Send a report; last, because pytest itself turns a passed test with failed subtests into a failed one."""
         index = self.current
         if self.muted or index is None:
             return
@@ -189,7 +189,7 @@ class Ledger:
         )
 
     def _crash_site(self, report: pytest.TestReport, text: str) -> tuple[str, int, str]:
-        """Where a report says that something happened, and its first words."""
+        """Return where a report says that something happened, and the beginning of its message."""
         longrepr = report.longrepr
         if isinstance(longrepr, tuple) and len(longrepr) == 3:
             path, line, message = longrepr
@@ -206,7 +206,7 @@ class Ledger:
         return os.path.normpath(os.path.join(str(self.config.rootpath), path)) if path else ""
 
     def pytest_warning_recorded(self, warning_message: Any, nodeid: str) -> None:
-        """Tell a warning."""
+        """Report a warning."""
         if self.muted:
             return
         self.events.send(
@@ -221,13 +221,13 @@ class Ledger:
     # The session's ends
 
     def tell_session(self, isolation: str, workers: int, notes: list[str]) -> None:
-        """Tell what runs where."""
+        """Report what runs where."""
         import platform
 
         plugins = {
             f"{dist.project_name} {dist.version}"
             for plugin, dist in self.config.pluginmanager.list_plugin_distinfo()
-            if plugin is not None  # we, who stand in for one
+            if plugin is not None  # our stand-in for pytest-forked has none
         }
         self.events.send(
             "session",
@@ -243,9 +243,9 @@ class Ledger:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, Any, None]:
-        """The session's last word, after the JUnit file and the terminal's summary are written.
+        """Report the end of the session, after the JUnit file and the terminal's summary are written.
 
-        Where something else than pytest.exit, which pytest heeds, breaks the hook off, it is not said.
+        If something other than pytest.exit, which pytest heeds, aborts the hook, no end is reported.
         """
         outcome = yield
         error = outcome.excinfo[1] if outcome.excinfo else None
@@ -269,7 +269,7 @@ def _finite(seconds: Any) -> float:
 
 
 def _subtest(report: pytest.TestReport) -> dict[str, str] | None:
-    """What names a subtest, in pytest's own words; also one of the pytest-subtests plugin."""
+    """Return what names a subtest, in pytest's own format; also for the pytest-subtests plugin."""
     context = getattr(report, "context", None)
     if context is None or not hasattr(context, "kwargs"):
         return None

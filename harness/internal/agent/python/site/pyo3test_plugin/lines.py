@@ -6,17 +6,17 @@ import json
 from typing import Any
 
 MAX_LINE = 1 << 20
-"""No line is longer, its end included. The Go side reads no more than twice this."""
+"""No line is longer, including its newline. The Go side reads no more than twice this."""
 
 ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-"""Made once: json.dumps makes one for each line, which takes longer than the line."""
+"""Made once: json.dumps makes one per line, which takes longer than the line itself."""
 
 WHOLE = frozenset({"ev", "nodeid", "junit", "path", "file", "module"})
-"""Names, which would be worthless cut."""
+"""Fields with names, which would be worthless if cut."""
 
 
 def clip(text: str, limit: int, whole: str = "") -> str:
-    """The text, or its head and tail with a note of how many bytes are left out, and of the file that has them."""
+    """Return the text, or its head and tail with a note that gives the bytes left out, and the file that has them."""
     if len(text) <= limit:
         return text
     head = limit // 2
@@ -27,14 +27,14 @@ def clip(text: str, limit: int, whole: str = "") -> str:
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """One line of ASCII JSON, at most MAX_LINE bytes: long texts lose their middle, long lists their end."""
+    """Return one line of ASCII JSON, at most MAX_LINE bytes: long texts lose their middle, long lists their end."""
     line = _dump(record)
     text_limit, list_limit = MAX_LINE // 4, 4096
     while len(line) >= MAX_LINE and text_limit >= 64:
         line = _dump({key: _bound(key, value, text_limit, list_limit) for key, value in record.items()})
         text_limit //= 2
         list_limit = max(list_limit // 2, 16)
-    if len(line) >= MAX_LINE:  # a name of megabytes: nothing sensible is left to tell
+    if len(line) >= MAX_LINE:  # a name of megabytes: nothing sensible is left to report
         line = _dump(
             {"ev": "error", "message": f"an event of {len(line)} bytes ({str(record.get('ev'))[:40]}) was dropped"}
         )

@@ -1,4 +1,4 @@
-"""The few things of Linux that Python has no name for."""
+"""The few Linux features that Python's standard library does not offer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _load() -> Any:
         ImportError,
         OSError,
         AttributeError,
-    ):  # a Python built without it: stacks and leftovers suffer, tests do not
+    ):  # a Python built without it: this affects stacks and leftovers, but not tests
         return None
 
 
@@ -35,12 +35,12 @@ _prctl = _load()
 
 
 def prctl(option: int, value: int) -> bool:
-    """Whether the kernel took it."""
+    """Call prctl and report whether the kernel accepted it."""
     return _prctl is not None and _prctl(option, value & (2**64 - 1), 0, 0, 0) == 0
 
 
 def allow_tracing() -> None:
-    """Let any process of our user look at our stacks; where Yama is not in force there is nothing to allow."""
+    """Let any process of our user read our stacks; where Yama is not in force there is nothing to allow."""
     prctl(PR_SET_PTRACER, ANY)
 
 
@@ -50,7 +50,7 @@ def adopt_orphans() -> bool:
 
 
 def move_high(fd: int, inheritable: bool = False) -> int:
-    """Move a descriptor out of the way of tests that close or reuse the low ones; the old one is closed."""
+    """Move a descriptor out of the way of tests that close or reuse low ones; the old one is closed."""
     command = fcntl.F_DUPFD if inheritable else fcntl.F_DUPFD_CLOEXEC
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     for base in (HIGH, 200, 64):
@@ -66,7 +66,7 @@ def move_high(fd: int, inheritable: bool = False) -> int:
 
 
 def scratch_file(folder: str | None = None) -> int:
-    """A descriptor of an empty file without a name."""
+    """Return a descriptor of an empty file without a name."""
     folder = folder or tempfile.gettempdir()
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
@@ -80,7 +80,7 @@ def scratch_file(folder: str | None = None) -> int:
 
 
 def memory_file() -> int:
-    """A descriptor of an empty file that is on no file system; on a kernel without these, a scratch file's."""
+    """Return a descriptor of an empty file that is on no file system, or a scratch file if the kernel has no memfd."""
     try:
         return os.memfd_create("pyo3test", os.MFD_CLOEXEC)
     except (AttributeError, OSError):
@@ -88,7 +88,7 @@ def memory_file() -> int:
 
 
 def thread_count() -> int:
-    """How many threads this process has, native ones included."""
+    """Return the number of threads of this process, native ones included."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -96,7 +96,7 @@ def thread_count() -> int:
 
 
 def signal_name(number: int) -> str:
-    """SIGSEGV (11)."""
+    """Return the name and number of a signal, such as "SIGSEGV (11)"."""
     try:
         return f"{signal.Signals(number).name} ({number})"
     except ValueError:

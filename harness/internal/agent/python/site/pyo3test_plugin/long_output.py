@@ -1,4 +1,4 @@
-"""Output that is too long for a log: its head and tail are reported, all of it goes to a file among the evidence."""
+"""Output that is too long for a log: head and tail are reported, and all of it goes to a file among the evidence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .kept import binascii, io, os
 from .lines import clip
 
 SECTION_LIMIT = 64 << 10
-"""Characters of one captured section in a report; a test may print 50 MB, and reports are kept by pytest to its end."""
+"""Characters of one captured section in a report; a test may print 50 MB, and pytest keeps reports until it ends."""
 NOTE_ROOM = 400
-"""Of these, what the note may take: what was clipped once stays as it is."""
+"""Characters of these that the note may take: text that was clipped once stays as it is."""
 FOLDER_LIMIT = 1 << 30
 """Bytes of all that a group may leave; a loop that prints must not fill the host's disk."""
 
@@ -25,7 +25,7 @@ class LongOutput:
         self.folder = folder
 
     def clip(self, nodeid: str, section: str, text: str) -> str:
-        """The text, or its head and tail and where all of it is."""
+        """Return the text, or its head and tail and the name of the file that has all of it."""
         if len(text) <= SECTION_LIMIT:
             return text
         name = _name(nodeid, section)
@@ -33,7 +33,7 @@ class LongOutput:
         return clip(text, SECTION_LIMIT - NOTE_ROOM, name if self._keep(name, [data], len(data)) else "")
 
     def read(self, nodeid: str, section: str, fd: int) -> str:
-        """The same for what a test has written to a file without a name."""
+        """Do the same for what a test has written to a file without a name."""
         try:
             size = os.fstat(fd).st_size
             if size <= SECTION_LIMIT:
@@ -53,7 +53,7 @@ class LongOutput:
         try:
             with os.scandir(self.folder) as entries:
                 sizes = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
-            if sizes.get(name) == size:  # the section of a phase comes with the reports of all later ones
+            if sizes.get(name) == size:  # a phase's section is also in the reports of all later phases
                 return True
             if sum(sizes.values()) + size > FOLDER_LIMIT:
                 return False

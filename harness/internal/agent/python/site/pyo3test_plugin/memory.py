@@ -1,6 +1,6 @@
-"""The memory limit of the container, as its control group tells it: whom did the kernel kill, and why.
+"""The memory limit of the container, from its control group: what the kernel killed, and why.
 
-Both versions of control groups can be read without any right. Without one of them nothing is claimed.
+Both versions of control groups can be read without any privilege. Without either, no kill is attributed to memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _counter() -> str:
 
 
 def words() -> str:
-    """The limit and the peak, for a reader."""
+    """Return the limit and the peak, for a reader."""
     limit = _number(f"{V2}/memory.max", f"{V1}/memory.limit_in_bytes")
     peak = _number(f"{V2}/memory.peak", f"{V1}/memory.max_usage_in_bytes")
     parts = ["killed by the kernel for memory"]
@@ -32,14 +32,14 @@ def words() -> str:
 
 
 class Watch:
-    """Tells a kill by the kernel from any other, by the counter: each step of it explains one death."""
+    """Distinguishes a kill by the kernel from any other, by the counter: each increment explains one death."""
 
     def __init__(self) -> None:
         self._path = _counter()
         self._given = self.kills()
 
     def kills(self) -> int:
-        """How many processes the kernel has killed for want of memory, so far."""
+        """Return how many processes the kernel has killed so far because memory ran out."""
         for line in _read(self._path).splitlines() if self._path else ():
             name, _, value = line.partition(" ")
             if name == "oom_kill" and value.isdigit():
@@ -47,7 +47,7 @@ class Watch:
         return 0
 
     def explains(self, signal: int | None, before: int = 0) -> bool:
-        """Whether a death by this signal was for memory; `before` is the count when the process began."""
+        """Report whether a death by this signal was due to memory; `before` is the count when the process began."""
         if signal != 9:
             return False
         known = max(self._given, before)
@@ -57,16 +57,16 @@ class Watch:
         return True
 
     def give(self) -> None:
-        """Somebody else's death is explained by one kill."""
+        """Count one kill as explained by the death of another process."""
         self._given += 1
 
 
 def choose_tests_first() -> None:
-    """Let the kernel take pytest or what it starts, the largest first, rather than the agent that watches them."""
+    """Let the kernel kill pytest or what it starts, the largest first, rather than the agent that monitors them."""
     try:
         with io.open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("500")
-    except OSError:  # no such file, or no right: then it chooses by size alone
+    except OSError:  # no such file, or no permission: then it chooses by size alone
         pass
 
 

@@ -15,7 +15,7 @@ import pytest
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """A distribution, what of it a suite has to use, and what is amiss then."""
+    """A distribution, the feature of it that a suite has to use, and what goes wrong then."""
 
     distribution: str
     why: str
@@ -61,7 +61,7 @@ HOOK = (
 
 
 def find(config: pytest.Config, items: list[pytest.Item]) -> list[tuple[str, str]]:
-    """What needs one process, each with the reason."""
+    """Return what needs one process, each with the reason."""
     installed = {
         str(dist.project_name).lower().replace("_", "-"): f"{dist.project_name} {dist.version}"
         for _, dist in config.pluginmanager.list_plugin_distinfo()
@@ -75,7 +75,7 @@ def find(config: pytest.Config, items: list[pytest.Item]) -> list[tuple[str, str
 
 
 def _hooks(config: pytest.Config) -> list[str]:
-    """Where the project's own hooks for the end of a session are: in conftests and in plugins beside the tests."""
+    """Return where the project's own hooks for the end of a session are: in conftests and plugins beside the tests."""
     root = os.path.realpath(config.rootpath)
     found = []
     for implementation in config.hook.pytest_sessionfinish.get_hookimpls():

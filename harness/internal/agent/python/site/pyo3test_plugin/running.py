@@ -24,7 +24,8 @@ class Running:
     out: int
     err: int
     gate: int
-    """The pipe that the child reads before it begins. Closed unwritten, by pytest's death too, it tells it to leave."""
+    """The pipe that the child reads before it begins. If it is closed unwritten, even by pytest's death, the child
+    exits."""
     threads: int
     started: float = 0.0
     wall: float = 0.0
@@ -44,7 +45,7 @@ class Running:
     signal: int | None = None
 
     def read(self) -> None:
-        """Take in what the child has written, up to what no child of ours wrote."""
+        """Read what the child has written, up to anything that no child of ours wrote."""
         reader, offset = wire.Reader(), 0
         try:
             while data := os.pread(self.told, 1 << 20, offset):
@@ -76,13 +77,13 @@ class Running:
             raise wire.Garbage
 
     def close(self) -> None:
-        """Let go of what connects the parent with it."""
+        """Close the descriptors that connect the parent with it."""
         for fd in (self.told, self.pidfd, self.out, self.err, self.gate):
             if fd >= 0:
                 os.close(fd)
 
     def kill(self) -> None:
-        """End it and what is still in its group."""
+        """Kill the child and what is still in its group."""
         for kill in (os.killpg, os.kill):
             try:
                 kill(self.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The run loop: tell what was collected, wait for what to run, run it."""
+"""The run loop: report what was collected, wait for what to run, run it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SessionLoop:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """All options are known now."""
+        """Report the session: all options are known now."""
         self.ledger.tell_session(self.isolation, self.workers, self.notes)
 
     @pytest.hookimpl(tryfirst=True)
@@ -74,7 +74,7 @@ class SessionLoop:
         return True
 
     def _others(self, session: pytest.Session) -> object:
-        """Call the hooks of this name that conftests and plugins have. Wrappers are around them all already."""
+        """Call the hooks of this name in conftests and plugins. Wrappers already surround them all."""
         called = self.config.hook.pytest_runtestloop.get_hookimpls()
         around = {each.plugin for each in called if each.hookwrapper or getattr(each, "wrapper", False)}
         manager = self.config.pluginmanager
@@ -82,7 +82,7 @@ class SessionLoop:
         return others(session=session)
 
     def _needs(self, items: list[pytest.Item]) -> list[str]:
-        """What cannot work where each test has a process, and what to choose instead."""
+        """Return what cannot work if each test has its own process, and what to choose instead."""
         if self.isolation == "inprocess":
             return []
         cure = 'isolation "inprocess" runs the tests that need it in one process'
@@ -103,7 +103,7 @@ class SessionLoop:
         return chosen
 
     def _run_in_process(self, session: pytest.Session, chosen: list[tuple[int, pytest.Item]]) -> None:
-        """pytest's own loop, with events around each test; what is marked as forked is forked still."""
+        """Run pytest's own loop, with events around each test; tests that are marked as forked are still forked."""
         following: list[pytest.Item | None] = [item for _, item in chosen[1:]]
         following.append(None)
         if others_hear(self.config, REPORTED):
@@ -145,20 +145,20 @@ class SessionLoop:
 
 
 class Phases:
-    """Tells when a test's second and third phases begin; the first is told with its start."""
+    """Reports when a test's second and third phases begin; the first is reported with the test's start."""
 
     def __init__(self, runner: ForkRunner) -> None:
         self.runner = runner
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, Any, None]:
-        """The second phase."""
+        """Report the second phase."""
         self._tell("call")
         yield
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, Any, None]:
-        """The third phase."""
+        """Report the third phase."""
         self._tell("teardown")
         yield
 
@@ -172,7 +172,7 @@ class Phases:
 
 
 class Reporting:
-    """Tells when pytest's own process is in others' hooks that report a test: that time is none of the test's."""
+    """Reports when pytest's own process is in other plugins' reporting hooks: that time is not the test's."""
 
     def __init__(self, runner: ForkRunner) -> None:
         self.runner = runner

@@ -1,4 +1,4 @@
-"""What the agent tells the plugin before it starts."""
+"""The settings that the agent gives to the plugin before it starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ VARIABLE = "PYO3TEST_PLUGIN"
 
 @dataclasses.dataclass
 class Settings:
-    """The plugin's configuration. `workers` 0 leaves the number to the project's own -n, `out` is what stays."""
+    """The plugin's configuration.
+
+    If `workers` is 0, the project's own -n sets the number. `out` is the folder that is kept.
+    """
 
     events: int
     control: int
@@ -25,11 +28,11 @@ class Settings:
 
     @classmethod
     def without_agent(cls) -> Settings:
-        """For a pytest that was started by hand: nobody hears of events, and nothing is kept."""
+        """Return settings for a pytest that was started by hand: events go nowhere, and nothing is kept."""
         return cls(-1, -1, "forked", 0, "", "", 0, [])
 
     @classmethod
     def take(cls) -> Settings | None:
-        """Read the configuration and remove it, so that tests see their own environment. None: no agent is there."""
+        """Read the configuration and remove it, so that tests see their own environment. None: there is no agent."""
         text = os.environ.pop(VARIABLE, None)
         return cls(**json.loads(text)) if text else None

@@ -1,8 +1,8 @@
 """The template: a process that has imported pytest and nothing of the project, and forks a child for each test.
 
-It has one thread, and serves the requests that come by a socket. The first message is the world as pytest found it: its
-path, arguments and settings; each further one asks for a child, and brings its descriptors. Answers are the child's
-pid, and later how it ended.
+It has one thread, and serves requests that come over a socket. The first message is the world as pytest found it: its
+path, arguments and settings. Each later one asks for a child, and brings the child's descriptors. The answers are the
+child's pid and, later, how it ended.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from . import linux
 from .template_child import SingleTest
 
 LIMIT = 1 << 18
-"""Bytes of a message; the longest node ids that were seen have ten thousand characters."""
+"""Maximum bytes of a message; the longest node ids seen have ten thousand characters."""
 FDS = 4
 
 
 def serve(fd: int) -> NoReturn:
-    """Fork what is asked for until pytest is gone."""
+    """Fork the requested children until pytest is gone."""
     sock = socket.socket(fileno=linux.move_high(fd))
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a conftest that has it ignored has us inherit that
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest decides what becomes of a Ctrl-C
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if a conftest ignores it, we inherit that
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest decides what a Ctrl-C does
     linux.allow_tracing()
     world = json.loads(sock.recv(LIMIT))
     sys.path[:], sys.argv[:] = world["path"], world["argv"]
@@ -66,18 +66,18 @@ def serve(fd: int) -> NoReturn:
 
 
 def _import_pytest() -> None:
-    """What every child would import. Other plugins are left alone: pytest rewrites them as it loads them."""
+    """Import what every child would import. Other plugins are left alone: pytest rewrites them as it loads them."""
     import _pytest
     import pytest  # noqa: F401
 
     for module in pkgutil.iter_modules(_pytest.__path__):
         try:
             importlib.import_module(f"_pytest.{module.name}")
-        except Exception:  # one for another system
+        except Exception:  # a module for another system
             pass
     importlib.import_module(f"{__package__}.hooks")
     gc.collect()
-    gc.freeze()  # a collection in a child would touch, so copy, every page
+    gc.freeze()  # a collection in a child would touch, and so copy, every page
 
 
 def _tell_end(sock: socket.socket, selector: selectors.BaseSelector, children: dict[int, int], pidfd: int) -> None:
@@ -95,7 +95,7 @@ def _leave(children: dict[int, int]) -> NoReturn:
 
 
 def _run(world: dict[str, Any], request: dict[str, Any], fds: list[int]) -> NoReturn:
-    """In the child: what `python -m pytest` with the same arguments does, for one test."""
+    """In the child: do what `python -m pytest` with the same arguments does, for one test."""
     os.setpgid(0, 0)
     linux.allow_tracing()
     linux.adopt_orphans()

@@ -1,7 +1,7 @@
 """What a forked child sends to its parent: checked frames of plain builtins.
 
-A test may write into any descriptor, so each frame carries a mark and a checksum; only then it is given to marshal,
-which keeps the tuples that pytest's reports are made of and is quick.
+A test may write into any descriptor, so each frame carries a mark and a checksum. Only then is it given to marshal,
+which is quick and keeps the tuples that pytest's reports are made of.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Garbage(Exception):
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value in exact builtins; what is something else becomes its text."""
+    """Return the value in exact builtins; anything else becomes its text."""
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -50,19 +50,19 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def frame(message: Any) -> bytes:
-    """A message as bytes."""
+    """Return a message as bytes."""
     payload = marshal.dumps(message)
     return HEADER.pack(MARK, len(payload), binascii.crc32(payload)) + payload
 
 
 class Reader:
-    """Puts the frames of one child's stream together again."""
+    """Puts the frames of one child's stream back together."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[Any, ...]]:
-        """The messages that are whole now. Raises Garbage, after which the stream is worth nothing."""
+        """Return the messages that are complete now. Raise Garbage, after which the stream is useless."""
         self._data += data
         messages = []
         while len(self._data) >= HEADER.size:
