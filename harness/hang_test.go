@@ -52,7 +52,7 @@ def test_works(served):
 	t.Setenv("PYO3TEST_ARTIFACTS", folder)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 3 * time.Second})
 	text := r.Subs()[0].Subs()[0].Text()
-	require.Regexp(t, `in the [\d.]+s before: it worked, with [\d.]+s of processor time; a second look found it at `, text)
+	require.Regexp(t, `in the [\d.]+s before: it worked, with [\d.]+s of processor time; a second dump found it at `, text)
 	require.Contains(t, text, "fixtures: served\n")
 	files, err := filepath.Glob(filepath.Join(folder, "*", "tiny", "hang-*.txt"))
 	require.NoError(t, err)

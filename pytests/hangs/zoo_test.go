@@ -43,14 +43,14 @@ const (
 // sentences are how the report says what is the matter, by the keys of harness/internal/hang.
 var sentences = map[string]string{
 	"gil-lock-cycle":         `cause: a cycle of the GIL and `,
-	"join-gil":               `cause: a thread that needs the GIL is joined by who holds it: `,
+	"join-gil":               `cause: a thread that needs the GIL is joined by the thread that holds it: `,
 	"exit-drop":              `cause: (a Drop joins a thread that needs the GIL: |.* waits for the end of a thread .* attached as the interpreter ended)`,
-	"native-loop-gil":        `cause: .* that holds the GIL and does not come back`,
+	"native-loop-gil":        `cause: .* that holds the GIL and does not return`,
 	"native-wait-gil":        `cause: .* holds the GIL and waits for .*: nothing in Python can run meanwhile`,
 	"native-wait":            `cause: .* waits natively .*, without the GIL, for `,
 	"initialiser-gil":        `cause: a one-time initialiser needs the GIL: `,
 	"initialiser-reentrant":  `cause: a one-time initialiser is entered again from inside itself `,
-	"lock-reentrant":         `cause: .* and no other thread is there to release it`,
+	"lock-reentrant":         `cause: .* and no other thread could release it`,
 	"python-lock":            `cause: .* for a lock of Python's that no thread releases`,
 	"python-loop":            `cause: .* still runs Python code `,
 	"python-wait":            `cause: .* waits .* for (another Python thread, which does not end|an event of asyncio's loop)`,
@@ -59,7 +59,7 @@ var sentences = map[string]string{
 	"network":                `cause: .* for the network`,
 	"attach-finalizing":      `cause: .* attached as the interpreter ended, and is held forever`,
 	"exit-atexit":            `cause: an exit handler does not end`,
-	"exit-thread":            `cause: the interpreter waits at its end for threads that are no daemons`,
+	"exit-thread":            `cause: the interpreter waits at its end for threads that are not daemons`,
 }
 
 const testTimeout = 3 * time.Second

@@ -73,7 +73,7 @@ var (
 func (d Dump) Diagnose(c Circumstances) Cause {
 	threads := d.threads()
 	if len(threads) == 0 {
-		return Cause{Key: Unknown, Sentence: "no cause can be named: the threads could not be seen"}
+		return Cause{Key: Unknown, Sentence: "the cause is unknown: the threads could not be seen"}
 	}
 	k := newKnot(d.PID, threads)
 	cause := k.cause(c)
@@ -157,7 +157,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	switch {
 	case waits == nothing && holder.Active && len(holder.Frames) > 0 && holder.Frames[0].native():
 		cause.Key, cause.Cure = NativeLoopGIL, cureDetach
-		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not come back", holder, holder.where())
+		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not return", holder, holder.where())
 		return cause, true
 	case waits == nothing && holder.Active:
 		cause.Key, cause.Cure = PythonLoop, curePythonLoop
@@ -201,10 +201,10 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	case waits == forThread:
 		cause.Key, cause.Cure = JoinGIL, cureJoin
 		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
-		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by who holds it: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
+		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by the thread that holds it: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
 	case waits == forChannel, waits == forRayon, waits == forTokio, waits == forUnpark, waits == forCondvar:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
-		held = fmt.Sprintf("%s, which %s would have to bring (inferred)", waits, other)
+		held = fmt.Sprintf("%s, which %s would have to provide (inferred)", waits, other)
 		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s", cycleOf[waits], holder, waits, holder.where(), wants)
 	default:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
@@ -226,7 +226,7 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	}
 	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s", t, w, t.where(), held, held.where())
 	cause.Chain = []string{
-		fmt.Sprintf("%s waits for %s, which %s would have to bring (inferred)", t, w, held),
+		fmt.Sprintf("%s waits for %s, which %s would have to provide (inferred)", t, w, held),
 		fmt.Sprintf("%s waits for an interpreter that is ending", held),
 	}
 	return cause
@@ -284,7 +284,7 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 		cause.Sentence = fmt.Sprintf("a one-time initialiser is entered again from inside itself by %s%s", t, t.where())
 	case w == forMutex && len(k.threads) == 1:
 		cause.Key, cause.Cure = LockReentrant, cureReentrant
-		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread is there to release it: it holds it itself (inferred)", t, w, t.where())
+		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread could release it: it holds it itself (inferred)", t, w, t.where())
 	default:
 		return cause, false
 	}
@@ -318,7 +318,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	switch w {
 	case nothing:
 		cause.Key = Unknown
-		cause.Sentence = fmt.Sprintf("no cause can be named: what %s does%s matches nothing that is known", t, t.where())
+		cause.Sentence = fmt.Sprintf("the cause is unknown: no known pattern matches what %s does%s", t, t.where())
 		if t.Active {
 			cause.Sentence = fmt.Sprintf("%s works%s without holding the GIL: it is slow, or it loops", t, t.where())
 		}
@@ -375,7 +375,7 @@ func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 				left = append(left, t.String()+t.where())
 			}
 		}
-		cause.Sentence = "the interpreter waits at its end for threads that are no daemons: " + strings.Join(left, ", ")
+		cause.Sentence = "the interpreter waits at its end for threads that are not daemons: " + strings.Join(left, ", ")
 		for i, t := range k.threads {
 			if file, line := t.userFrame(); i != k.mainAt && file != "" {
 				cause.File, cause.Line = file, line

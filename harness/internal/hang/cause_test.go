@@ -31,7 +31,7 @@ func TestCauses(t *testing.T) {
 		"exit-atexit-join": {atExit, ExitAtexit, "src/exits.rs:87", nil},
 		"exit-atexit":      {atExit, ExitAtexit, "src/waits.rs:21", nil},
 		"exit-drop": {atExit, ExitDrop, "src/exits.rs:59", []string{
-			"thread 16 waits for the end of a thread, which thread 19 would have to bring (inferred)",
+			"thread 16 waits for the end of a thread, which thread 19 would have to provide (inferred)",
 			"thread 19 waits for an interpreter that is ending",
 		}},
 		"exit-thread": {atExit, ExitThread, "", nil},

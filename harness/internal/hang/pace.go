@@ -49,9 +49,9 @@ func (r Report) moved() string {
 	fileB, lineB := b.userFrame()
 	switch {
 	case fileA == fileB && lineA == lineB:
-		return "; a second look found it at the same line: it loops, or is slow there"
+		return "; a second dump found it at the same line: it loops, or is slow there"
 	case fileB == "":
-		return "; a second look found it elsewhere: it goes on, and may only need a larger budget"
+		return "; a second look found it elsewhere: it continues, and may only need a larger budget"
 	}
-	return fmt.Sprintf("; a second look found it at %s:%d: it goes on, and may only need a larger budget", fileB, lineB)
+	return fmt.Sprintf("; a second dump found it at %s:%d: it continues, and may only need a larger budget", fileB, lineB)
 }

@@ -173,7 +173,7 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
         if place is None or not place.own:
             return None
         what = (
-            "wants the GIL, which its holder cannot let go"
+            "wants the GIL, which its holder cannot release"
             if each.timed
             else "waits without a timeout for another thread to wake it"
         )
@@ -181,8 +181,8 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
     if len(lines) > TOLD:
         lines[TOLD:] = [f"    and {len(lines) - TOLD} more threads like these"]
     span = looks[-1].when - first.when
-    head = f"proof: nothing moved in {len(looks)} looks within {span:.1f}s, "
-    head += "and no clock, signal, tracer or other process is there to wake a thread:"
+    head = f"proof: nothing moved in {len(looks)} samples over {span:.1f}s, "
+    head += "and no clock, signal, tracer or other process could wake a thread:"
     return "\n".join((head, *lines))
 
 
