@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,14 +19,8 @@ import (
 	"pyo3test/images"
 )
 
-// version returns the version of this program's module, or "(devel)" if it was built from a folder.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(devel)"
-	}
-	return cmp.Or(info.Main.Version, "(devel)")
-}
+// version is that of the newest section of CHANGELOG.md.
+const version = "0.1.0"
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -44,7 +37,7 @@ func versionCommand() *cobra.Command {
 				}
 			}
 			out := c.OutOrStdout()
-			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version(), revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			fmt.Fprintf(out, "base image %s, Rust of %s\n", images.Pins()["PYTHON_IMAGE"], images.Pins()["RUST_IMAGE"])
 			return nil
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -84,12 +85,21 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// TestAbout: version and image info report what is installed.
-func TestAbout(t *testing.T) {
-	prereq.Engine(t)
+// TestVersion: the version is that of the changelog's newest section.
+func TestVersion(t *testing.T) {
+	changelog, err := os.ReadFile("../../../CHANGELOG.md")
+	require.NoError(t, err)
+	_, newest, _ := strings.Cut(string(changelog), "\n## ")
+	newest, _, _ = strings.Cut(newest, "\n")
 	code, out, _ := call(t, "version")
 	require.Equal(t, exitPassed, code)
+	require.Regexp(t, `^pyo3test `+regexp.QuoteMeta(newest)+`[ ,]`, out)
 	require.Contains(t, out, "base image python:3.11.")
+}
+
+// TestAbout: image info reports what the engine has.
+func TestAbout(t *testing.T) {
+	prereq.Engine(t)
 	code, out, errs := call(t, "image", "info")
 	require.Equal(t, exitPassed, code, errs)
 	require.Regexp(t, `(?m)^engine +Docker \d.*\n(PYO3TEST_.*\n)*(tools image +localhost/pyo3test/tools:\S+ +Python 3\.\d+\.\d+ +on .*|no tools image yet.*)$`, out)

@@ -68,7 +68,7 @@ var variable = []struct {
 	{regexp.MustCompile(`(?ms)^    \(proof\) .*?^     Summary`), "    STACKS UNDER GDB\n     Summary"},
 	{regexp.MustCompile(`(?m)^    JUnit, .*\n`), ""},
 	{regexp.MustCompile(`/\S+/importlib/__init__.py:\d+`), "importlib/__init__.py:9"},
-	{regexp.MustCompile(`pyo3test \S+  CRATE`), "pyo3test (devel)  CRATE"},
+	{regexp.MustCompile(`pyo3test \S+  CRATE`), "pyo3test VERSION  CRATE"},
 	{regexp.MustCompile(`(?ms)^    proof: .*?^    again: `), "    PROOF AND STACKS\n    again: "},
 }
 

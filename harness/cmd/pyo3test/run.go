@@ -183,7 +183,7 @@ func (f runFlags) console(out io.Writer, crate string, o console.Options) (*cons
 	if f.json {
 		return console.NewEvents(out, filepath.Base(crate), o), func() {}, nil
 	}
-	look := console.Screen{Out: out, Quiet: f.quiet, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version(), crate), Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
+	look := console.Screen{Out: out, Quiet: f.quiet, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate), Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
 	done := func() {}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {
 		look.Terminal = file

@@ -23,7 +23,7 @@ func TestPace(t *testing.T) {
 		require.Contains(t, r.Short(unread)+"\n", "\n"+want)
 	}
 	for want, later := range map[string]Dump{
-		"processor time; a second dump found it at the same line: it loops, or is slow there\n":                  at(3),
+		"processor time; a second dump found it at the same line: it loops, or is slow there\n":                    at(3),
 		"processor time; a second dump found it at /src/a.py:4: it continues, and may only need a larger budget\n": at(4),
 		"processor time; a second look found it elsewhere: it continues, and may only need a larger budget\n":      elsewhere,
 		"processor time\n": {PID: 7, Problem: "gone"},
