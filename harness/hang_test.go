@@ -60,7 +60,7 @@ def test_works(served):
 	whole, err := os.ReadFile(files[0])
 	require.NoError(t, err)
 	for _, want := range []string{
-		"a second look, a moment later:", "tcp 127.0.0.1:4711 to 0.0.0.0:0 listening", `descendant \d+ of \d+: state S, sleep 1000`,
+		"a second dump, a moment later:", "tcp 127.0.0.1:4711 to 0.0.0.0:0 listening", `descendant \d+ of \d+: state S, sleep 1000`,
 		`processor time [1-9][\d.]* s`, `memory +\d+ kB`, "'python': state ",
 	} {
 		require.Regexp(t, want, string(whole))

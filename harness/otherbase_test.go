@@ -21,6 +21,7 @@ import (
 // TestAnotherBase checks that a base that the user names brings another Python, and a rustup that honours the crate's
 // rust-toolchain file. This one is from Debian's next release.
 func TestAnotherBase(t *testing.T) {
+	prereq.Engine(t)
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Getuid() != 0 {
 		prereq.Skip(t, "makes a base image, which takes root on Debian")
 	}

@@ -78,7 +78,7 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if findings = append(findings, looked...); result.Failed {
 		findings = append(findings, doctor.Red(screen.String(), asJSON))
 	}
-	reached, err := reach(ctx, result.Failed)
+	reached, err := reach(ctx, pythonOf(p), result.Failed)
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,24 @@ func look(out io.Writer, p project.Project, module string) (found []doctor.Findi
 	return found, result, err
 }
 
+// pythonOf returns the version of Python that a project's [tool.pyo3test] asks for, "" if none.
+func pythonOf(p project.Project) (version string) {
+	for key, value := range p.Tool.PyO3Test {
+		if strings.EqualFold(key, "python") {
+			version, _ = value.(string)
+		}
+	}
+	return version
+}
+
 // reach checks whether builds reach the package indexes, in the tools image that the run used, if it got that far.
-func reach(ctx context.Context, red bool) ([]doctor.Finding, error) {
+func reach(ctx context.Context, python string, red bool) ([]doctor.Finding, error) {
 	e, err := engine.Connect(ctx)
 	if err != nil {
 		return nil, nil // the run reported it
 	}
 	defer e.Close()
-	tools, ok, err := image.Find(ctx, e, agent.Programs(), "")
+	tools, ok, err := image.Find(ctx, e, agent.Programs(), python)
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (r Report) moved() string {
 	case fileA == fileB && lineA == lineB:
 		return "; a second dump found it at the same line: it loops, or is slow there"
 	case fileB == "":
-		return "; a second look found it elsewhere: it continues, and may only need a larger budget"
+		return "; a second dump found it elsewhere: it continues, and may only need a larger budget"
 	}
 	return fmt.Sprintf("; a second dump found it at %s:%d: it continues, and may only need a larger budget", fileB, lineB)
 }

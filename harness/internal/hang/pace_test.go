@@ -25,13 +25,13 @@ func TestPace(t *testing.T) {
 	for want, later := range map[string]Dump{
 		"processor time; a second dump found it at the same line: it loops, or is slow there\n":                    at(3),
 		"processor time; a second dump found it at /src/a.py:4: it continues, and may only need a larger budget\n": at(4),
-		"processor time; a second look found it elsewhere: it continues, and may only need a larger budget\n":      elsewhere,
+		"processor time; a second dump found it elsewhere: it continues, and may only need a larger budget\n":      elsewhere,
 		"processor time\n": {PID: 7, Problem: "gone"},
 	} {
 		r := Report{Dump: at(3), Before: &Pace{}, Now: &Pace{At: 1, CPU: 1}, Later: &later}
 		require.True(t, r.Works())
 		require.Contains(t, r.Short(unread), want)
-		require.Contains(t, r.Whole(unread), "a second look, a moment later:\n")
+		require.Contains(t, r.Whole(unread), "a second dump, a moment later:\n")
 	}
 	once := Report{Dump: at(3), Now: &Pace{}}
 	require.NotContains(t, once.Short(unread), "before")

@@ -72,7 +72,7 @@ func excerpt(file string, line int, read func(string) ([]byte, error)) string {
 func (r Report) Whole(read func(name string) ([]byte, error)) string {
 	text := r.Short(read) + "\n" + r.Dump.Format()
 	if r.Later != nil {
-		text += "\na second look, a moment later:\n" + r.Later.Format()
+		text += "\na second dump, a moment later:\n" + r.Later.Format()
 	}
 	return text + r.facts()
 }

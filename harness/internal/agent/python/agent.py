@@ -336,11 +336,13 @@ class Agent:
         assert isinstance(self.job, stages.Pytest)
         pid, name = event.get("pid", -1), self.job.name(event)
         left = self.job.leftovers(pid, name)
-        began, patience = time.monotonic(), 0 if self.job.ended() else LEAVE
+        # After pytest's end its last events are still to be read, within DRAIN.
+        began, over = time.monotonic(), self.job.ended()
+        patience, tracker_patience = (0, DRAIN / 2) if over else (LEAVE, TRACKER_LEAVE)
         commands: dict[int, str] = {}  # kept, because a process that is about to end no longer has one
         while left:
             trackers = all(TRACKER in commands.setdefault(each.pid, procs.command(each.pid)) for each in left)
-            if time.monotonic() - began >= (TRACKER_LEAVE if trackers else patience):
+            if time.monotonic() - began >= (tracker_patience if trackers else patience):
                 break
             time.sleep(0.005)
             self.reap()

@@ -202,7 +202,7 @@ def test_what_is_left_is_told_with_its_test_and_before_its_end(suite: Suite) -> 
             memory = shared_memory.SharedMemory(create=True, size=16)
             memory.unlink()
         def test_leaves_a_slow_tracker():
-            code = "import sys, time; time.sleep(1); sys.exit(); from multiprocessing.resource_tracker import main"
+            code = "import sys, time; time.sleep(0.6); sys.exit(); from multiprocessing.resource_tracker import main"
             subprocess.Popen([sys.executable, "-c", code])
         """
     )
