@@ -163,7 +163,7 @@ func TestSessionsThatFail(t *testing.T) {
 		outcomes  map[string]string
 	}{
 		"no tests": {map[string]string{"tests/test_tiny.py": "", "tests/data.txt": "x"}, "",
-			[]string{"no tests found in {crate}: name files in Tests, or look at testpaths"}, map[string]string{}},
+			[]string{"no tests found in {crate}: name files in Tests, or look at testpaths", "0 of 0 tests: none was found"}, map[string]string{}},
 		"all files skip themselves": {map[string]string{"tests/test_tiny.py": "import pytest\npytest.skip('not today', allow_module_level=True)\n"}, "",
 			[]string{"no tests found: every file skips itself"}, map[string]string{"tests/test_tiny.py": "skipped"}},
 		"a collection error": {map[string]string{"tests/test_bad.py": "import no_such_module\n", "tests/test_tiny.py": passing}, "",

@@ -274,6 +274,8 @@ func (g *group) summary() string {
 	switch {
 	case g.exitFault != "":
 		parts = append(parts, "a bad end of the interpreter")
+	case g.chosen && len(g.tests)+len(g.before) == 0 && len(parts) == 0:
+		parts = append(parts, "none was found")
 	case len(g.said)+len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // otherwise the line would look green
 		parts = append(parts, "an error of the session")
 	}
