@@ -1,16 +1,14 @@
 #!/usr/bin/env bash
 # Locks the newest versions of what the *.in files name, with hashes, for Python 3.11 and later on all platforms. It
-# uses uv at the version locked in tools.txt, and needs Python 3 with venv, and the network.
+# uses uv at the version locked in tools.txt, and needs Python 3 and the network.
 set -euo pipefail
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-awk '/^[^ ]/ { wanted = /^uv==/ } wanted' tools.txt >"$work/uv.txt"
-python3 -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$work/uv.txt"
+uv=$(../.ci/venv images/tools.txt:uv)/bin/uv
 for list in tools pytest lint; do
-	"$work/venv/bin/uv" pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
+	"$uv" pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --generate-hashes \
 		--output-file "$work/$list.txt" "$list.in"
 done
 for list in tools pytest lint; do
