@@ -16,11 +16,12 @@ import (
 // reachTimeout bounds the check of one index, which takes about a second.
 const reachTimeout = time.Minute
 
-// indexes holds the indexes that builds fetch from, each with the tool that does and a command that asks it for what
-// every build needs, without keeping anything.
-var indexes = []struct{ name, tool, script string }{
-	{"the index of Python packages", "uv", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
-	{"the index of crates", "cargo", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
+// indexes holds the indexes that builds fetch from, each with a command that has to work before it can be asked, if there
+// is one, and a command that asks it for what every build needs, without keeping anything.
+var indexes = []struct{ name, first, script string }{
+	{"the index of Python packages", "", "echo pytest | exec uv pip compile --quiet --no-cache --no-deps --color never - >/dev/null"},
+	// Without a default toolchain, rustup leaves the choice to the crate's rust-toolchain file. Here there is none.
+	{"the index of crates", "cargo --version", `mkdir -p /tmp/reach/src && cd /tmp/reach && : >src/lib.rs && printf '[package]\nname = "reach"\nedition = "2021"\n[dependencies]\npyo3 = "0.20"\n' >Cargo.toml && exec cargo generate-lockfile --quiet`},
 }
 
 // Network checks whether builds in a container of a tools image reach the package indexes, with the host's network
@@ -47,14 +48,18 @@ func Network(ctx context.Context, e *engine.Engine, tools string, red bool) (fou
 		return lastWords(said.String()), err
 	}
 	for _, index := range indexes {
-		// Without a default toolchain, rustup leaves the choice to the crate's rust-toolchain file. Here there is none.
-		words, err := ask(index.tool + " --version")
-		if err != nil && index.tool == "cargo" && words != "" && ctx.Err() == nil {
-			found = append(found, Finding{Check: "network", Level: Note, What: fmt.Sprintf("whether builds reach %s was not tried: %s", index.name, words),
-				Why: "the base image has no " + index.tool + " that works in every crate", Fix: "nothing, where each crate has a rust-toolchain file"})
-			continue
+		if index.first != "" {
+			words, err := ask(index.first)
+			if err != nil && words != "" && ctx.Err() == nil {
+				found = append(found, Finding{
+					Check: "network", Level: Note, What: fmt.Sprintf("whether builds reach %s was not tried: %s", index.name, words),
+					Why: "the base image has no cargo that works in every crate", Fix: "nothing, where each crate has a rust-toolchain file",
+				})
+				continue
+			}
 		}
-		if words, err = ask(index.script); ctx.Err() != nil {
+		words, err := ask(index.script)
+		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
