@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/report"
 )
 
 // TestInterruptedSetUpIsNoFailure checks that a run that a signal ended does not blame the engine or the build.
@@ -17,12 +17,12 @@ func TestInterruptedSetUpIsNoFailure(t *testing.T) {
 	for _, check := range []struct {
 		ctx  context.Context
 		err  error
-		want string
+		want report.Cause
 	}{
-		{t.Context(), errors.New("no engine"), subtest.CauseSetup},
-		{t.Context(), build, subtest.CauseBuild},
-		{interrupted, errors.New("no engine"), subtest.CauseInterrupted},
-		{interrupted, build, subtest.CauseInterrupted},
+		{t.Context(), errors.New("no engine"), report.CauseSetup},
+		{t.Context(), build, report.CauseBuild},
+		{interrupted, errors.New("no engine"), report.CauseInterrupted},
+		{interrupted, build, report.CauseInterrupted},
 	} {
 		if got := causeOf(check.ctx, check.err); got != check.want {
 			t.Errorf("causeOf(%v, %v) = %q, want %q", check.ctx.Err(), check.err, got, check.want)

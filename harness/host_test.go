@@ -9,6 +9,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/report"
 )
 
 // host is what a run finds on this machine before it builds anything.
@@ -26,7 +27,7 @@ func thisHost(t *testing.T) host {
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	tools, err := image.Ensure(t.Context(), e, network, agent.Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	tools, err := image.Ensure(t.Context(), e, network, agent.Programs(), "", func(e report.Event) { t.Logf("%+v", e) })
 	require.NoError(t, err)
 	return host{e, network, tools}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,14 +25,13 @@ import (
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
-	"pyo3test/harness/internal/verdict"
 	"pyo3test/harness/internal/visible"
 )
 
-// T is what a run needs from a test: a *testing.T through Run, a command line program or a recorder through RunT.
-// Its methods do what testing.T's do.
-type T = subtest.T
+// T is what RunT needs from a test: a *testing.T through Run, or a recorder. Its methods do what testing.T's do.
+type T = report.T
 
 // Run builds the Suite's crate, runs its tests and makes each a subtest of t. It returns when everything is done and
 // nothing is left running.
@@ -46,7 +46,6 @@ type testingT struct {
 }
 
 func (t testingT) Run(name string, f func(T)) bool {
-	t.Helper()
 	return t.T.Run(name, func(inner *testing.T) { f(testingT{inner, t.json}) })
 }
 
@@ -63,61 +62,129 @@ func (t testingT) Output() io.Writer { return visible.Writer{To: t.T.Output()} }
 // RunT is like Run, for other implementations of T. They receive texts and attributes as the tests wrote them, control
 // characters included, and must print nothing that a terminal or a CI system obeys.
 func RunT(t T, suite Suite) {
-	t.Helper()
-	ctx, grace, cancel := deadline(t)
+	flags := subtest.ReadFlags()
+	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{report.NewGoTest(t, flags.Verbose)}}
+	options.Deadline, _ = t.Deadline()
+	if flags.Artifacts {
+		options.Artifacts = t.ArtifactDir()
+	}
+	if Execute(suite, options).Refused {
+		t.FailNow()
+	}
+}
+
+// Options are what a caller of Execute decides: the pyo3test command, and RunT.
+type Options struct {
+	Name      string // of the run's test
+	Flags     subtest.Flags
+	Deadline  time.Time // when the caller ends; zero means never
+	Artifacts string    // a folder for what the run leaves; "" chooses one
+	Reporters []report.Reporter
+}
+
+// Execute builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
+// nothing is left running.
+func Execute(suite Suite, o Options) report.Result {
+	ctx, grace, cancel := deadline(o.Deadline)
 	defer cancel()
 	ctx, release := interruptible(ctx)
 	defer release()
-	flags := subtest.FlagsOf(t)
-	failed := t.Failed() // before the run
-	run := &run{suite: suite, grace: grace, flags: flags, debug: os.Getenv(debugVariable) != "", out: newProgress(t), evidence: evidence.New(t, flags)}
-	defer run.out.stop()
+	junit := report.NewJUnit(o.Name)
+	stream := report.NewStream(append([]report.Reporter{junit}, o.Reporters...)...)
+	run := &run{
+		suite: suite, grace: grace, Options: o, debug: os.Getenv(debugVariable) != "", stream: stream,
+		evidence: evidence.New(o.Name, o.Artifacts, junit),
+	}
 	run.evidence.Begin()
-	if err := run.configure(); err != nil {
-		run.refuse(t, subtest.CauseProject, fmt.Sprintf("harness.Suite: %v", err))
+	run.emit(report.RunStarted{Name: o.Name, Crate: crateFolder(suite.Crate)})
+	defer stream.Ticking()()
+	run.all(ctx)
+	if err := stream.End(); err != nil {
+		run.emit(report.Problem{Text: err.Error()})
+		_ = stream.End() // red now
 	}
-	if err := run.prepare(ctx); err != nil {
-		run.refuse(t, causeOf(ctx, err), run.explain(ctx, err))
-	}
-	defer run.engine.Close()
-	if run.debug {
-		run.tracker.uncacheable()
-		if end, ok := t.Deadline(); ok {
-			fmt.Fprintf(t.Output(), "%s: go test ends this in %v: add -timeout 0\n", debugVariable, time.Until(end).Round(time.Second))
-		}
-	}
-	run.groups(ctx, t)
-	run.finish(t, failed)
+	return stream.Result()
 }
 
-// refuse ends a run that did not get as far as its tests.
-func (r *run) refuse(t T, cause, text string) {
-	t.Helper()
-	t.Attr(subtest.Cause, cause)
-	fmt.Fprintln(t.Output(), text)
-	r.evidence.Fault("("+cause+")", text)
-	if words := r.evidence.Finish(true); words != "" {
-		fmt.Fprintln(t.Output(), words)
+// crateFolder returns the absolute folder of a crate.
+func crateFolder(crate string) string {
+	if folder, err := filepath.Abs(crate); err == nil && crate != "" {
+		return folder
 	}
-	t.FailNow()
+	return crate
+}
+
+// all does everything between the first event of a run and the last.
+func (r *run) all(ctx context.Context) {
+	defer r.keep()
+	if err := r.configure(); err != nil {
+		r.emit(report.Problem{Cause: report.CauseProject, Text: err.Error()})
+		return
+	}
+	if err := r.prepare(ctx); err != nil {
+		r.emit(report.Problem{Cause: causeOf(ctx, err), Text: r.explain(ctx, err)})
+		return
+	}
+	defer r.engine.Close()
+	if r.debug {
+		r.tracker.uncacheable()
+		if !r.Deadline.IsZero() {
+			r.note("%s: go test ends this in %v: add -timeout 0", debugVariable, time.Until(r.Deadline).Round(time.Second))
+		}
+	}
+	r.groups(ctx)
+	r.finish()
+}
+
+// keep finishes what is kept of the run, and reports where that is.
+func (r *run) keep() {
+	if text := r.evidence.Finish(r.stream.Red("")); text != "" {
+		r.note("%s", text)
+	}
+}
+
+// emit reports an event. What a reporter objects to makes the run red.
+func (r *run) emit(e report.Event) {
+	if err := r.stream.Emit(e); err != nil {
+		_ = r.stream.Emit(report.Problem{Text: err.Error()}) // which no reporter objects to
+	}
+}
+
+func (r *run) note(format string, args ...any) {
+	r.emit(report.Note{Text: fmt.Sprintf(format, args...)})
+}
+
+// topic reports a line about what happens before the tests.
+func (r *run) topic(name, format string, args ...any) {
+	r.emit(report.Note{Topic: name, Text: fmt.Sprintf(format, args...)})
+}
+
+// phase runs a phase, which returns a line about its result.
+func (r *run) phase(name string, do func() (string, error)) error {
+	r.emit(report.PhaseStarted{Phase: name})
+	began := time.Now()
+	text, err := do()
+	if err == nil {
+		r.emit(report.PhaseEnded{Phase: name, Text: text, Took: time.Since(began)})
+	}
+	return err
 }
 
 // causeOf returns what kept a run from its tests.
-func causeOf(ctx context.Context, err error) string {
+func causeOf(ctx context.Context, err error) report.Cause {
 	if ctx.Err() != nil {
-		return subtest.CauseInterrupted
+		return report.CauseInterrupted
 	}
 	if failed := (*extension.Error)(nil); errors.As(err, &failed) && !failed.Unreached() {
-		return subtest.CauseBuild
+		return report.CauseBuild
 	}
-	return subtest.CauseSetup
+	return report.CauseSetup
 }
 
-// deadline returns a context that ends before Go's own -timeout, whose panic would skip all cleanup. It reserves two
-// graces of 5 % each: one to report what was running, one to remove everything.
-func deadline(t T) (ctx context.Context, grace time.Duration, cancel context.CancelFunc) {
-	end, ok := t.Deadline()
-	if !ok {
+// deadline returns a context that ends before its caller does, such as by Go's own -timeout, whose panic would skip all
+// cleanup. It reserves two graces of 5 % each: one to report what was running, one to remove everything.
+func deadline(end time.Time) (ctx context.Context, grace time.Duration, cancel context.CancelFunc) {
+	if end.IsZero() {
 		ctx, cancel = context.WithCancel(context.Background())
 		return ctx, time.Minute, cancel
 	}
@@ -127,22 +194,16 @@ func deadline(t T) (ctx context.Context, grace time.Duration, cancel context.Can
 	return ctx, grace, cancel
 }
 
-func fatal(t T, format string, args ...any) {
-	t.Helper()
-	fmt.Fprintf(t.Output(), format+"\n", args...)
-	t.FailNow()
-}
-
 // debugVariable, set to anything, makes the one test that -run picks run in the foreground, for a debugger.
 const debugVariable = "PYO3TEST_DEBUG"
 
 // run is one call of Run in progress.
 type run struct {
+	Options
 	suite     Suite
 	grace     time.Duration
-	flags     subtest.Flags
 	debug     bool
-	out       *progress
+	stream    *report.Stream
 	engine    *engine.Engine
 	tools     image.Image
 	sources   sources
@@ -176,7 +237,7 @@ func (r *run) configure() (err error) {
 		return err
 	}
 	for _, key := range unknown {
-		r.out.line("config", fmt.Sprintf("[tool.pyo3test] has an unknown key %q", key))
+		r.topic("config", "[tool.pyo3test] has an unknown key %q", key)
 	}
 	if r.suite, err = r.suite.complete(); err != nil {
 		return err
@@ -185,7 +246,7 @@ func (r *run) configure() (err error) {
 		return err
 	}
 	for _, note := range r.sources.tree.Notes {
-		r.out.line("tree", note)
+		r.topic("tree", "%s", note)
 	}
 	return nil
 }
@@ -207,37 +268,47 @@ func (r *run) readSources() (s sources, err error) {
 
 // prepare finds the engine and makes the images.
 func (r *run) prepare(ctx context.Context) (err error) {
-	r.out.enter("engine")
-	if r.engine, err = engine.Connect(ctx); err != nil {
+	if err := r.phase("engine", func() (string, error) { return r.connect(ctx) }); err != nil {
 		return err
 	}
-	if _, err := r.engine.Sweep(ctx); err != nil {
-		return err
-	}
-	r.out.done("engine", "Docker "+r.engine.Version+" at "+r.engine.Host)
 	network, err := image.HostNetwork()
 	if err != nil {
 		return err
 	}
-	r.out.enter("image")
-	if r.tools, err = r.ensureTools(ctx, network); err != nil {
+	err = r.phase("image", func() (_ string, err error) {
+		r.tools, err = r.ensureTools(ctx, network)
+		return fmt.Sprintf("Python %s on %s (%s)", r.tools.Python, r.tools.Base, shortID(r.tools.BaseID)), err
+	})
+	if err != nil {
 		return err
 	}
-	r.out.done("image", fmt.Sprintf("Python %s on %s (%s)", r.tools.Python, r.tools.Base, shortID(r.tools.BaseID)))
-	r.out.enter("build")
-	recipe := r.suite.recipe(r.sources.dependencies)
-	if r.extension, err = extension.Ensure(ctx, r.engine, r.tools, network, r.sources.tree, recipe, r.out.line); err != nil {
+	err = r.phase("build", func() (_ string, err error) {
+		recipe := r.suite.recipe(r.sources.dependencies)
+		r.extension, err = extension.Ensure(ctx, r.engine, r.tools, network, r.sources.tree, recipe, r.emit)
+		return r.describeBuild(), err
+	})
+	if err != nil {
 		return err
 	}
-	r.out.done("build", r.describeBuild())
 	for _, note := range r.extension.Notes {
-		r.out.line("build", r.sources.tree.HostText(note))
+		r.topic("build", "%s", r.sources.tree.HostText(note))
 	}
 	from := cmp.Or(r.sources.dependencies.From, "default: the project does not say what its tests need")
-	r.out.line("tests", fmt.Sprintf("%d packages to test with, by %s", len(r.extension.Resolved), from))
+	r.topic("tests", "%d packages to test with, by %s", len(r.extension.Resolved), from)
 	r.evidence.Keep("", "installed.txt", strings.NewReader(strings.Join(r.extension.Resolved, "\n")+"\n"))
 	r.bytecode, err = bytecode.Open(extension.CrateID(r.sources.tree, r.tools), r.sources.tree)
 	return err
+}
+
+// connect finds the engine and removes what runs that are gone have left in it.
+func (r *run) connect(ctx context.Context) (_ string, err error) {
+	if r.engine, err = engine.Connect(ctx); err != nil {
+		return "", err
+	}
+	if _, err := r.engine.Sweep(ctx); err != nil {
+		return "", err
+	}
+	return "Docker " + r.engine.Version + " at " + r.engine.Host, nil
 }
 
 // imageTimeout bounds getting the base and making the tools image, which takes one to five minutes.
@@ -246,9 +317,9 @@ const imageTimeout = 30 * time.Minute
 func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Image, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout, fmt.Errorf("no base and tools image within %v", imageTimeout))
 	defer cancel()
-	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.Python, r.out.line)
+	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.Python, r.emit)
 	if err == nil {
-		tools, err = tools.WithPackages(ctx, r.engine, network, r.suite.SystemPackages, r.out.line)
+		tools, err = tools.WithPackages(ctx, r.engine, network, r.suite.SystemPackages, r.emit)
 	}
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -298,29 +369,48 @@ func (r *run) explain(ctx context.Context, err error) string {
 
 // groups runs each group in its own container: at most -parallel of them at a time, counting those of this user's other
 // test processes too. They are not parallel tests, because Run would then return before they had begun.
-func (r *run) groups(ctx context.Context, t T) {
-	if r.flags.Shuffle != 0 {
-		fmt.Fprintf(t.Output(), "shuffled: -shuffle=%d\n", r.flags.Shuffle)
+func (r *run) groups(ctx context.Context) {
+	matcher, err := subtest.NewMatcher(r.Flags.Run, r.Flags.Skip)
+	if err != nil {
+		r.emit(report.Problem{Cause: report.CauseProject, Text: err.Error()})
+		return
 	}
-	slots := make(chan struct{}, r.flags.Parallel)
+	if r.Flags.Shuffle != 0 {
+		r.note("shuffled: -shuffle=%d", r.Flags.Shuffle)
+	}
+	slots := make(chan struct{}, r.Flags.Parallel)
 	var all sync.WaitGroup
 	for _, g := range r.suite.groups(r.sources.project) {
-		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			t.Run(g.Name, func(t T) {
-				release, err := cache.Slot(ctx, r.flags.Parallel)
-				if err != nil {
-					t.Attr(subtest.Cause, subtest.CauseSetup)
-					r.evidence.Add(verdict.Suite{Name: t.Name(), Faults: []verdict.Fault{{Name: "(session)", Text: err.Error()}}})
-					fatal(t, "%v", err)
-				}
-				defer release()
-				group.Run(ctx, t, r.config(g))
+		if matcher.Match(r.Name + "/" + g.Name) {
+			all.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				r.group(ctx, g, matcher)
 			})
-		})
+		}
 	}
 	all.Wait()
+}
+
+// group runs one group, unless go test excludes it.
+func (r *run) group(ctx context.Context, g Group, matcher *subtest.Matcher) {
+	config := r.config(g)
+	config.Matcher = matcher
+	if err := r.stream.Emit(report.GroupStarted{Group: g.Name}); err != nil {
+		if report.Excluded(err) && r.Flags.FailFast {
+			_ = r.stream.Emit(report.GroupEnded{Group: g.Name})
+			return
+		}
+		r.emit(report.Problem{Group: g.Name, Text: fmt.Sprintf("group %s: %v", g.Name, err)})
+	}
+	release, err := cache.Slot(ctx, r.Flags.Parallel)
+	if err != nil {
+		r.emit(report.Problem{Group: g.Name, Cause: report.CauseSetup, Text: err.Error()})
+		r.emit(report.GroupEnded{Group: g.Name})
+		return
+	}
+	defer release()
+	group.Run(ctx, config)
 }
 
 func (r *run) config(g Group) group.Config {
@@ -336,8 +426,8 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Flags: r.flags,
-		Name: g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Stream: r.stream, Flags: r.Flags,
+		Name: g.Name, TestName: r.Name + "/" + g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
@@ -345,28 +435,18 @@ func (r *run) config(g Group) group.Config {
 	}
 }
 
-// finish writes what is kept of the run and checks whether it may be cached. failed reports whether the test had failed
-// before the run.
-func (r *run) finish(t T, failed bool) {
-	if n := len(r.flags.Only); n > 0 && !t.Failed() && r.evidence.Empty() {
-		t.Attr(subtest.Cause, subtest.CauseCollection)
-		text := fmt.Sprintf("none of the %d tests that did not pass when they ran last is there any more: run without --failed", n)
-		r.evidence.Fault("("+subtest.CauseCollection+")", text)
-		fmt.Fprintln(t.Output(), text)
-		t.Fail()
+// finish checks whether the run may be cached, and whether --failed found its tests.
+func (r *run) finish() {
+	if n := len(r.Flags.Only); n > 0 && len(r.stream.Result().Outcomes) == 0 && !r.stream.Red("") {
+		r.emit(report.Problem{Cause: report.CauseCollection, Text: fmt.Sprintf(
+			"none of the %d tests that did not pass when they ran last is there any more: run without --failed", n)})
 	}
 	now, err := r.readSources()
 	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {
 		r.tracker.uncacheable()
-		fmt.Fprintln(t.Output(), "the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
+		r.note("the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
 	}
 	if err := r.bytecode.Save(); err != nil { // the next run compiles again
-		fmt.Fprintln(t.Output(), err)
-	}
-	if t.Failed() && !failed {
-		r.evidence.MustBeRed()
-	}
-	if words := r.evidence.Finish(t.Failed()); words != "" {
-		fmt.Fprintln(t.Output(), words)
+		r.note("%v", err)
 	}
 }

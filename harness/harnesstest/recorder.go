@@ -125,9 +125,6 @@ func (r *Recorder) Sub(name string) *Recorder {
 	return nil
 }
 
-// Helper does nothing.
-func (r *Recorder) Helper() {}
-
 // Name returns the test's full name.
 func (r *Recorder) Name() string { return r.name }
 

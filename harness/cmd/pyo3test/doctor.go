@@ -1,24 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness"
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/doctor"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
 )
@@ -66,19 +67,18 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if err != nil {
 		return fmt.Errorf("read the project: %w", err)
 	}
-	var screen bytes.Buffer
-	shown := io.Writer(&screen)
-	if !asJSON {
-		shown = io.MultiWriter(out, &screen)
+	shown := out
+	if asJSON {
+		shown = io.Discard
 	}
-	looked, result, err := look(shown, p, p.ModuleName(pyo3.Library))
+	probed, failed, err := probe(shown, p, p.ModuleName(pyo3.Library))
 	if err != nil {
 		return err
 	}
-	if findings = append(findings, looked...); result.Failed {
-		findings = append(findings, doctor.Red(screen.String(), asJSON))
+	if findings = append(findings, probed...); len(failed) > 0 {
+		findings = append(findings, doctor.Red(strings.Join(failed, "\n"), asJSON))
 	}
-	reached, err := reach(ctx, pythonOf(p), result.Failed)
+	reached, err := reach(ctx, pythonOf(p), len(failed) > 0)
 	if err != nil {
 		return err
 	}
@@ -102,8 +102,9 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	return err
 }
 
-// look builds the crate, lets pytest collect, and checks the container in which the tests would run.
-func look(out io.Writer, p project.Project, module string) (found []doctor.Finding, result console.Result, err error) {
+// probe builds the crate, lets pytest collect, and checks the container in which the tests would run. It also returns why
+// a run fails before its first test.
+func probe(out io.Writer, p project.Project, module string) (found []doctor.Finding, failed []string, err error) {
 	var once sync.Once // a project may have several groups
 	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
 		once.Do(func() {
@@ -113,11 +114,29 @@ func look(out io.Writer, p project.Project, module string) (found []doctor.Findi
 			}
 		})
 	}
-	again := func(string) string { return "pyo3test run " + subtest.ShellQuote(p.Folder) }
-	screen, done := console.NewScreen(console.Screen{Out: out, Collects: true}, console.Options{Again: again, Flags: subtest.Flags{Only: map[string]bool{}, Visit: visit}})
-	result = screen.Run("pyo3test", func(t subtest.T) { harness.RunT(t, harness.Suite{Crate: p.Folder}) })
-	done()
-	return found, result, err
+	var why failures
+	harness.Execute(harness.Suite{Crate: p.Folder}, harness.Options{
+		Name:      topName,
+		Flags:     subtest.Flags{Only: map[string]bool{}, Visit: visit, Parallel: runtime.GOMAXPROCS(0)},
+		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: out, Collects: true}), &why},
+	})
+	return found, why, err
+}
+
+// failures collects why a run without tests fails.
+type failures []string
+
+// Report takes an event.
+func (f *failures) Report(_ time.Time, e report.Event) error {
+	switch e := e.(type) {
+	case report.Problem:
+		*f = append(*f, e.Text)
+	case report.FileFailed:
+		*f = append(*f, e.Text)
+	case report.ExitFailed:
+		*f = append(*f, e.Text)
+	}
+	return nil
 }
 
 // pythonOf returns the version of Python that a project's [tool.pyo3test] asks for, "" if none.

@@ -240,14 +240,42 @@ func TestDoctorFixes(t *testing.T) {
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
 }
 
-// TestDoctorScreen compares what users see with a golden file.
-func TestDoctorScreen(t *testing.T) {
+// TestDoctorChecks: what a crate with several faults is told, the worst first.
+func TestDoctorChecks(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := patient(t, map[string]string{
 		"pytest.ini": "[pytest]\naddopts = -ra\nfilterwarnings = error\n", "tests/check_more.py": "def test_more():\n    pass\n",
 		"tests/test_one.py": "import pytest\npatient = pytest.importorskip('patient')\n\ndef test_one():\n    assert patient.one() == 1\n",
 	})
-	code, screen, errs := call(t, "doctor", crate)
+	code, out, errs := call(t, "doctor", "--json", crate)
 	require.Equal(t, exitPassed, code, errs)
-	golden(t, "doctor", crate, screen)
+	var findings []doctor.Finding
+	require.NoError(t, json.Unmarshal([]byte(out), &findings))
+	var checks []string
+	for _, f := range findings {
+		checks = append(checks, fmt.Sprintf("%s: %s", f.Level, f.Check))
+	}
+	require.Equal(t, []string{
+		"by hand: filterwarnings", "by hand: hidden-import", "note: forked", "note: unfound",
+		"ok: pyo3", "ok: python", "ok: maturin", "ok: pair", "ok: tests", "ok: disk", "ok: network",
+	}, checks)
+}
+
+// TestDoctorScreen: how findings are shown to people.
+func TestDoctorScreen(t *testing.T) {
+	var out strings.Builder
+	show(&out, []doctor.Finding{
+		{Level: doctor.Breaks, What: "the first", Why: "it breaks", Fix: "mend it", See: "https://example.com"},
+		{Level: doctor.ByHand, What: "the second"}, {Level: doctor.Note, What: "the third", Fix: "perhaps"}, {Level: doctor.Fine, What: "the fourth"},
+	})
+	require.Equal(t, `      BREAKS the first
+             why  it breaks
+             fix  mend it
+             see  https://example.com
+     BY HAND the second
+        NOTE the third
+             fix  perhaps
+          ok the fourth
+    Findings 1 break, 1 break by hand, 1 notes, 1 in order
+`, out.String())
 }

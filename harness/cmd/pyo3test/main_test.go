@@ -3,23 +3,21 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"pyo3test/harness/internal/prereq"
-
 	"github.com/stretchr/testify/require"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/subtest"
+)
 
 // call runs a command line in this process.
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -37,55 +35,15 @@ func modern(t *testing.T, files map[string]string) string {
 	crate := filepath.Join(above, "mein Prüfling")
 	require.NoError(t, os.RemoveAll(above))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(above)) })
-	last, err := remember(crate, scope{})
+	last, err := remember(crate)
 	require.NoError(t, err)
-	require.NoError(t, os.RemoveAll(last.file))
+	require.NoError(t, os.RemoveAll(last.folder))
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../pytests/modern")))
 	for name, content := range files {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
 	}
 	return crate
-}
-
-// variable holds patterns of what differs from run to run, with replacements.
-var variable = []struct {
-	found *regexp.Regexp
-	put   string
-}{
-	{regexp.MustCompile(`(?m)^ +(Engine|Image|Build|Tests) +\[.*\n`), ""},
-	{regexp.MustCompile(`(?m)^    Duration engine [\d.]+  image [\d.]+(  build [\d.]+  start [\d.]+  collect [\d.]+  tests [\d.]+  finish [\d.]+  exit [\d.]+)?\n`), "    DURATION\n"},
-	{regexp.MustCompile(`\[ *[\d.]+s\]`), "[   0.000s]"},
-	{regexp.MustCompile(`(after|the) [\d.]+m?s`), "$1 0.0s"},
-	{regexp.MustCompile(`(?m)^          ok (Python|maturin) .*$`), "          ok $1 9.9.9"},
-	{regexp.MustCompile(`error in [\d.]+s`), "error in 0.0s"},
-	{regexp.MustCompile(`\(.*; certificates of this host: \d+\)`), "(AS HERE)"},
-	{regexp.MustCompile(`ok \d+ GiB left`), "ok 99 GiB left"},
-	{regexp.MustCompile(`\d+\.\d+(\.\d+)?, Python \d+\.\d+\.\d+`), "9.9.9, Python 3.11.9"},
-	{regexp.MustCompile(`"[^"]*/ctypes/__init__.py", line \d+`), `"ctypes/__init__.py", line 9`},
-	{regexp.MustCompile(`\d+ frames of pytest`), "99 frames of pytest"},
-	{regexp.MustCompile(`thread (0x[0-9a-f]+|\d+)`), "thread 9"},
-	{regexp.MustCompile(`(?ms)^    \(proof\) .*?^     Summary`), "    STACKS UNDER GDB\n     Summary"},
-	{regexp.MustCompile(`(?m)^    JUnit, .*\n`), ""},
-	{regexp.MustCompile(`/\S+/importlib/__init__.py:\d+`), "importlib/__init__.py:9"},
-	{regexp.MustCompile(`pyo3test \S+  CRATE`), "pyo3test VERSION  CRATE"},
-	{regexp.MustCompile(`(?ms)^    proof: .*?^    again: `), "    PROOF AND STACKS\n    again: "},
-}
-
-func golden(t *testing.T, name, crate, screen string) {
-	t.Helper()
-	screen = strings.ReplaceAll(screen, crate, "CRATE")
-	for _, each := range variable {
-		screen = each.found.ReplaceAllString(screen, each.put)
-	}
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(file, []byte(screen), 0o644))
-	}
-	want, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, string(want), screen)
 }
 
 const mixed = `import os, threading, pytest
@@ -141,35 +99,62 @@ func built(t *testing.T) string {
 	return binary
 }
 
-// TestScreens compares what users see of runs that pass and fail with golden files.
+// replayed returns the screen that the last recording of a crate's runs gives.
+func replayed(t *testing.T, crate string, screen report.Screen) string {
+	t.Helper()
+	h, err := remember(crate)
+	require.NoError(t, err)
+	names, err := h.names()
+	require.NoError(t, err)
+	recording, err := os.Open(filepath.Join(h.folder, names[len(names)-1]))
+	require.NoError(t, err)
+	defer recording.Close()
+	var out bytes.Buffer
+	screen.Out, screen.Failed = &out, "pyo3test run --failed "+subtest.ShellQuote(crate)
+	screen.Again = func(nodeID string) string {
+		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
+	}
+	_, err = report.Replay(recording, nil, report.NewTerminal(screen))
+	require.NoError(t, err)
+	return out.String()
+}
+
+// TestScreens: what users see of a run is what its recording shows, whatever happens in it. The golden files of package
+// report hold how that looks.
 func TestScreens(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed, "tests/test_no_module.py": "import no_such_module\n"})
-	code, screen, errs := call(t, "run", crate+"/tests/test_buffers.py", "--workers", "1")
-	require.Empty(t, errs)
-	require.Equal(t, exitPassed, code, screen)
-	golden(t, "green", crate, screen)
-
-	code, screen, errs = call(t, "run", "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
-	require.Empty(t, errs)
-	require.Equal(t, exitFailed, code, screen)
-	golden(t, "red", crate, screen)
-
-	code, screen, _ = call(t, "run", "--quiet", crate+"/tests/test_buffers.py")
-	require.Equal(t, exitPassed, code, screen)
-	golden(t, "quiet", crate, screen)
-
-	code, screen, errs = call(t, "run", crate, "--", "tests/test_no_module.py", "tests/test_mixed.py::test_passes")
-	require.Empty(t, errs)
-	require.Equal(t, exitCollection, code, screen)
-	golden(t, "collection", crate, screen)
+	title := report.Screen{Title: "    pyo3test " + version + "  " + crate}
+	shows := func(code int, screen report.Screen, want []string, args ...string) {
+		t.Helper()
+		got, out, errs := call(t, append([]string{"run"}, args...)...)
+		require.Empty(t, errs)
+		require.Equal(t, code, got, out)
+		require.Equal(t, replayed(t, crate, screen), out)
+		for _, line := range want {
+			require.Contains(t, out, line)
+		}
+	}
+	shows(exitPassed, title, []string{"    Starting 11 tests in 1 file\n", "] (11/11) tests/test_buffers.py (11 tests)\n", "] 11 of 11 tests: 11 passed\n"},
+		crate+"/tests/test_buffers.py", "--workers", "1")
+	shows(exitFailed, title, []string{
+		"] 19 of 19 tests: 13 passed, 1 hung, 2 crashed, 1 failed, 1 error, 1 skipped\n",
+		"\n        HUNG tests/test_mixed.py::test_hangs  Python lock that no thread releases, tests/test_mixed.py:12\n" +
+			"     SIGSEGV tests/test_mixed.py::test_reads_nothing  in call, tests/test_mixed.py:18\n" +
+			"     CRASHED tests/test_mixed.py::test_exits  in call, tests/test_mixed.py:22\n" +
+			"        FAIL tests/test_mixed.py::test_fails  assert 1 == 2, tests/test_mixed.py:16\n" +
+			"       ERROR tests/test_mixed.py::test_error  RuntimeError: a broken fixture, tests/test_mixed.py:31\n",
+	}, "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
+	shows(exitPassed, report.Screen{Quiet: true}, []string{"     Summary ["}, "--quiet", crate+"/tests/test_buffers.py")
+	shows(exitCollection, title, []string{"E   ModuleNotFoundError: No module named 'no_such_module'", "] 1 of 1 tests: 1 passed, 1 collection error\n"},
+		crate, "--", "tests/test_no_module.py", "tests/test_mixed.py::test_passes")
 
 	require.NoError(t, os.WriteFile(filepath.Join(crate, "src", "lib.rs"), []byte("fn unfinished() -> i32 {\n    let n: i32 = \"one\";\n"), 0o644))
-	code, screen, errs = call(t, "run", crate)
-	require.Empty(t, errs)
-	require.Equal(t, exitBuild, code, screen)
-	golden(t, "build", crate, screen)
+	want := []string{"\n    error: this file contains an unclosed delimiter\n     --> " + crate + "/src/lib.rs:2:25\n", "] no test was run: the build failed\n"}
+	shows(exitBuild, title, want, crate)
+	title.Verbose = true
+	shows(exitBuild, title, append(want, "] building with maturin\n", "]    Compiling pyo3test-modern"), "-v", crate)
 }
 
 // TestEvents: --json has the format of go test -json, and gotestsum reads it.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -14,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness"
-	"pyo3test/harness/internal/console"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
 )
@@ -27,6 +28,7 @@ type runFlags struct {
 	workers          int
 	timeout          time.Duration
 	json, quiet      bool
+	verbose          bool
 	leaky            bool
 	failed           bool
 	shell, keep      bool
@@ -82,6 +84,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this `file`")
 	flags.BoolVar(&f.json, "json", false, "events of go test -json on stdout and nothing else, for gotestsum --raw-command")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "what did not pass, and the summary")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "what cargo and the other tools print while they build, too")
 	flags.BoolVar(&f.leaky, "fail-leaky", false, "a test that leaves processes running is red")
 	return c
 }
@@ -128,16 +131,13 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	again := func(nodeID string) string {
-		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
-	}
-	memory, err := remember(crate, scope{tests, forPytest})
+	last, err := remember(crate)
 	if err != nil {
 		return err
 	}
-	options := console.Options{Again: again, Flags: subtest.Flags{Shell: f.shell, Keep: f.keep}}
+	options := harness.Options{Name: topName, Flags: subtest.Flags{Shell: f.shell, Keep: f.keep, Parallel: runtime.GOMAXPROCS(0)}}
 	if f.failed {
-		only, why, err := memory.notPassed()
+		only, why, err := last.notPassed()
 		switch {
 		case err != nil:
 			return err
@@ -149,72 +149,79 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 		}
 		options.Flags.Only = only
 	}
-	reporting, done, err := f.console(visible.Unwrap(c.OutOrStdout()), crate, options)
+	reporter, done, err := f.reporter(visible.Unwrap(c.OutOrStdout()), crate)
 	if err != nil {
 		return err
 	}
-	all := options.Flags.Only == nil
-	if all { // otherwise what did not pass is still recorded as such
-		f.noteMemory(c, memory.begin())
+	recording, err := last.record(asked{Tests: tests, PytestArgs: forPytest, Failed: options.Flags.Only != nil})
+	if err == nil {
+		options.Reporters = append(options.Reporters, recording)
 	}
-	result := reporting.Run(topName, func(t subtest.T) {
-		harness.RunT(t, harness.Suite{
-			Crate: crate, Tests: tests, PytestArgs: forPytest,
-			Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
-		})
-	})
+	f.noteRecording(c, err)
+	options.Reporters = append(options.Reporters, reporter)
+	result := harness.Execute(harness.Suite{
+		Crate: crate, Tests: tests, PytestArgs: forPytest,
+		Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
+	}, options)
 	done()
-	f.noteMemory(c, memory.end(result, all))
+	if recording != nil {
+		f.noteRecording(c, recording.Close())
+	}
 	if code := exitCode(result); code != exitPassed {
 		return status(code)
 	}
 	return nil
 }
 
-// noteMemory reports that a run could not be remembered, which does not change its result.
-func (f runFlags) noteMemory(c *cobra.Command, err error) {
+// noteRecording reports that a run could not be recorded, which does not change its result.
+func (f runFlags) noteRecording(c *cobra.Command, err error) {
 	if err != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "--failed will not know of this run: %v\n", err)
 	}
 }
 
-// console returns the console that shows the run, and a function that closes it.
-func (f runFlags) console(out io.Writer, crate string, o console.Options) (*console.Console, func(), error) {
-	if f.json {
-		return console.NewEvents(out, filepath.Base(crate), o), func() {}, nil
+// reporter returns what shows the run, and a function that closes it.
+func (f runFlags) reporter(out io.Writer, crate string) (report.Reporter, func(), error) {
+	again := func(nodeID string) string {
+		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
 	}
-	look := console.Screen{Out: out, Quiet: f.quiet, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate), Failed: "pyo3test run --failed " + subtest.ShellQuote(crate)}
+	if f.json {
+		return report.NewTest2JSON(out, filepath.Base(crate), again), func() {}, nil
+	}
+	screen := report.Screen{
+		Out: out, Quiet: f.quiet, Verbose: f.verbose, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate),
+		Again: again, Failed: "pyo3test run --failed " + subtest.ShellQuote(crate),
+	}
 	done := func() {}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {
-		look.Terminal = file
-		look.Colour = os.Getenv("NO_COLOR") == "" // https://no-color.org
-		if !f.shell {                             // the shell needs the keys
+		screen.Terminal = file
+		screen.Colour = os.Getenv("NO_COLOR") == "" // https://no-color.org
+		if !f.shell {                               // the shell needs the keys
 			if stop := watchKeys(os.Stdin, group.AskForStacks); stop != nil {
-				done, look.Keys = stop, "; t: stacks"
+				done, screen.Keys = stop, "; t: stacks"
 			}
 		}
 	}
-	if f.shell && look.Terminal == nil {
+	if f.shell && screen.Terminal == nil {
 		return nil, nil, errors.New("--shell: this is no terminal")
 	}
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
-		look.GitHub = os.Getenv("GITHUB_WORKSPACE")
+		screen.GitHub = os.Getenv("GITHUB_WORKSPACE")
 	}
-	screen, closeScreen := console.NewScreen(look, o)
-	return screen, func() { closeScreen(); done() }, nil
+	return report.NewTerminal(screen), done, nil
 }
 
-func exitCode(result console.Result) int {
+func exitCode(result report.Result) int {
 	switch {
-	case !result.Failed:
+	case !result.Red:
 		return exitPassed
-	case result.Cause == subtest.CauseProject:
+	case result.Cause == report.CauseProject:
 		return exitUsage
-	case result.Cause == subtest.CauseBuild:
+	case result.Cause == report.CauseBuild:
 		return exitBuild
-	case result.Cause == subtest.CauseSetup:
+	case result.Cause == report.CauseSetup:
 		return exitSetup
-	case result.Cause == subtest.CauseCollection:
+	case result.Cause == report.CauseCollection:
 		return exitCollection
 	}
 	return exitFailed

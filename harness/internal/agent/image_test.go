@@ -15,6 +15,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/report"
 )
 
 // TestToolsImage makes the tools image if it does not exist, and then finds it, even while another process makes one.
@@ -26,7 +27,7 @@ func TestToolsImage(t *testing.T) {
 	defer e.Close()
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	made, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	made, err := image.Ensure(ctx, e, network, Programs(), "", func(e report.Event) { t.Logf("%+v", e) })
 	require.NoError(t, err)
 	t.Logf("%+v", made)
 	require.Regexp(t, `^3\.\d+\.\d+`, made.Python)
@@ -36,7 +37,7 @@ func TestToolsImage(t *testing.T) {
 	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	again, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) })
+	again, err := image.Ensure(ctx, e, network, Programs(), "", func(e report.Event) { t.Errorf("made again: %+v", e) })
 	require.NoError(t, err)
 	require.Equal(t, made, again)
 }
@@ -49,8 +50,8 @@ func TestMade(t *testing.T) {
 	e, err := engine.Connect(ctx)
 	require.NoError(t, err)
 	defer e.Close()
-	say := func(phase, text string) { t.Logf("%s: %s", phase, text) }
-	tools, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", say)
+	emit := func(e report.Event) { t.Logf("%+v", e) }
+	tools, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", emit)
 	require.NoError(t, err)
 	start := func(id string) *engine.Container {
 		c, err := e.Start(ctx, engine.Spec{Image: id, Purpose: "test", User: layout.User})
@@ -76,8 +77,8 @@ func TestMade(t *testing.T) {
 		var said bytes.Buffer
 		require.NoError(t, image.Run(ctx, user, engine.Command{Argv: []string{"true"}}, nil, &said), said.String())
 	}
-	say = func(phase, text string) { t.Errorf("made again: %s: %s", phase, text) }
-	again, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", say)
+	emit = func(e report.Event) { t.Errorf("made again: %+v", e) }
+	again, err := image.Ensure(ctx, e, image.Network{}, Programs(), "", emit)
 	require.NoError(t, err)
 	require.Equal(t, tools, again, "an image that was made of it inherits nothing that it is found by")
 

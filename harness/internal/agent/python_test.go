@@ -15,6 +15,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/report"
 	"pyo3test/images"
 )
 
@@ -35,7 +36,7 @@ func TestPython(t *testing.T) {
 	defer e.Close()
 	network, err := image.HostNetwork()
 	require.NoError(t, err)
-	tools, err := image.Ensure(ctx, e, network, Programs(), "", func(phase, text string) { t.Logf("%s: %s", phase, text) })
+	tools, err := image.Ensure(ctx, e, network, Programs(), "", func(e report.Event) { t.Logf("%+v", e) })
 	require.NoError(t, err)
 	c, err := image.StartBuilder(ctx, e, network, engine.Spec{Image: tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)

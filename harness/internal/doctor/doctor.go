@@ -45,14 +45,14 @@ func Sort(findings []Finding) {
 // noModule matches Python's message about a requirement that is not installed.
 var noModule = regexp.MustCompile(`No module named '([^']+)'`)
 
-// Red returns the finding that a run fails before its first test. screen is the run's output; with again, the finding
-// repeats it, because the user has not seen it.
-func Red(screen string, again bool) Finding {
+// Red returns the finding that a run fails before its first test. failed is why; with again, the finding repeats it,
+// because the user has not seen it.
+func Red(failed string, again bool) Finding {
 	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "it is said above"}
 	if again {
-		red.Why = screen
+		red.Why = failed
 	}
-	if match := noModule.FindStringSubmatch(screen); match != nil {
+	if match := noModule.FindStringSubmatch(failed); match != nil {
 		red.Fix = fmt.Sprintf(`if a package that the tests need provides %s, the project does not say so where it is looked for: name it in requirements of [tool.pyo3test], or in a dependency group named test`, match[1])
 	}
 	return red

@@ -10,15 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
 
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/plural"
-	"pyo3test/harness/internal/subtest"
-	"pyo3test/harness/internal/verdict"
+	"pyo3test/harness/internal/report"
 )
 
 // Variables that say where evidence goes.
@@ -36,8 +34,7 @@ type Run struct {
 	folder string // "" if there can be none
 	lent   bool   // the folder is the user's, and is kept whatever the result
 	mutex  sync.Mutex
-	suites []verdict.Suite // of the groups
-	faults []verdict.Fault // of the run as a whole
+	junit  *report.JUnit
 	errs   []error
 
 	limits  limits
@@ -47,13 +44,14 @@ type Run struct {
 	leftOut int // files that the limits left no room for
 }
 
-// New chooses the folder: the test's artifacts folder under -artifacts, else PYO3TEST_ARTIFACTS, else Bazel's outputs,
-// else the user's cache folder, which keeps only failures.
-func New(t subtest.T, flags subtest.Flags) *Run {
-	r := &Run{test: t.Name(), name: runName(t.Name()), limits: defaults, names: newNames()}
+// New chooses the folder for the run of a test: artifacts if that is set, which is the test's folder under -artifacts,
+// else PYO3TEST_ARTIFACTS, else Bazel's outputs, else the user's cache folder, which keeps only failures. The JUnit file
+// will hold what junit has.
+func New(test, artifacts string, junit *report.JUnit) *Run {
+	r := &Run{test: test, name: runName(test), junit: junit, limits: defaults, names: newNames()}
 	switch {
-	case flags.Artifacts:
-		r.folder, r.lent = t.ArtifactDir(), true
+	case artifacts != "":
+		r.folder, r.lent = artifacts, true
 	case os.Getenv(ArtifactsVariable) != "":
 		r.folder, r.lent = filepath.Join(os.Getenv(ArtifactsVariable), packageName()+"-"+r.name), true
 	case os.Getenv("TEST_UNDECLARED_OUTPUTS_DIR") != "":
@@ -138,51 +136,17 @@ func (e *Run) KeepTar(group string, stream io.Reader) error {
 // logs are the files that every group leaves; its tests have written the rest.
 var logs = []string{"import.log", "pytest.log", "pytest-junit.xml"}
 
-// Add adds the verdicts of a group to the JUnit file.
-func (e *Run) Add(suite verdict.Suite) {
-	e.mutex.Lock()
-	defer e.mutex.Unlock()
-	e.suites = append(e.suites, suite)
-}
-
-// Fault adds to the JUnit file what makes the run red besides its tests.
-func (e *Run) Fault(name, text string) {
-	e.mutex.Lock()
-	defer e.mutex.Unlock()
-	e.faults = append(e.faults, verdict.Fault{Name: name, Text: text})
-}
-
-// Empty reports whether no group had a test, or anything else to report.
-func (e *Run) Empty() bool {
-	e.mutex.Lock()
-	defer e.mutex.Unlock()
-	return !slices.ContainsFunc(e.suites, func(s verdict.Suite) bool { return len(s.Tests) > 0 || s.Red() })
-}
-
-// wholeRun is the name of the testcase for a run as a whole.
-const wholeRun = "(run)"
-
-// MustBeRed adds a fault of the run if none is known, so that its JUnit file is not green.
-func (e *Run) MustBeRed() {
-	if e.mutex.Lock(); len(e.faults) > 0 || slices.ContainsFunc(e.suites, verdict.Suite.Red) {
-		e.mutex.Unlock()
-		return
-	}
-	e.mutex.Unlock()
-	e.Fault(wholeRun, "the run is red, and none of its tests is: its output says why")
-}
-
 // Begin replaces an earlier run's JUnit file with a red one: a run that is killed leaves no other.
 func (e *Run) Begin() {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	before := e.errs
-	e.faults = []verdict.Fault{{Name: wholeRun, Text: "the run has not ended: it is under way, or was killed"}}
+	suites := []*report.JUnitSuite{report.FailedRun(e.test, "the run has not ended: it is under way, or was killed")}
 	if e.lent {
-		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
+		e.writeJUnit(filepath.Join(e.folder, "junit.xml"), suites)
 	}
-	e.writeUsersJUnit()
-	e.faults, e.errs = nil, before // Finish tries again, and reports errors
+	e.writeUsersJUnit(suites)
+	e.errs = before // Finish tries again, and reports errors
 }
 
 // Finish writes the JUnit file of the run, removes old runs, and returns a message on where the files are, or what
@@ -191,12 +155,12 @@ func (e *Run) Begin() {
 func (e *Run) Finish(failed bool) string {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	sort.Slice(e.suites, func(i, j int) bool { return e.suites[i].Name < e.suites[j].Name })
-	keep := failed && len(e.suites) > 0 || e.lent
+	suites := e.junit.Suites()
+	keep := failed && e.junit.HasGroups() || e.lent
 	if e.folder != "" && keep {
-		e.writeJUnit(filepath.Join(e.folder, "junit.xml"))
+		e.writeJUnit(filepath.Join(e.folder, "junit.xml"), suites)
 	}
-	e.writeUsersJUnit()
+	e.writeUsersJUnit(suites)
 	if e.folder != "" && !e.lent {
 		if !keep {
 			e.errs = append(e.errs, os.RemoveAll(e.folder))
@@ -218,7 +182,7 @@ func (e *Run) Finish(failed bool) string {
 }
 
 // writeUsersJUnit writes the file that JUnitVariable names.
-func (e *Run) writeUsersJUnit() {
+func (e *Run) writeUsersJUnit(suites []*report.JUnitSuite) {
 	name := os.Getenv(JUnitVariable)
 	if name == "" {
 		return
@@ -226,20 +190,16 @@ func (e *Run) writeUsersJUnit() {
 	if info, err := os.Stat(name); strings.HasSuffix(name, "/") || err == nil && info.IsDir() {
 		name = filepath.Join(name, packageName()+"-"+e.name+".xml")
 	}
-	e.writeJUnit(name)
+	e.writeJUnit(name, suites)
 }
 
 // Refused writes a red JUnit file where JUnitVariable says, for a command that cannot begin its run.
 func Refused(test string, why error) error {
-	refused := &Run{test: test, name: runName(test), faults: []verdict.Fault{{Name: wholeRun, Text: why.Error()}}}
-	refused.writeUsersJUnit()
+	refused := &Run{test: test, name: runName(test)}
+	refused.writeUsersJUnit([]*report.JUnitSuite{report.FailedRun(test, why.Error())})
 	return errors.Join(refused.errs...)
 }
 
-func (e *Run) writeJUnit(name string) {
-	suites := slices.Clone(e.suites)
-	if len(e.faults) > 0 {
-		suites = slices.Insert(suites, 0, verdict.Suite{Name: e.test, Faults: e.faults})
-	}
+func (e *Run) writeJUnit(name string, suites []*report.JUnitSuite) {
 	e.errs = append(e.errs, written.write(name, e.test, suites))
 }

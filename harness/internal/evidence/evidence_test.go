@@ -13,12 +13,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/report"
 )
 
 // newRun has small limits, and a folder of its own.
 func newRun(t *testing.T) *Run {
-	return &Run{folder: filepath.Join(t.TempDir(), "run"), lent: true, names: newNames(),
+	return &Run{folder: filepath.Join(t.TempDir(), "run"), lent: true, names: newNames(), junit: report.NewJUnit("TestA"),
 		limits: limits{file: 1 << 20, run: 4 << 20, all: 6 << 20, reserved: 1 << 20, files: 20, runs: 3}}
 }
 
@@ -165,11 +165,5 @@ func TestKeptRuns(t *testing.T) {
 // TestDefaults: a run has them.
 func TestDefaults(t *testing.T) {
 	t.Setenv(ArtifactsVariable, t.TempDir())
-	require.Equal(t, defaults, New(subtest.T(plainT{t}), subtest.Flags{}).limits)
-}
-
-type plainT struct{ *testing.T }
-
-func (p plainT) Run(name string, f func(subtest.T)) bool {
-	return p.T.Run(name, func(t *testing.T) { f(plainT{t}) })
+	require.Equal(t, defaults, New(t.Name(), "", report.NewJUnit(t.Name())).limits)
 }

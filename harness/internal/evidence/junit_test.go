@@ -5,20 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
-
-// named is a test that has a name and nothing else.
-type named struct {
-	subtest.T
-	name string
-}
-
-func (n named) Name() string { return n.name }
 
 // counts are the attributes of the suites of a JUnit file.
 func counts(t *testing.T, file string) (cases, red int) {
@@ -42,19 +35,24 @@ func TestJUnit(t *testing.T) {
 	file := filepath.Join(folder, "all.xml")
 	t.Setenv(ArtifactsVariable, filepath.Join(folder, "artifacts"))
 	t.Setenv(JUnitVariable, file)
-	exit, pass := 0, verdict.Test{Started: true, Reports: []verdict.Report{{When: "call", Outcome: "passed"}}}
-	pass.Finish = &verdict.Finish{Exit: &exit, Complete: true}
+	pass := report.TestEnded{Test: report.Test{Group: "g", Name: "a.py/t", NodeID: "a.py::t"}, Outcome: verdict.Passed}
+	emit := func(r *Run, events ...report.Event) {
+		t.Helper()
+		for _, e := range events {
+			require.NoError(t, r.junit.Report(time.Time{}, e))
+		}
+	}
 	has := func(cases, red int) {
 		t.Helper()
 		foundCases, foundRed := counts(t, file)
 		require.Equal(t, []int{cases, red}, []int{foundCases, foundRed})
 	}
 	green := func(test string) *Run {
-		r := New(named{name: test}, subtest.Flags{})
+		r := New(test, "", report.NewJUnit(test))
 		r.Begin()
 		_, red := counts(t, filepath.Join(folder, "artifacts", "evidence-"+test, "junit.xml"))
 		require.Equal(t, 1, red)
-		r.Add(verdict.Suite{Name: test + "/g", Tests: []verdict.Test{pass}})
+		emit(r, report.GroupStarted{Group: "g"}, pass)
 		return r
 	}
 	first := green("TestA")
@@ -64,14 +62,13 @@ func TestJUnit(t *testing.T) {
 
 	second := green("TestB")
 	has(2, 1) // the first is still there
-	second.MustBeRed()
+	emit(second, report.Problem{Text: "red"})
 	require.Contains(t, second.Finish(true), "JUnit, ")
 	has(3, 1)
 
-	first.Begin()
-	has(4, 2)
-	first.Fault("(build)", "no")
-	first.MustBeRed() // it is
+	first.Begin() // in place of what it had
+	has(3, 2)
+	emit(first, report.Problem{Cause: report.CauseBuild, Text: "no"})
 	first.Finish(true)
 	has(4, 2)
 
@@ -85,12 +82,12 @@ func TestOnlyRunsWithGroupsStayInTheCache(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv(ArtifactsVariable, "")
 	t.Setenv(JUnitVariable, "")
-	r := New(named{name: "TestA"}, subtest.Flags{})
+	r := New("TestA", "", report.NewJUnit("TestA"))
 	r.Begin()
-	r.Fault("(build)", "no")
+	require.NoError(t, r.junit.Report(time.Time{}, report.Problem{Cause: report.CauseBuild, Text: "no"}))
 	require.Empty(t, r.Finish(true))
 	require.NoDirExists(t, r.folder)
-	r.Add(verdict.Suite{Name: "TestA/g"})
+	require.NoError(t, r.junit.Report(time.Time{}, report.GroupStarted{Group: "g"}))
 	require.Contains(t, r.Finish(true), r.folder)
 	require.FileExists(t, filepath.Join(r.folder, "junit.xml"))
 }

@@ -20,6 +20,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
 	"pyo3test/images"
 )
 
@@ -125,6 +126,7 @@ func buildEnvironment(recipe Recipe) map[string]string {
 	env := Environment(nil)
 	env["CARGO_TARGET_DIR"] = layout.CargoDir
 	env["CARGO_TERM_COLOR"] = "never"
+	env["CARGO_TERM_PROGRESS_WHEN"], env["CARGO_TERM_PROGRESS_WIDTH"] = "always", "200" // build.py reads it
 	env["UV_CACHE_DIR"] = layout.Packages
 	env["UV_LINK_MODE"] = "copy"     // the cache is on another file system
 	env["UV_COMPILE_BYTECODE"] = "1" // once here, or each group would do it
@@ -198,10 +200,12 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 			Error   string  `json:"error"`
 			Result  *result `json:"result"`
 			Missing bool    `json:"missing"`
+			Done    int     `json:"done"` // crates that are compiled, of Total
+			Total   int     `json:"total"`
 		}
 		if json.Unmarshal(lines.Bytes(), &message) != nil {
 			noise = append(noise, log.add(lines.Text()))
-			b.say("build", noise[len(noise)-1])
+			b.printed(noise[len(noise)-1])
 			continue
 		}
 		switch {
@@ -211,8 +215,10 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 			missing = true
 		case message.Error != "":
 			failure = &Error{Phase: message.Phase, Text: message.Error, Offline: phase == "build" && !recipe.Network}
+		case message.Line != nil && message.Total > 0:
+			b.emit(report.Progress{Phase: "build", Text: *message.Line, Done: message.Done, Total: message.Total})
 		case message.Line != nil:
-			b.say("build", log.add(*message.Line))
+			b.printed(log.add(*message.Line))
 		}
 	}
 	reader.CloseWithError(lines.Err())
@@ -232,6 +238,9 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	}
 	return *built, nil
 }
+
+// printed reports a line that a tool printed.
+func (b builder) printed(line string) { b.emit(report.Progress{Phase: "build", Text: line}) }
 
 // defaultEnvironment returns the locked test environment, or "" if the project's dependencies include pytest.
 func (r Recipe) defaultEnvironment() string {

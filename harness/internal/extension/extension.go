@@ -19,6 +19,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
 )
 
 // Recipe describes how to build a crate and what to install beside it.
@@ -85,20 +86,20 @@ type builder struct {
 	network image.Network
 	tree    project.Tree
 	recipe  Recipe
-	say     image.Say
+	emit    report.Emit
 }
 
 // Ensure returns the crate's extension, and builds it first if its content has not been built.
 func Ensure(
-	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe, say image.Say,
+	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe, emit report.Emit,
 ) (Extension, error) {
-	b := builder{e, tools, network, tree, recipe, say}
+	b := builder{e, tools, network, tree, recipe, emit}
 	key := buildKey(tools, tree, recipe)
 	found, ok, err := b.lookUp(ctx, key)
 	if ok || err != nil {
 		return found, err
 	}
-	waiting := func() { say("build", "another process builds this crate: waiting for it") }
+	waiting := func() { emit(report.Note{Topic: "build", Text: "another process builds this crate: waiting for it"}) }
 	unlock, err := cache.Lock(ctx, "build-"+CrateID(tree, tools), waiting)
 	if err != nil {
 		return Extension{}, err

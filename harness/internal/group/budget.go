@@ -9,7 +9,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
-	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -56,14 +56,11 @@ const slowAfter = 5 * time.Second
 // saySlow reports live that a test has used up half of its budget.
 func (g *group) saySlow(test *test) {
 	test.slow = true
-	g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
-		ran := time.Since(test.started).Round(time.Second)
-		words := fmt.Sprintf("pid %d, %s", test.pid, g.Tree.HostText(report.Dump.Glance()))
-		if screen, ok := g.t.(subtest.Screen); ok {
-			screen.Slow(test.NodeID, ran, words)
-			return
-		}
-		fmt.Fprintf(g.t.Output(), "SLOW %s: %v of %v; %s\n", test.NodeID, ran, test.budget, words)
+	g.askDump(test.pid, g.circumstances(test), func(seen hang.Report) {
+		g.emit(report.TestSlow{
+			Test: g.testOf(test), Ran: time.Since(test.started).Round(time.Second), Budget: test.budget,
+			Text: fmt.Sprintf("pid %d, %s", test.pid, g.Tree.HostText(seen.Dump.Glance())),
+		})
 	})
 }
 
@@ -104,13 +101,13 @@ func (d *deadlock) text() string {
 // expire ends a test that used up its budget or is deadlocked: it takes the stacks, then kills the test.
 func (g *group) expire(test *test) {
 	test.expired = true
-	g.askDumps(test.pid, g.circumstances(test), func(report hang.Report) {
+	g.askDumps(test.pid, g.circumstances(test), func(seen hang.Report) {
 		if g.running[test.Index] != test || test.isOver() {
 			return // it ended during the dump
 		}
-		report.Notes = g.notes(test)
-		test.cause = report.Cause.Key
-		test.Seen = g.hangText(test.name, test.deadlock.text(), report)
+		seen.Notes = g.notes(test)
+		test.cause = seen.Cause
+		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
 		if test.pid == g.pytest {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.again = g.canGoOn()
@@ -149,15 +146,15 @@ func (g *group) expirePhase(d *deadlock) {
 	}
 	g.stopping = "pytest hung during " + at
 	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
-	g.askDumps(g.pytest, hang.Circumstances{}, func(report hang.Report) {
+	g.askDumps(g.pytest, hang.Circumstances{}, func(seen hang.Report) {
 		if file := g.hungFile(); file != "" {
-			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.collecting, d.text(), report))
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.collecting, d.text(), seen))
 			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
 			g.again = true
 			g.must(g.session.Stop())
 			return
 		}
-		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.phase.String(), d.text(), report))
+		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.phase.String(), d.text(), seen))
 		g.must(g.session.Stop())
 	})
 }
@@ -176,11 +173,11 @@ func (g *group) expireExit(d *deadlock) {
 		after = "(deadlock proved: " + d.words() + ")"
 	}
 	g.phaseEnd = time.Time{}
-	g.askDumps(g.pytest, hang.Circumstances{AtExit: true}, func(report hang.Report) {
+	g.askDumps(g.pytest, hang.Circumstances{AtExit: true}, func(seen hang.Report) {
 		if g.exited != nil {
 			return
 		}
-		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s", after, g.hangText("exit", d.text(), report))
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s", after, g.hangText("exit", d.text(), seen))
 		g.grace = time.Now().Add(killTimeout)
 		g.must(g.session.Stop())
 	})

@@ -14,7 +14,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/plural"
-	"pyo3test/harness/internal/subtest"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -31,24 +31,18 @@ func (g *group) conclude(ctx context.Context) {
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // pytest's own report at its end is missing
 		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.phase, g.stopping, g.lastSeen)))
-		if notRun := func(t *test) bool { return t.Verdict().Outcome == verdict.NotRun }; g.chosen && g.count(notRun) > 0 {
-			g.t.Attr(subtest.Told, "true")
-		}
+		g.problems[len(g.problems)-1].Listed = g.chosen && slices.ContainsFunc(g.selected, func(t *test) bool { return t.final.Outcome == verdict.NotRun })
 	}
 	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
-		g.problems = slices.DeleteFunc(g.problems, func(problem string) bool { return problem == engine.DiskFull })
-		g.problems = slices.Insert(g.problems, 0, engine.DiskFull+", and look what the tests write")
+		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
+		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and look what the tests write"})
 	}
-	if g.pytest != 0 && g.Evidence.Wanted(len(g.problems) > 0 || g.exitFault != "" || g.t.Failed()) {
+	if g.pytest != 0 && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
 	g.reportExit()
 	g.sayProblems()
 	g.enterPhase(g.phase) // which ends it
-	g.t.Attr(subtest.Phases, fmt.Sprintf("start %.1f  collect %.1f  tests %.1f  finish %.1f  exit %.1f", g.took[starting].Seconds(),
-		g.took[collecting].Seconds(), g.took[inTests].Seconds(), g.took[finishing].Seconds(), g.took[exiting].Seconds()))
-	g.t.Attr(subtest.Summary, g.summary())
-	fmt.Fprintln(g.t.Output(), g.summary())
 }
 
 // keepOutput copies out what pytest and the agent left in the container, unless the container is gone.
@@ -70,7 +64,7 @@ func (g *group) keepOutput(ctx context.Context) {
 	defer stream.Close()
 	err = g.Evidence.KeepTar(g.Name, stream)
 	if err != nil && ctx.Err() != nil { // sparse files take longer to read than to create
-		fmt.Fprintf(g.t.Output(), "not all that the group left is kept: it takes longer than %v to read\n", keepTimeout)
+		g.note("not all that the group left is kept: it takes longer than %v to read", keepTimeout)
 	} else if err != nil {
 		g.problem("%v", err)
 	}
@@ -89,14 +83,10 @@ func (g *group) closeUnfinished() {
 			continue
 		}
 		unrun++
-		if g.Flags.FailFast && g.redSeen {
-			continue
-		}
-		g.openSubtest(test)
-		g.closeSubtest(test)
+		g.reportEnd(test)
 	}
 	if unrun > 0 {
-		fmt.Fprintf(g.t.Output(), "%s not run: %s\n", plural.Count(unrun, "test"), g.whyNotRun())
+		g.note("%s not run: %s", plural.Count(unrun, "test"), g.whyNotRun())
 	}
 }
 
@@ -106,7 +96,7 @@ func (g *group) closeRunning() {
 		if g.running[test.Index] == test {
 			delete(g.running, test.Index)
 			g.endRunning(test)
-			g.closeSubtest(test)
+			g.reportEnd(test)
 		}
 	}
 }
@@ -142,7 +132,7 @@ func (g *group) whyNotRun() string {
 	case g.stopping != "":
 		return g.stopping
 	case len(g.problems) > 0:
-		return g.problems[0]
+		return g.problems[0].Text
 	case g.round > 0:
 		return "pytest was started again, and did not collect them any more"
 	case g.exited != nil:
@@ -187,8 +177,8 @@ func (g *group) reconcile() {
 			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
 		return
 	case len(g.tests) == 0 && len(g.collectErrors) == 0 && len(g.hungFiles) == 0:
-		g.t.Attr(subtest.Cause, subtest.CauseCollection)
 		g.problem("%s", g.noTestsWords())
+		g.problems[len(g.problems)-1].Cause = report.CauseCollection
 		return
 	case len(g.junit) == 0 && g.exited.Exited.DiskFull:
 		g.problem("pytest could not write its JUnit file")
@@ -222,69 +212,4 @@ func (g *group) noTestsWords() string {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
 	return fmt.Sprintf("no tests found in %s: name files in Tests, or look at testpaths and python_files in the project's pytest configuration", where)
-}
-
-// sessionName is the JUnit file's entry for what made a group red and is no single test's fault.
-const sessionName = "(session)"
-
-// keepLedger adds the group's verdicts to the JUnit file that users keep.
-func (g *group) keepLedger() {
-	suite := verdict.Suite{Name: g.t.Name(), CollectErrors: slices.Concat(g.hungFiles, g.collectErrors), CollectSkips: g.collectSkips, Host: g.Tree.HostText}
-	for _, test := range g.selected {
-		if !g.Debug { // no test has a verdict then
-			suite.Tests = append(suite.Tests, test.Test)
-		}
-	}
-	for _, fault := range []verdict.Fault{{Name: sessionName, Text: strings.Join(g.said, "\n")}, {Name: exitName, Text: g.exitFault}} {
-		if fault.Text != "" {
-			suite.Faults = append(suite.Faults, fault)
-		}
-	}
-	g.Evidence.Add(suite)
-}
-
-// count returns the number of selected tests for which so returns true.
-func (g *group) count(so func(*test) bool) (n int) {
-	for _, test := range g.selected {
-		if so(test) {
-			n++
-		}
-	}
-	return n
-}
-
-// summary returns the group's last line: how many tests had which outcome.
-func (g *group) summary() string {
-	counts := map[verdict.Outcome]int{}
-	for _, test := range g.selected {
-		counts[test.Verdict().Outcome]++
-	}
-	var parts []string
-	for _, outcome := range verdict.Outcomes {
-		if counts[outcome] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[outcome], outcome))
-		}
-	}
-	if n := len(g.hungFiles) + len(g.collectErrors); n > 0 {
-		parts = append(parts, plural.Count(n, "collection error"))
-	}
-	if n := g.count(func(t *test) bool { return len(t.Left) > 0 }); n > 0 && !g.FailLeaky {
-		parts = append(parts, fmt.Sprintf("%d of them leaky", n))
-	}
-	switch {
-	case g.exitFault != "":
-		parts = append(parts, "a bad end of the interpreter")
-	case g.chosen && len(g.tests)+len(g.before) == 0 && len(parts) == 0:
-		parts = append(parts, "none was found")
-	case len(g.said)+len(g.problems) > 0 && !g.redSeen && len(g.hungFiles)+len(g.collectErrors) == 0: // otherwise the line would look green
-		parts = append(parts, "an error of the session")
-	}
-	if len(parts) == 0 {
-		parts = []string{"no tests to run"}
-	}
-	text := fmt.Sprintf("%d of %d tests: %s", len(g.selected), max(len(g.tests), len(g.before)), strings.Join(parts, ", "))
-	if g.warnings > 0 {
-		text += "; " + plural.Count(g.warnings, "warning")
-	}
-	return text
 }

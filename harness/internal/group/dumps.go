@@ -11,8 +11,7 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
-	"pyo3test/harness/internal/subtest"
-	"pyo3test/harness/internal/visible"
+	"pyo3test/harness/internal/report"
 )
 
 // dumpRequest is a pending request for stacks, with the function to call when it succeeds or fails.
@@ -45,14 +44,14 @@ func (g *group) takePace(e agent.Event) {
 
 // askDumps asks for the stacks of a process whose budget is used up, and asks again if the process still works.
 func (g *group) askDumps(pid int, seen hang.Circumstances, then func(hang.Report)) {
-	g.askDump(pid, seen, func(report hang.Report) {
-		if !report.Works() {
-			then(report)
+	g.askDump(pid, seen, func(first hang.Report) {
+		if !first.Works() {
+			then(first)
 			return
 		}
 		g.askDump(pid, seen, func(later hang.Report) {
-			report.Later = &later.Dump
-			then(report)
+			first.Later = &later.Dump
+			then(first)
 		})
 	})
 }
@@ -91,9 +90,9 @@ func (g *group) endDump(e agent.Event) {
 
 // hangText returns the text that describes a hang, with the proof if there is one, and writes the full report to a file
 // named after name.
-func (g *group) hangText(name, proof string, report hang.Report) string {
-	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+report.Whole(g.read))))
-	return report.Short(g.read) + "\n" + proof + report.Stacks()
+func (g *group) hangText(name, proof string, seen hang.Report) string {
+	g.Evidence.Keep(g.Name, "hang-"+name+".txt", strings.NewReader(g.Tree.HostText(proof+seen.Whole(g.read))))
+	return seen.Short(g.read) + "\n" + proof + seen.Stacks()
 }
 
 func (g *group) dumpOf(e agent.Event) hang.Dump {
@@ -113,7 +112,7 @@ func (g *group) notes(test *test) (notes []string) {
 		notes = append(notes, "fixtures: "+test.fixtures)
 	}
 	if test.after != nil {
-		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.Verdict().Outcome))
+		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.final.Outcome))
 	}
 	return notes
 }
@@ -124,38 +123,33 @@ var asked atomic.Int64
 // AskForStacks makes each group of this process show the stacks of its running tests, without stopping them.
 func AskForStacks() { asked.Add(1) }
 
-// showStacks writes the stacks of each running test, or of pytest if none runs, to standard error immediately: a test's
-// own output appears only when its whole package ends. It calls then when everything is written.
+// showStacks reports the stacks of each running test, or of pytest if none runs. It calls then when everything is
+// reported.
 func (g *group) showStacks(why string, then func()) {
 	if g.pytest == 0 || g.exited != nil {
 		then()
 		return
 	}
 	left := max(1, len(g.running))
-	show := func(what string, report hang.Report) string {
-		text := g.Tree.HostText(report.Short(g.read) + "\n" + report.Stacks())
-		if screen, ok := g.t.(subtest.Screen); ok {
-			screen.Urgent(fmt.Sprintf("%s: %s\n%s", what, why, text))
-		} else {
-			shown := visible.Text(fmt.Sprintf("%s: %s\n%s", what, why, text))
-			fmt.Fprintln(os.Stderr, strings.ReplaceAll(shown, "\n", "\n    ")) // so that no line looks like go test's
-		}
+	show := func(what string, seen hang.Report) string {
+		text := g.Tree.HostText(seen.Short(g.read) + "\n" + seen.Stacks())
+		g.emit(report.Stacks{Group: g.Name, What: what, Why: why, Text: text})
 		if left--; left == 0 {
 			then()
 		}
 		return text
 	}
 	for _, test := range g.running {
-		g.askDump(test.pid, g.circumstances(test), func(report hang.Report) {
-			text := show(fmt.Sprintf("%s/%s, running for %v", g.t.Name(), test.name, time.Since(test.started).Round(time.Millisecond)), report)
+		g.askDump(test.pid, g.circumstances(test), func(seen hang.Report) {
+			text := show(fmt.Sprintf("%s/%s, running for %v", g.TestName, test.name, time.Since(test.started).Round(time.Millisecond)), seen)
 			if g.running[test.Index] != nil && g.stopping != "" {
 				test.Seen = text
 			}
 		})
 	}
 	if len(g.running) == 0 {
-		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(report hang.Report) {
-			text := show(g.t.Name()+", in "+g.phase.String(), report)
+		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(seen hang.Report) {
+			text := show(g.TestName+", in "+g.phase.String(), seen)
 			if g.stopping != "" {
 				g.lastSeen = text
 			}

@@ -14,7 +14,6 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -37,9 +37,12 @@ type Config struct {
 	Tree      project.Tree
 	Bytecode  *bytecode.Store
 	Evidence  *evidence.Run
+	Stream    *report.Stream
 	Flags     subtest.Flags
+	Matcher   *subtest.Matcher
 
 	Name       string
+	TestName   string   // the full name of the group's test
 	Tests      []string // what pytest collects; if empty, the project's configuration decides
 	PytestArgs []string
 	Env        map[string]string // the user's
@@ -81,10 +84,7 @@ type session interface {
 // group is the state of one container's running tests. Only the goroutine of Run uses it.
 type group struct {
 	Config
-	attempt // the current one
-	t       subtest.T
-	matcher *subtest.Matcher
-
+	attempt   // the current one
 	container *engine.Container
 
 	phase    phase
@@ -105,13 +105,11 @@ type group struct {
 	standstills int                    // how often pytest's own process was killed between tests
 	lastEnd     time.Time              // when the group is given up, whatever events arrive; zero before the agent runs
 
-	exitFault string   // what is wrong with the interpreter's exit after a session in order, "" if nothing is
-	fate      string   // how the container ended too early, "" if it did not
-	problems  []string // what is no single test's fault; each makes the group red
-	said      []string // the problems already printed
-	redSeen   bool     // a test failed
+	exitFault string           // what is wrong with the interpreter's exit after a session in order, "" if nothing is
+	fate      string           // how the container ended too early, "" if it did not
+	problems  []report.Problem // that are not reported yet
+	redSeen   bool             // a test failed
 	warnings  int
-	kept      int // bytes of the texts of tests that have ended
 }
 
 // attempt is the state of one pytest process, from the start of its agent to its end. Each attempt starts from scratch;
@@ -167,33 +165,31 @@ type test struct {
 	// reporting is when pytest's own process began to report it, zero if it does not; own is how long it did before.
 	reporting time.Time
 	own       time.Duration
-	still     bool      // pytest's own process was stuck when it should have reported it
-	deadlock  *deadlock // the proof that it can never end
-	fixtures  string    // all that it requests
-	cause     hang.Key  // why it hung, "" if it did not
-	after     *test     // the last test that had ended when this one began
+	still     bool       // pytest's own process was stuck when it should have reported it
+	deadlock  *deadlock  // the proof that it can never end
+	fixtures  string     // all that it requests
+	cause     hang.Cause // why it hung; zero if it did not
+	after     *test      // the last test that had ended when this one began
 	// parentThreads is how many threads pytest had when it forked the test's process.
 	parentThreads int
-	open          *subtest.Open
-	closed        bool
-	round         int // the last attempt in which it was to run
+	begun         bool            // its start is reported
+	closed        bool            // its end is reported
+	final         verdict.Verdict // once it is closed
+	round         int             // the last attempt in which it was to run
 }
 
-// Run runs a group as the test t and returns when its container is gone.
-func Run(ctx context.Context, t subtest.T, config Config) {
-	g := &group{Config: config, t: t, attempt: newAttempt(0)}
-	var err error
-	if g.matcher, err = subtest.NewMatcher(config.Flags.Run, config.Flags.Skip); err == nil {
-		err = g.start(ctx)
-	}
+// Run runs a group, from the first event after its start to its end, and returns when its container is gone.
+func Run(ctx context.Context, config Config) {
+	g := &group{Config: config, attempt: newAttempt(0)}
+	err := g.start(ctx)
 	defer func() {
 		err := g.container.Remove(context.WithoutCancel(ctx))
-		if err != nil && !(engine.Gone(err) && t.Failed()) { // its end is already reported
+		if err != nil && !(engine.Gone(err) && g.red()) { // its end is already reported
 			g.problem("%v", err)
 			g.advise(context.WithoutCancel(ctx))
-			g.sayProblems()
 		}
-		g.keepLedger()
+		g.sayProblems()
+		g.emit(g.ended())
 	}()
 	if config.Debug && err == nil {
 		g.debug(ctx)
@@ -239,7 +235,7 @@ func (g *group) start(ctx context.Context) (err error) {
 		}
 	}()
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
-		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.t.Name(), LabelRoot: g.Tree.Root}, User: layout.User, Network: g.Network, Confined: true,
+		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.TestName, LabelRoot: g.Tree.Root}, User: layout.User, Network: g.Network, Confined: true,
 		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
 	})
 	if err != nil {
@@ -365,7 +361,7 @@ func (g *group) collected() error {
 	table := subtest.NewTable(ids)
 	for i, test := range g.tests {
 		test.name = table.Name(i)
-		if g.matcher.Match(g.t.Name()+"/"+test.name) && g.Flags.Wants(test.NodeID) {
+		if g.Matcher.Match(g.TestName+"/"+test.name) && g.Flags.Wants(test.NodeID) {
 			test.selected = true
 			g.selected = append(g.selected, test)
 		}
@@ -378,8 +374,7 @@ func (g *group) collected() error {
 	for _, test := range g.selected {
 		files[test.Path] = true
 	}
-	g.t.Attr(subtest.Files, strconv.Itoa(len(files)))
-	g.t.Attr(subtest.Tests, strconv.Itoa(len(g.selected)))
+	g.emit(report.Selected{Group: g.Name, Tests: len(g.selected), Files: len(files), Collected: len(g.tests)})
 	if g.Debug {
 		g.stop("to debug")
 		return nil
@@ -420,9 +415,26 @@ func (g *group) runSelected() error {
 	return g.session.Run(order)
 }
 
+// emit reports an event. What a reporter objects to makes the group red.
+func (g *group) emit(e report.Event) {
+	if err := g.Stream.Emit(e); err != nil {
+		g.problem("%v", err)
+	}
+}
+
+// note reports what the reader of the group should know.
+func (g *group) note(format string, args ...any) {
+	g.emit(report.Note{Group: g.Name, Text: g.Tree.HostText(fmt.Sprintf(format, args...))})
+}
+
+// red reports whether the group has failed so far.
+func (g *group) red() bool {
+	return g.redSeen || len(g.problems) > 0 || g.exitFault != "" || g.Stream.Red(g.Name)
+}
+
 // problem records what makes the group red and is no single test's fault.
 func (g *group) problem(format string, args ...any) {
-	g.problems = append(g.problems, g.Tree.HostText(fmt.Sprintf(format, args...)))
+	g.problems = append(g.problems, report.Problem{Group: g.Name, Text: g.Tree.HostText(fmt.Sprintf(format, args...))})
 }
 
 // advise inserts a fix before the problems if the engine caused one of them.
@@ -430,16 +442,19 @@ func (g *group) advise(ctx context.Context) {
 	if len(g.problems) == 0 {
 		return
 	}
-	if fix := g.Engine.Advice(ctx, strings.Join(g.problems, "\n")); fix != "" {
-		g.problems = slices.Insert(g.problems, 0, fix)
+	var texts []string
+	for _, problem := range g.problems {
+		texts = append(texts, problem.Text)
+	}
+	if fix := g.Engine.Advice(ctx, strings.Join(texts, "\n")); fix != "" {
+		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: fix})
 	}
 }
 
-// sayProblems prints the problems and makes the group red if there are any.
+// sayProblems reports the problems that are not reported yet.
 func (g *group) sayProblems() {
 	for _, problem := range g.problems {
-		fmt.Fprintln(g.t.Output(), problem)
-		g.t.Fail()
+		_ = g.Stream.Emit(problem) // the group is red already
 	}
-	g.said, g.problems = append(g.said, g.problems...), nil
+	g.problems = nil
 }

@@ -11,6 +11,7 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -36,10 +37,10 @@ type proof struct {
 func (g *group) culprits() []proof {
 	var crashed, forked []proof
 	for _, test := range g.selected {
-		switch v := test.Verdict(); {
+		switch v := test.final; {
 		case v.Outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
 			crashed = append(crashed, proof{test, true})
-		case v.Outcome == verdict.Hung && test.cause == hang.InheritedThroughFork:
+		case v.Outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
 			forked = append(forked, proof{test, false})
 		}
 	}
@@ -59,8 +60,7 @@ func (g *group) prove(ctx context.Context) {
 			return
 		}
 		text = "(proof) " + p.test.NodeID + ", run once more " + text
-		p.test.Seen = strings.TrimLeft(p.test.Seen+"\n\n"+text, "\n")
-		g.writeText(g.t.Output(), text)
+		g.emit(report.Proof{Test: g.testOf(p.test), Text: g.Tree.HostText(text)})
 		g.Evidence.Keep(g.Name, "proof-"+p.test.name+".txt", strings.NewReader(g.Tree.HostText(text)))
 	}
 }

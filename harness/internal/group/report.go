@@ -2,219 +2,137 @@ package group
 
 import (
 	"fmt"
-	"io"
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
-	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
-// Limits, in bytes, for the texts kept of ended tests: keptText for each until they total keptTexts, then keptLittle
-// for each. A run of ten thousand tests must not need memory for all that they print.
-const (
-	keptText   = 64 << 10
-	keptTexts  = 4 << 20
-	keptLittle = 256
-)
+// keptText bounds, in bytes, each text that is kept of a test whose verdict is reported.
+const keptText = 256
 
-// openSubtest opens a test's subtest. If testing does not call the function of a selected test, the harness and testing
-// disagree about -run, and the test would be lost: that is red.
-func (g *group) openSubtest(test *test) {
-	if test.open != nil {
+// testOf names a test for reporters.
+func (g *group) testOf(test *test) report.Test {
+	return report.Test{Group: g.Name, Name: test.name, NodeID: test.NodeID}
+}
+
+// reportStart reports that a test has started. If testing does not run a selected test, the harness and testing disagree
+// about -run, and the test would be lost: that is red.
+func (g *group) reportStart(test *test) {
+	if test.begun {
 		return // it runs again
 	}
-	test.open = subtest.Begin(g.t, test.name)
-	if test.open == nil && !(g.redSeen && g.Flags.FailFast) {
+	test.begun = true
+	g.emitTest(test, report.TestStarted{Test: g.testOf(test)})
+}
+
+// emitTest reports an event of a test that go test may exclude.
+func (g *group) emitTest(test *test, e report.Event) {
+	switch err := g.Stream.Emit(e); {
+	case err == nil:
+	case !report.Excluded(err):
+		g.problem("%v", err)
+	case !(g.redSeen && g.Flags.FailFast):
 		g.problem("%s was selected and testing did not run it: the harness and go test disagree about -run or -skip", test.name)
 	}
 }
 
-// closeSubtest gives a test's subtest its verdict.
-func (g *group) closeSubtest(test *test) {
-	test.closed = true
-	v := test.Verdict()
-	g.redSeen = g.redSeen || v.Outcome.Red()
-	if test.open != nil {
-		test.open.End(func(t subtest.T) { g.report(t, test, v) })
-		test.open = nil
-	}
-	// The reported texts are kept for the JUnit file at the end.
-	limit := keptText
-	if g.kept > keptTexts {
-		limit = keptLittle
-	}
-	g.kept += test.Shrink(limit)
+// reportEnd gives a test its verdict and reports it.
+func (g *group) reportEnd(test *test) {
+	test.closed, test.final = true, test.Verdict()
+	end := g.endOf(test)
+	g.emitTest(test, end)
+	g.redSeen = g.redSeen || end.Outcome.Red()
+	test.Shrink(keptText) // what follows needs no more than the outcomes
 }
 
-// reportCollection makes a subtest for each file that could not be collected or that skips itself. What -run selects in
-// a file that could not be collected does not run, and must not be green because of that.
-func (g *group) reportCollection() {
-	if len(g.hungFiles)+len(g.collectErrors) > 0 {
-		g.t.Attr(subtest.Cause, subtest.CauseCollection)
+// endOf describes the end of a test for reporters.
+func (g *group) endOf(test *test) report.TestEnded {
+	v := test.final
+	end := report.TestEnded{
+		Test:    g.testOf(test),
+		JUnit:   report.JUnitName{Classname: test.Classname, Name: test.Name, File: g.Tree.HostText(test.Path), Line: test.Line},
+		Outcome: v.Outcome, Seconds: v.Duration, Phase: v.Phase, Place: g.place(v.Path, v.Line), Message: g.Tree.HostText(v.Message),
+		Text: g.Tree.HostText(v.Text), Properties: v.Properties, Left: len(test.Left),
 	}
+	if v.Path == "" {
+		end.Place = g.place(test.Path, test.Line)
+	}
+	if v.Outcome == verdict.NotRun && test.Finish == nil {
+		end.Message = g.whyNotRun()
+	}
+	if test.Finish != nil && test.Finish.Signal != nil && v.Outcome == verdict.Crashed {
+		end.Signal, _, _ = strings.Cut(verdict.SignalName(*test.Finish.Signal), " (")
+	}
+	if v.Outcome == verdict.Hung {
+		if end.Hang = string(test.cause.Key); test.cause.File != "" {
+			end.HangPlace = g.place(test.cause.File, test.cause.Line)
+		}
+	}
+	for _, section := range v.Sections {
+		end.Sections = append(end.Sections, [2]string{section[0], g.Tree.HostText(hang.FoldFatal(section[1]))})
+	}
+	for _, sub := range v.Subtests {
+		end.Subtests = append(end.Subtests, report.SubtestEnd{Name: sub.Name, Outcome: sub.Outcome, Text: g.Tree.HostText(sub.Text)})
+	}
+	return end
+}
+
+// reportCollection reports each file that could not be collected or that skips itself. What -run selects in a file that
+// could not be collected does not run, and must not be green because of that.
+func (g *group) reportCollection() {
 	for _, e := range slices.Concat(g.hungFiles, g.collectErrors) {
-		told := false
-		g.t.Run(subtest.Name(e.NodeID)+"/(collection)", func(t subtest.T) {
-			told = true
-			t.Attr(subtest.NodeID, attributeValue(e.NodeID))
-			t.Attr(subtest.Outcome, string(verdict.Error))
-			g.sayCollectError(t, e)
-			t.Fail()
-		})
-		if !told && g.matcher.Match(g.t.Name()+"/"+subtest.Name(e.NodeID)) {
-			g.sayCollectError(g.t, e)
-			g.t.Fail()
+		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
+			g.emit(report.FileFailed{
+				Test:  report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
+				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path), Line: e.Line},
+				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Longrepr),
+			})
 		}
 	}
 	for _, e := range g.collectSkips {
-		g.t.Run(subtest.Name(e.NodeID)+"/(module)", func(t subtest.T) {
-			t.Attr(subtest.NodeID, attributeValue(e.NodeID))
-			t.Attr(subtest.Outcome, string(verdict.Skipped))
-			fmt.Fprintf(t.Output(), "%s: skipped as a whole: %s\n", g.place(e.Path, e.Line), g.Tree.HostText(e.Reason))
-			t.SkipNow()
-		})
+		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
+			g.emit(report.FileSkipped{
+				Test:  report.Test{Group: g.Name, Name: name + "/(module)", NodeID: e.NodeID},
+				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path), Line: e.Line},
+				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Reason),
+			})
+		}
 	}
 	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
-		fmt.Fprintln(g.t.Output(), "no tests to run: -run or -skip leave out all that were collected")
+		g.note("no tests to run: -run or -skip leave out all that were collected")
 	}
 }
 
-// reportExit makes a subtest for an exit that went wrong after every test had its verdict.
+// reportExit reports an exit that went wrong after every test had its verdict.
 func (g *group) reportExit() {
-	if g.exitFault == "" {
-		return
-	}
-	told := false
-	say := func(t subtest.T) {
-		told = true
-		fmt.Fprintln(t.Output(), g.Tree.HostText(strings.TrimRight(g.exitFault, "\n")))
-		t.Fail()
-	}
-	g.t.Run(exitName, func(t subtest.T) {
-		t.Attr(subtest.Outcome, string(verdict.Error))
-		say(t)
-	})
-	if !told { // -run leaves it out
-		say(g.t)
+	if g.exitFault != "" {
+		g.emit(report.ExitFailed{Group: g.Name, Text: g.Tree.HostText(strings.TrimRight(g.exitFault, "\n"))})
 	}
 }
 
-// exitName is the subtest of an interpreter that hung or died after its session.
-const exitName = "(exit)"
-
-func (g *group) sayCollectError(t subtest.T, e verdict.CollectError) {
-	fmt.Fprintf(t.Output(), "%s: pytest could not collect %s\n", g.place(e.Path, e.Line), e.NodeID)
-	g.writeText(t.Output(), e.Longrepr)
-}
-
-// report writes a test's verdict to its subtest. It does not return if that is a skip.
-func (g *group) report(t subtest.T, test *test, v verdict.Verdict) {
-	out := t.Output()
-	for _, property := range v.Properties {
-		t.Attr(attributeKey(property[0]), attributeValue(property[1]))
+// ended returns the group's last event.
+func (g *group) ended() report.GroupEnded {
+	end := report.GroupEnded{Group: g.Name, Warnings: g.warnings}
+	for p := starting; p < phases; p++ {
+		end.Phases = append(end.Phases, report.PhaseTime{Phase: p.short(), Took: g.took[p]})
 	}
-	t.Attr(subtest.NodeID, attributeValue(test.NodeID))
-	t.Attr(subtest.Outcome, string(v.Outcome))
-	if len(test.Left) > 0 {
-		t.Attr(subtest.Left, strconv.Itoa(len(test.Left)))
-	}
-	t.Attr(subtest.Seconds, strconv.FormatFloat(v.Duration, 'f', 6, 64)) // Go's own elapsed time has steps of 10 ms
-	for _, sub := range v.Subtests {
-		t.Run(subtest.Name(sub.Name), func(t subtest.T) {
-			t.Attr(subtest.Subtest, attributeValue(sub.Name))
-			t.Attr(subtest.Outcome, string(sub.Outcome))
-			g.writeText(t.Output(), sub.Text)
-			end(t, sub.Outcome)
-		})
-	}
-	switch {
-	case v.Outcome.Red():
-		fmt.Fprintln(out, g.headline(test, v))
-		g.writeText(out, v.Text)
-	case v.Outcome != verdict.Passed:
-		g.writeText(out, strings.TrimSuffix(string(v.Outcome)+": "+v.Text, ": "))
-	}
-	for _, section := range v.Sections {
-		if strings.TrimSpace(section[1]) != "" {
-			fmt.Fprintf(out, "--- %s ---\n", section[0])
-			g.writeText(out, hang.FoldFatal(section[1]))
-		}
-	}
-	if v.Outcome.Red() {
-		again := "go test -run " + subtest.ShellQuote(subtest.Pattern(t.Name()))
-		if own, ok := t.(subtest.Again); ok {
-			again = own.Again(test.NodeID)
-		}
-		fmt.Fprintf(out, "again: %s\n       pytest %s\n", again, subtest.ShellQuote(test.NodeID))
-	}
-	end(t, v.Outcome)
-}
-
-// end fails or skips a subtest according to its outcome.
-func end(t subtest.T, outcome verdict.Outcome) {
-	switch {
-	case outcome.Red():
-		t.Fail()
-	case outcome == verdict.Skipped || outcome == verdict.XFailed:
-		t.SkipNow()
-	}
-}
-
-// headline returns the first line of a failure: its place on the host, the outcome and the phase.
-func (g *group) headline(test *test, v verdict.Verdict) string {
-	text := string(v.Outcome)
-	if v.Phase != "" {
-		text += " in " + v.Phase
-	}
-	if v.Outcome == verdict.NotRun && test.Finish == nil {
-		text += ": " + g.whyNotRun()
-	}
-	file, line := v.Path, v.Line
-	if file == "" {
-		file, line = test.Path, test.Line
-	}
-	return g.place(file, line) + ": " + text
+	return end
 }
 
 // place returns a file and line as the user knows them.
-func (g *group) place(file string, line int) string {
+func (g *group) place(file string, line int) report.Place {
 	if !path.IsAbs(file) {
 		file = path.Join(layout.Sources, g.Tree.Crate, file)
 	}
-	if line == 0 {
-		return g.Tree.HostPath(file)
-	}
-	return fmt.Sprintf("%s:%d", g.Tree.HostPath(file), line)
-}
-
-func (g *group) writeText(out io.Writer, text string) {
-	if text = strings.TrimRight(text, "\n"); text != "" {
-		fmt.Fprintln(out, g.Tree.HostText(text))
-	}
-}
-
-// attributeKey makes a property's name one that testing accepts: white space in it would fail the test.
-func attributeKey(name string) string {
-	if name = strings.Join(strings.Fields(name), "_"); name == "" {
-		return "_"
-	}
-	return name
-}
-
-// attributeValue makes a value a single line: a line break in it would fail the test.
-func attributeValue(value string) string {
-	if strings.ContainsAny(value, "\r\n") {
-		return strconv.Quote(value)
-	}
-	return value
+	return report.Place{File: g.Tree.HostPath(file), Line: line}
 }
 
 // exitWords describes how pytest's process ended.
@@ -230,7 +148,7 @@ func (g *group) exitWords() string {
 		words += ", " + g.exited.Exited.Memory
 	}
 	if log := strings.TrimSpace(g.exited.Text); log != "" {
-		words += "; the end of its output:\n" + log
+		words += "\nthe end of its output:\n" + log
 	}
 	return words
 }
@@ -285,15 +203,17 @@ func adviceOnImport(problem string) string {
 	return ""
 }
 
-// saySession describes pytest's session in one line, then prints its notes.
-func (g *group) saySession(e agent.Event) {
-	fmt.Fprintf(g.t.Output(), "pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, plural.Count(e.Workers, "worker"), g.Budgets.Test)
-	g.sayNotes(e.Notes)
+// reportSession describes pytest's session, then reports its notes.
+func (g *group) reportSession(e agent.Event) {
+	g.emit(report.Session{
+		Group: g.Name, Pytest: e.Pytest, Python: e.Python, Isolation: e.Isolation, Workers: e.Workers, Budget: g.Budgets.Test,
+	})
+	g.reportNotes(e.Notes)
 }
 
-// sayNotes prints what a user should know of the session, a line each.
-func (g *group) sayNotes(notes []string) {
+// reportNotes reports what a user should know of the session.
+func (g *group) reportNotes(notes []string) {
 	for _, note := range notes {
-		fmt.Fprintln(g.t.Output(), g.Tree.HostText(note))
+		g.note("%s", note)
 	}
 }

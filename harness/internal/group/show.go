@@ -11,6 +11,7 @@ import (
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/report"
 )
 
 // show gives the user access to the group's container at its end, if that was asked for.
@@ -26,7 +27,7 @@ func (g *group) show(ctx context.Context) {
 	if g.Flags.Keep {
 		g.keep(ctx)
 	}
-	if g.Flags.Shell && g.t.Failed() {
+	if g.Flags.Shell && g.red() {
 		g.shell(ctx)
 	}
 }
@@ -35,18 +36,21 @@ func (g *group) show(ctx context.Context) {
 func (g *group) keep(ctx context.Context) {
 	name := "localhost/pyo3test/kept:" + strings.ToLower(g.Name) + "-" + time.Now().UTC().Format("20060102t150405.000")
 	if _, err := g.container.Commit(ctx, name, extension.Unlisted(), g.environment()); err != nil {
-		fmt.Fprintf(g.t.Output(), "the container could not be kept: %v\n", err)
+		g.note("the container could not be kept: %v", err)
 		return
 	}
-	fmt.Fprintf(g.t.Output(), "kept as an image, until pyo3test clean: docker run --rm -it --network none --user %s --workdir %s --entrypoint bash %s\n", layout.User, g.dir(), name)
+	g.emit(report.Note{Group: g.Name, Text: fmt.Sprintf("kept as an image, until pyo3test clean: "+
+		"docker run --rm -it --network none --user %s --workdir %s --entrypoint bash %s", layout.User, g.dir(), name)})
 }
 
 // shell gives the user a shell in the container, in the place and the environment of the tests.
 func (g *group) shell(ctx context.Context) {
-	fmt.Fprintf(g.t.Output(), "a shell in the tests' container %.12s: pytest, gdb and py-spy are there (%s); it ends with the shell\n", g.container.ID, layout.Tools)
+	g.emit(report.Lent{Group: g.Name, Text: fmt.Sprintf("a shell in the tests' container %.12s: "+
+		"pytest, gdb and py-spy are in it (%s); it ends with the shell", g.container.ID, layout.Tools)})
+	defer g.emit(report.Returned{Group: g.Name})
 	// In the shell, pytest --forked uses our plugin, whether or not pytest-forked works with this pytest.
 	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
 	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
-		fmt.Fprintln(g.t.Output(), err)
+		g.note("%v", err)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/evidence"
-	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -17,6 +15,7 @@ import (
 type ordered struct {
 	*script
 	orders []string
+	played *played
 }
 
 func (o *ordered) Kill(pid int, _, _ string) error {
@@ -39,12 +38,10 @@ func attemptOf(session session) attempt {
 // underWay returns a group that is running that many tests, with pids from 10 on, and pytest with pid 7.
 func underWay(t *testing.T, running int) (*group, *ordered) {
 	session := &ordered{script: newScript(nil)}
-	matcher, err := subtest.NewMatcher("", "")
-	require.NoError(t, err)
-	g := &group{
-		Config: Config{Evidence: &evidence.Run{}, Isolation: "forked", Budgets: Budgets{Test: time.Hour, Finish: time.Minute}},
-		t:      &outcomeT{name: "TestPython/g"}, matcher: matcher, pytest: 7, attempt: attemptOf(session),
-	}
+	p := newPlayed(t)
+	g := &group{Config: p.config(t), pytest: 7, attempt: attemptOf(session)}
+	g.Budgets = Budgets{Test: time.Hour, Finish: time.Minute}
+	session.played = p
 	g.chosen = true
 	for i := range running + 1 {
 		test := &test{Test: verdict.Test{Index: i, NodeID: fmt.Sprint("a.py::t", i)}, name: fmt.Sprint("a.py/t", i), selected: true, budget: time.Hour}
@@ -121,7 +118,7 @@ func TestBystanders(t *testing.T) {
 	require.Equal(t, verdict.Error, g.selected[1].Verdict().Outcome)
 	g.standing, g.stopping, g.again = false, "", false
 	say(t, g, `{"ev":"start","index":0,"pid":20}`)
-	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.t.(*outcomeT).names, "a subtest begins once")
+	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.session.(*ordered).played.names(), "a subtest begins once")
 }
 
 // TestLateReport: a test that has ended is not red if its report is late because the next test stopped pytest.

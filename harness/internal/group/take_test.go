@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
@@ -58,77 +57,63 @@ func (s *script) Kill(int, string, string) error { return nil }
 func (s *script) Stop() error                    { return nil }
 func (s *script) Close()                         {}
 
-// outcomeT is a subtest.T that records outcomes and output.
-type outcomeT struct {
-	name   string
-	parent *outcomeT
-	mutex  sync.Mutex
-	failed bool
-	out    bytes.Buffer
-	names  []string
+// played is a group that has got events, and what it reported.
+type played struct {
+	stream *report.Stream
+	events []report.Event
 }
 
-func (t *outcomeT) Helper()                     {}
-func (t *outcomeT) Name() string                { return t.name }
-func (t *outcomeT) Output() io.Writer           { return t }
-func (t *outcomeT) Attr(string, string)         {}
-func (t *outcomeT) ArtifactDir() string         { return "" }
-func (t *outcomeT) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (t *outcomeT) FailNow()                    { t.Fail(); runtime.Goexit() }
-func (t *outcomeT) SkipNow()                    { runtime.Goexit() }
-
-func (t *outcomeT) Write(data []byte) (int, error) {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	return t.out.Write(data)
+// newPlayed returns the start of a group's run.
+func newPlayed(t testing.TB) *played {
+	p := &played{}
+	p.stream = report.NewStream(p)
+	require.NoError(t, p.stream.Emit(report.RunStarted{Name: "TestPython"}))
+	require.NoError(t, p.stream.Emit(report.GroupStarted{Group: "g"}))
+	return p
 }
 
-func (t *outcomeT) Failed() bool {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	return t.failed
+// Report keeps an event.
+func (p *played) Report(_ time.Time, e report.Event) error {
+	p.events = append(p.events, e)
+	return nil
 }
 
-func (t *outcomeT) Fail() {
-	for ; t != nil; t = t.parent {
-		t.mutex.Lock()
-		t.failed = true
-		t.mutex.Unlock()
+func (p *played) red() bool { return p.stream.Red("g") }
+
+func (p *played) text() string { return fmt.Sprintf("%+v", p.events) }
+
+// names returns the names of the tests that started.
+func (p *played) names() (names []string) {
+	for _, e := range p.events {
+		if started, ok := e.(report.TestStarted); ok {
+			names = append(names, started.Name)
+		}
 	}
+	return names
 }
 
-func (t *outcomeT) Run(name string, f func(subtest.T)) bool {
-	sub := &outcomeT{name: t.name + "/" + name, parent: t}
-	t.mutex.Lock()
-	t.names = append(t.names, name)
-	t.mutex.Unlock()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f(sub)
-	}()
-	<-done
-	return !sub.Failed()
+// config returns the configuration of a group that needs no container.
+func (p *played) config(t testing.TB) Config {
+	matcher, err := subtest.NewMatcher("", "")
+	require.NoError(t, err)
+	return Config{
+		Evidence: &evidence.Run{}, Stream: p.stream, Matcher: matcher, Bytecode: &bytecode.Store{}, Name: "g", TestName: "TestPython/g", Isolation: "forked",
+	}
 }
 
 // play runs a group whose agent sends these lines, as Run does after its start.
-func play(t testing.TB, lines []string) *outcomeT {
-	top := &outcomeT{name: "TestPython/g"}
-	matcher, err := subtest.NewMatcher("", "")
-	require.NoError(t, err)
+func play(t testing.TB, lines []string) *played {
+	p := newPlayed(t)
 	minute := time.Minute
-	g := &group{
-		Config: Config{
-			Extension: extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}, Evidence: &evidence.Run{}, Bytecode: &bytecode.Store{}, Name: "g",
-			Isolation: "forked", Budgets: Budgets{minute, minute, minute, minute, minute},
-		},
-		t: top, matcher: matcher, attempt: attemptOf(newScript(lines)),
-	}
+	g := &group{Config: p.config(t), attempt: attemptOf(newScript(lines))}
+	g.Extension = extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}
+	g.Budgets = Budgets{minute, minute, minute, minute, minute}
 	if err := g.watch(t.Context()); err != nil {
 		g.problem("%v", err)
 	}
 	g.conclude(t.Context())
-	return top
+	require.NoError(t, p.stream.Emit(g.ended()), "the events do not contradict each other")
+	return p
 }
 
 const goodJUnit = `<testsuites><testsuite><testcase classname="a" name="t0"/><testcase classname="a" name="t1"><skipped/></testcase>` +
@@ -167,8 +152,8 @@ func junitLine(file string) string {
 
 func TestGoodSession(t *testing.T) {
 	top := play(t, goodSession())
-	require.False(t, top.Failed(), top.out.String())
-	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, top.names)
+	require.False(t, top.red(), top.text())
+	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, top.names())
 }
 
 // TestNoLineMayBeMissingOrTwice: a good session turns red if any line is missing or doubled, except the few that carry
@@ -181,9 +166,9 @@ func TestNoLineMayBeMissingOrTwice(t *testing.T) {
 		if slices.Contains(harmless, string(event.Kind)) || event.Report.When == "setup" || event.Report.When == "teardown" || event.Report.Subtest != nil {
 			continue
 		}
-		require.True(t, play(t, slices.Delete(goodSession(), i, i+1)).Failed(), "without %s", line)
+		require.True(t, play(t, slices.Delete(goodSession(), i, i+1)).red(), "without %s", line)
 		if event.Kind != agent.Report && event.Kind != agent.Done {
-			require.True(t, play(t, slices.Insert(goodSession(), i, line)).Failed(), "with %s twice", line)
+			require.True(t, play(t, slices.Insert(goodSession(), i, line)).red(), "with %s twice", line)
 		}
 	}
 }
@@ -201,8 +186,8 @@ func TestContradictions(t *testing.T) {
 		`{"ev":"foreign","module":"tiny","file":"/a","built":"/b"}`:      "the tests import tiny from /a, and what was built is /b",
 	} {
 		top := play(t, slices.Insert(goodSession(), start+1, line))
-		require.True(t, top.Failed(), line)
-		require.Contains(t, top.out.String(), want)
+		require.True(t, top.red(), line)
+		require.Contains(t, top.text(), want)
 	}
 }
 
@@ -220,8 +205,8 @@ func FuzzSession(f *testing.F) {
 			}
 		}
 		top := play(t, lines)
-		if why := contradiction(lines); why != nil && !top.Failed() {
-			t.Errorf("green, although %v:\n%s\n%s", why, strings.Join(lines, "\n"), top.out.String())
+		if why := contradiction(lines); why != nil && !top.red() {
+			t.Errorf("green, although %v:\n%s\n%s", why, strings.Join(lines, "\n"), top.text())
 		}
 	})
 }
@@ -365,8 +350,8 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lines := strings.Split(string(data), "\n")
 		top := play(t, lines)
-		if why := contradiction(lines); why != nil && !top.Failed() {
-			t.Errorf("green, although %v\n%s", why, top.out.String())
+		if why := contradiction(lines); why != nil && !top.red() {
+			t.Errorf("green, although %v\n%s", why, top.text())
 		}
 	})
 }

@@ -28,6 +28,9 @@ func (p phase) String() string {
 	return [...]string{"start and import", "collection", "the tests", "session finish", "interpreter exit"}[p]
 }
 
+// short names the phase in a list of times.
+func (p phase) short() string { return [...]string{"start", "collect", "tests", "finish", "exit"}[p] }
+
 const (
 	// silence bounds how long the agent may be silent; it beats each second.
 	silence = time.Minute
@@ -97,7 +100,7 @@ func (g *group) watch(ctx context.Context) error {
 			g.windDown(context.Cause(ctx).Error())
 		case is := <-paused:
 			if g.quiet.answer(time.Now(), is) {
-				fmt.Fprintln(g.t.Output(), "the container is paused: its deadlines stand still")
+				g.note("the container is paused: its deadlines stand still")
 			}
 		case now := <-tick.C:
 			g.followQuiet(now, now.Sub(last))
@@ -154,7 +157,7 @@ func (g *group) take(e agent.Event) error {
 		g.enterPhase(collecting)
 	case agent.SessionStart:
 		g.rootDir, g.isolation = e.RootDir, e.Isolation
-		g.saySession(e)
+		g.reportSession(e)
 	case agent.Collecting:
 		g.collecting = e.NodeID
 	case agent.CollectError:
@@ -170,7 +173,7 @@ func (g *group) take(e agent.Event) error {
 			return fmt.Errorf("pytest collected %d tests and named %d", e.Count, len(g.tests))
 		}
 		g.collectTook = time.Since(g.collectBegan)
-		g.sayNotes(e.Notes)
+		g.reportNotes(e.Notes)
 		return g.collected()
 	case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
 		return g.takeTest(e)
@@ -307,7 +310,7 @@ func (g *group) takeTest(e agent.Event) error {
 		test.parentThreads = e.Threads
 		test.after = g.last
 		g.running[e.Index] = test
-		g.openSubtest(test)
+		g.reportStart(test)
 	case agent.Phase:
 		g.takePhase(test, e.When)
 	case agent.Report:
@@ -326,7 +329,7 @@ func (g *group) takeTest(e agent.Event) error {
 		if g.unfinished--; g.unfinished == 0 {
 			g.enterPhase(finishing)
 		}
-		g.closeSubtest(test)
+		g.reportEnd(test)
 		if g.Flags.FailFast && g.redSeen {
 			g.stop("-failfast: a test failed")
 		}

@@ -37,6 +37,34 @@ const (
 	Unknown              Key = "unknown"
 )
 
+// titles name the causes in a few words, to follow the name of a test.
+var titles = map[Key]string{
+	GILLockCycle:         "cycle of the GIL and a lock",
+	NativeLoopGIL:        "native code that holds the GIL and does not return",
+	NativeWaitGIL:        "wait with the GIL held",
+	NativeWait:           "wait in native code",
+	InitialiserGIL:       "one-time initialiser that needs the GIL",
+	InitialiserReentrant: "one-time initialiser that waits for itself",
+	LockReentrant:        "lock taken twice by one thread",
+	PythonLock:           "Python lock that no thread releases",
+	PythonLoop:           "Python code that does not return",
+	PythonWait:           "wait in Python",
+	InheritedThroughFork: "lock or thread lost in the fork",
+	ChildProcess:         "wait for another process",
+	Network:              "wait for the network",
+	JoinGIL:              "join of a thread that needs the GIL",
+	ExitDrop:             "Drop that joins a thread that needs the GIL",
+	ExitAtexit:           "exit handler that waits",
+	ExitThread:           "thread that does not end at exit",
+	AttachFinalizing:     "attach to an interpreter that is exiting",
+	ForkBomb:             "too many processes",
+	StoppedBySignal:      "process stopped by a signal",
+	Unknown:              "no cause can be named",
+}
+
+// Title returns the cause in a few words, "" if there is none.
+func (k Key) Title() string { return titles[k] }
+
 // Circumstances holds what is known of a hang besides the process.
 type Circumstances struct {
 	AtExit        bool // the session is over and the interpreter is exiting

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/report"
 	"pyo3test/images"
 )
 
@@ -27,8 +28,18 @@ const MirrorVariable = "PYO3TEST_MIRROR"
 // repository is below localhost, where there is no registry: no engine finds images of these names elsewhere.
 const repository = "localhost/pyo3test/"
 
-// Say reports progress to the user: a phase and a line of text.
-type Say func(phase, text string)
+// phase is the name of what this package does, for reporters.
+const phase = "image"
+
+// note reports what is done.
+func note(emit report.Emit, format string, args ...any) {
+	emit(report.Note{Topic: phase, Text: fmt.Sprintf(format, args...)})
+}
+
+// progress returns a function that reports a line that a tool printed.
+func progress(emit report.Emit) func(line string) {
+	return func(line string) { emit(report.Progress{Phase: phase, Text: line}) }
+}
 
 // pinned describes how to make the base from a registry's images: which to join, and how long to wait.
 type pinned struct {
@@ -50,17 +61,17 @@ func pins(version string) pinned {
 // base finds or makes the image that the tools are put on: the user's own, or the pinned ones pulled and joined, or, if
 // no registry can be reached, an equivalent one made from Debian's packages. An image or a mirror that the user chose
 // is never replaced by something else. Only the base fields of the result are set.
-func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, say Say) (Image, error) {
+func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, emit report.Emit) (Image, error) {
 	found, ok, err := pins.there(ctx, e)
 	if ok || err != nil {
 		return found, err
 	}
 	name := os.Getenv(BaseVariable)
 	if name != "" {
-		if err := pins.override(ctx, e, name, say); err != nil {
+		if err := pins.override(ctx, e, name, emit); err != nil {
 			return Image{}, fmt.Errorf("get the base image: %s=%s: %w", BaseVariable, name, err)
 		}
-	} else if name, err = pins.get(ctx, e, network, say); err != nil {
+	} else if name, err = pins.get(ctx, e, network, emit); err != nil {
 		return Image{}, err
 	}
 	if found, ok, err = pins.there(ctx, e); err == nil && !ok {
@@ -93,7 +104,7 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 }
 
 // get pulls or makes a base that the engine does not have, and returns its name.
-func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say Say) (name string, err error) {
+func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit report.Emit) (name string, err error) {
 	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
 	p.python, p.rust = mirrored(p.python), mirrored(p.rust)
 	missing, refused, err := p.missing(ctx, e)
@@ -101,7 +112,7 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say 
 	case err != nil:
 		return "", err
 	case refused == nil:
-		if err := p.join(ctx, e, network, missing, pulled, say); err != nil {
+		if err := p.join(ctx, e, network, missing, pulled, emit); err != nil {
 			return "", fmt.Errorf("get the base image: %w: %s", err, elsewhere)
 		}
 		return pulled, nil
@@ -112,7 +123,7 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, say 
 		return "", fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set %s to an image that has it",
 			p.version, refused, DefaultPython, BaseVariable)
 	}
-	return made(ctx, e, debianName(), refused, say)
+	return made(ctx, e, debianName(), refused, emit)
 }
 
 // elsewhere is the advice for when a registry does not deliver an image.
@@ -136,24 +147,24 @@ func (p pinned) missing(ctx context.Context, e *engine.Engine) (missing []string
 }
 
 // made makes a base from Debian's packages after the registry refused the pinned one.
-func made(ctx context.Context, e *engine.Engine, name string, refused error, say Say) (string, error) {
-	say("image", fmt.Sprintf("cannot have %v; making a base from Debian's packages", refused))
-	if err := debianBase(ctx, e, name, say); err != nil {
+func made(ctx context.Context, e *engine.Engine, name string, refused error, emit report.Emit) (string, error) {
+	note(emit, "cannot have %v; making a base from Debian's packages", refused)
+	if err := debianBase(ctx, e, name, emit); err != nil {
 		return "", fmt.Errorf("get the base image: %w; and without a registry: %w: %s", refused, err, elsewhere)
 	}
 	return name, nil
 }
 
 // override pulls the base that the user names.
-func (p pinned) override(ctx context.Context, e *engine.Engine, name string, say Say) error {
+func (p pinned) override(ctx context.Context, e *engine.Engine, name string, emit report.Emit) error {
 	if strings.HasPrefix(name, repository) {
 		return errors.New("not in this engine, and no registry has such a name: unset it, or name another image")
 	}
 	if err := e.RegistryAnswers(ctx, name, p.answer); err != nil {
 		return fmt.Errorf("neither in this engine nor in a registry: %w", err)
 	}
-	say("image", "pulling "+name)
-	return e.Pull(ctx, name, p.stall, func(line string) { say("image", line) })
+	note(emit, "pulling %s", name)
+	return e.Pull(ctx, name, p.stall, progress(emit))
 }
 
 func mirrored(name string) string {
@@ -165,14 +176,14 @@ func mirrored(name string) string {
 
 // join pulls the missing images and joins the pinned ones. Then it removes what it pulled: the layers that the base
 // needs stay, and a toolchain that was copied is not kept twice.
-func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string, say Say) error {
+func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string, emit report.Emit) error {
 	for _, image := range missing {
-		say("image", "pulling "+image)
-		if err := e.Pull(ctx, image, p.stall, func(line string) { say("image", line) }); err != nil {
+		note(emit, "pulling %s", image)
+		if err := e.Pull(ctx, image, p.stall, progress(emit)); err != nil {
 			return err
 		}
 	}
-	if err := buildBase(ctx, e, network, name, p.python, p.rust, say); err != nil {
+	if err := buildBase(ctx, e, network, name, p.python, p.rust, emit); err != nil {
 		return err
 	}
 	var errs []error
@@ -183,8 +194,8 @@ func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, mis
 }
 
 // buildBase joins the Python and Rust images with images/Dockerfile.
-func buildBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string, say Say) error {
-	say("image", "joining "+python+" and "+rust)
+func buildBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string, emit report.Emit) error {
+	note(emit, "joining %s and %s", python, rust)
 	arguments := network.Proxies()
 	arguments["PYTHON_IMAGE"], arguments["RUST_IMAGE"] = &python, &rust
 	var folder bytes.Buffer
@@ -192,7 +203,7 @@ func buildBase(ctx context.Context, e *engine.Engine, network Network, name, pyt
 	if err := errors.Join(packAssets(w, ""), w.Close()); err != nil {
 		return err
 	}
-	return e.Build(ctx, name, &folder, arguments, func(line string) { say("image", line) })
+	return e.Build(ctx, name, &folder, arguments, progress(emit))
 }
 
 func debianName() string {
@@ -206,7 +217,7 @@ var debianChanges = []string{
 }
 
 // debianBase runs the script that packs a root file system, and streams its output into the engine.
-func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) error {
+func debianBase(ctx context.Context, e *engine.Engine, name string, emit report.Emit) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	script := exec.CommandContext(ctx, "bash", "-s")
@@ -217,7 +228,7 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, say Say) err
 	}
 	script.Cancel = func() error { return script.Process.Signal(os.Interrupt) } // lets it clean up
 	script.WaitDelay = 10 * time.Second
-	words := &lastLines{say: func(line string) { say("image", line) }}
+	words := &lastLines{pass: progress(emit)}
 	script.Stderr = words
 	packed, err := script.StdoutPipe()
 	if err != nil {
@@ -259,7 +270,7 @@ func named(ctx context.Context, e *engine.Engine, name, from string) error {
 
 // lastLines relays lines as they are written and keeps the last one, which says why a script failed.
 type lastLines struct {
-	say  func(string)
+	pass func(line string)
 	part bytes.Buffer
 	last string
 }
@@ -274,7 +285,7 @@ func (l *lastLines) Write(data []byte) (int, error) {
 		}
 		if line = strings.TrimSpace(line); line != "" {
 			l.last = line
-			l.say(line)
+			l.pass(line)
 		}
 	}
 }

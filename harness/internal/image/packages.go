@@ -8,10 +8,11 @@ import (
 
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/report"
 )
 
 // WithPackages returns the tools image with the given Debian packages added, and makes it first if it does not exist.
-func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string, say Say) (Image, error) {
+func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string, emit report.Emit) (Image, error) {
 	if len(packages) == 0 {
 		return i, nil
 	}
@@ -22,7 +23,7 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 	if with.ID = found.ID; ok || err != nil {
 		return with, err
 	}
-	unlock, err := cache.Lock(ctx, "packages", func() { say("image", "another process installs system packages: waiting for it") })
+	unlock, err := cache.Lock(ctx, "packages", func() { note(emit, "another process installs system packages: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
@@ -31,22 +32,22 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 	if with.ID = found.ID; ok || err != nil {
 		return with, err
 	}
-	say("image", "installing "+strings.Join(packages, ", "))
-	if with.ID, err = installPackages(ctx, e, network, i.ID, with.Name, packages, say); err != nil {
+	note(emit, "installing %s", strings.Join(packages, ", "))
+	if with.ID, err = installPackages(ctx, e, network, i.ID, with.Name, packages, emit); err != nil {
 		return Image{}, fmt.Errorf("SystemPackages: install %s: %w", strings.Join(packages, ", "), err)
 	}
 	return with, nil
 }
 
 func installPackages(
-	ctx context.Context, e *engine.Engine, network Network, on, name string, packages []string, say Say,
+	ctx context.Context, e *engine.Engine, network Network, on, name string, packages []string, emit report.Emit,
 ) (id string, err error) {
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on, Purpose: "packages", User: "0:0"})
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	relay := &lastLines{say: func(line string) { say("image", line) }}
+	relay := &lastLines{pass: progress(emit)}
 	script := `export DEBIAN_FRONTEND=noninteractive
 		command -v apt-get >/dev/null || { echo "the base image has no apt-get: it has to be a Debian for this" >&2; exit 1; }
 		export DEBCONF_NOWARNINGS=yes

@@ -30,6 +30,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/report"
 )
 
 // registries holds real registries on this host, run with Debian's program: an open one, and one with the same content
@@ -160,7 +161,7 @@ func (r *registries) has(t *testing.T, name string) bool {
 	return ok
 }
 
-func silently(string, string) {}
+func silently(report.Event) {}
 
 // configure writes a Docker configuration and selects it. In text, {host} is the locked registry and {auth} its user
 // and password.
@@ -188,7 +189,7 @@ func TestRegistry(t *testing.T) {
 	ctx := t.Context()
 	// These images stand in for the pinned ones.
 	if !r.has(t, debianName()) {
-		_, err := made(ctx, r.Engine, debianName(), errors.New("a test"), func(phase, text string) { t.Log(text) })
+		_, err := made(ctx, r.Engine, debianName(), errors.New("a test"), func(e report.Event) { t.Logf("%+v", e) })
 		require.NoError(t, err)
 	}
 	rust := repository + "test:" + strings.ToLower(rand.Text())
@@ -234,7 +235,7 @@ func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 	}
 
 	r.stopOpen()
-	tools, err := ensure(t.Context(), r.Engine, Network{}, pins, nonceProgram(nonce), func(phase, text string) { t.Errorf("%s: %s", phase, text) })
+	tools, err := ensure(t.Context(), r.Engine, Network{}, pins, nonceProgram(nonce), func(e report.Event) { t.Errorf("%+v", e) })
 	require.NoError(t, err)
 	r.forget(t, tools.Base)
 	r.forget(t, tools.Name)
@@ -273,7 +274,7 @@ func TestEnsureInAnotherProcess(t *testing.T) {
 	network, err := HostNetwork()
 	require.NoError(t, err)
 	pins := pinned{DefaultPython, words[0], words[1], 30 * time.Second, 2 * time.Minute}
-	_, err = ensure(t.Context(), e, network, pins, nonceProgram(words[2]), func(phase, text string) { fmt.Println(text) })
+	_, err = ensure(t.Context(), e, network, pins, nonceProgram(words[2]), func(e report.Event) { fmt.Printf("%+v\n", e) })
 	require.NoError(t, err)
 }
 

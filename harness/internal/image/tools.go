@@ -19,6 +19,7 @@ import (
 	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/report"
 )
 
 const (
@@ -60,8 +61,8 @@ const DefaultPython = "3.11"
 
 // Ensure returns the tools image, and makes it first if it does not exist. Processes that need it at the same time make
 // it only once. The argument python is the version wanted, "" for that of the base.
-func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, say Say) (Image, error) {
-	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, say)
+func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, emit report.Emit) (Image, error) {
+	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, emit)
 	if err == nil && python != "" && !strings.HasPrefix(tools.Python, python+".") {
 		err = fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it", tools.Base, tools.Python, python, BaseVariable)
 	}
@@ -81,25 +82,25 @@ func find(ctx context.Context, e *engine.Engine, pins pinned, programs Programs)
 	return on.tools(ctx, e, programs)
 }
 
-func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, say Say) (Image, error) {
+func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, emit report.Emit) (Image, error) {
 	// Try without the lock first: another process may hold it for minutes while it makes a different image.
 	on, ok, err := find(ctx, e, pins, programs)
 	if ok || err != nil {
 		return on, err
 	}
-	unlock, err := cache.Lock(ctx, "base", func() { say("image", "another process makes the base image: waiting for it") })
+	unlock, err := cache.Lock(ctx, "base", func() { note(emit, "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
 	defer unlock()
-	if on, err = base(ctx, e, network, pins, say); err != nil {
+	if on, err = base(ctx, e, network, pins, emit); err != nil {
 		return Image{}, err
 	}
 	tools, ok, err := on.tools(ctx, e, programs)
 	if ok || err != nil {
 		return tools, err
 	}
-	if err := tools.make(ctx, e, network, programs, say); err != nil {
+	if err := tools.make(ctx, e, network, programs, emit); err != nil {
 		return Image{}, fmt.Errorf("make the tools image on %s: %w", tools.Base, err)
 	}
 	return tools, nil
@@ -114,8 +115,8 @@ func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (
 }
 
 // make makes the tools image on the base, with the name in i.Name.
-func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs, say Say) error {
-	say("image", "installing the tools")
+func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs, emit report.Emit) error {
+	note(emit, "installing the tools")
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: i.BaseID, Purpose: "tools", User: "0:0"})
 	if err != nil {
 		return err
@@ -131,7 +132,7 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 	if err := c.UploadTar(ctx, "/opt", pack); err != nil {
 		return err
 	}
-	relay := &lastLines{say: func(line string) { say("image", line) }}
+	relay := &lastLines{pass: progress(emit)}
 	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/tools.sh"}, Env: network.Env()}, nil, relay); err != nil {
 		return fmt.Errorf("%s: %w", relay.last, err)
 	}

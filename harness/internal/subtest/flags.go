@@ -18,6 +18,7 @@ type Flags struct {
 	Parallel  int    // groups at the same time
 	Shuffle   uint64 // the seed of the order; 0 keeps pytest's
 	JSON      bool   // the output is for a machine
+	Verbose   bool   // everything is shown
 	Artifacts bool   // the test's artifacts folder is kept
 
 	// What go test has no flag for.
@@ -46,23 +47,12 @@ func (f Flags) Wants(nodeID string) bool {
 	return f.Only["."] // the root folder, which holds all tests
 }
 
-// Flagged is a T that does not belong to go test and has its own flags.
-type Flagged interface{ Flags() Flags }
-
-// FlagsOf returns the flags of a test: its own if it has any, else the test binary's. testing hides the seed that
-// -shuffle=on draws, so each call draws another one: print it.
-func FlagsOf(t T) Flags {
-	if own, ok := t.(Flagged); ok {
-		return own.Flags()
-	}
-	return ReadFlags()
-}
-
-// ReadFlags returns the flags of the test binary; in another program they have go test's defaults.
+// ReadFlags returns the flags of the test binary; in another program they have go test's defaults. testing hides the seed
+// that -shuffle=on draws, so each call draws another one: print it.
 func ReadFlags() Flags {
 	f := Flags{
 		Run: value("run"), Skip: value("skip"), FailFast: value("failfast") == "true", Parallel: runtime.GOMAXPROCS(0),
-		JSON: value("v") == "test2json", Artifacts: value("artifacts") == "true",
+		JSON: value("v") == "test2json", Verbose: value("v") != "" && value("v") != "false", Artifacts: value("artifacts") == "true",
 	}
 	if n, err := strconv.Atoi(value("parallel")); err == nil && n > 0 {
 		f.Parallel = n

@@ -30,10 +30,10 @@ func (t *Test) Shrink(limit int) (size int) {
 		size += t.Reports[i].texts()
 	}
 	if t.Finish != nil {
-		t.Finish.Stdout, t.Finish.Stderr = clip(t.Finish.Stdout, limit), clip(t.Finish.Stderr, limit)
+		t.Finish.Stdout, t.Finish.Stderr = Clip(t.Finish.Stdout, limit), Clip(t.Finish.Stderr, limit)
 		size += len(t.Finish.Stdout) + len(t.Finish.Stderr)
 	}
-	t.Seen = clip(t.Seen, limit)
+	t.Seen = Clip(t.Seen, limit)
 	return size + len(t.Seen)
 }
 
@@ -46,16 +46,16 @@ func (r *Report) texts() int {
 }
 
 func (r *Report) shrink(limit int) {
-	r.Longrepr, r.Message = clip(r.Longrepr, limit), clip(r.Message, limit)
+	r.Longrepr, r.Message = Clip(r.Longrepr, limit), Clip(r.Message, limit)
 	for _, pairs := range [][][2]string{r.Sections, r.Properties} {
 		for i := range pairs {
-			pairs[i][1] = clip(pairs[i][1], limit)
+			pairs[i][1] = Clip(pairs[i][1], limit)
 		}
 	}
 }
 
-// clip returns the head and tail of a text, or all of it if it is within the limit.
-func clip(text string, limit int) string {
+// Clip returns the head and tail of a text, or all of it if it is within the limit.
+func Clip(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}

@@ -106,6 +106,7 @@ type Verdict struct {
 	Path       string // the place that is to blame, in the container
 	Line       int
 	Text       string // traceback, or reason
+	Message    string // what went wrong, in pytest's own short form; "" if pytest did not report it
 	Sections   [][2]string
 	Properties [][2]string
 	Subtests   []Subtest
@@ -220,7 +221,7 @@ func (v *Verdict) judgeReports(own []Report) {
 			continue
 		}
 		if !v.Outcome.Red() {
-			v.Outcome, v.Phase, v.Path, v.Line, v.Text = outcome, r.When, r.Path, r.Line, r.reason()
+			v.Outcome, v.Phase, v.Path, v.Line, v.Text, v.Message = outcome, r.When, r.Path, r.Line, r.reason(), r.Message
 		}
 		if outcome.Red() {
 			texts = append(texts, fmt.Sprintf("in %s:\n%s", r.When, r.Longrepr))

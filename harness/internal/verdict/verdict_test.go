@@ -110,5 +110,5 @@ func TestTextsAreBounded(t *testing.T) {
 	require.Equal(t, Failed, test.Verdict().Outcome)
 	require.Less(t, test.Shrink(1<<20), 6<<20)
 	require.Less(t, test.Shrink(1<<10), 2<<20)
-	require.Equal(t, "é\n[... 9996 bytes left out ...]\né", clip(strings.Repeat("é", 5000), 5))
+	require.Equal(t, "é\n[... 9996 bytes left out ...]\né", Clip(strings.Repeat("é", 5000), 5))
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ VENV = Path("/opt/venv")
 SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, which no layer keeps
 
 INSTALL = [str(TOOLS / "uv"), "pip", "install", "--quiet", "--python", str(VENV / "bin/python"), "--color", "never"]
+
+# Cargo's progress bar: how many crates are compiled, of how many, and which are under way.
+PROGRESS = re.compile(r"\s*Building \[[=> ]*\] (\d+)/(\d+)(?:: (.*))?")
 
 
 class BuildError(Exception):
@@ -36,8 +40,11 @@ def run(argv: list[str], cwd: Path, what: str) -> None:
         argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            say(line=line.rstrip("\n")[:4000])
+        for line in process.stdout:  # a carriage return ends a line too
+            if progress := PROGRESS.match(line):
+                say(line=(progress[3] or "").rstrip(), done=int(progress[1]), total=int(progress[2]))
+            else:
+                say(line=line.rstrip()[:4000])
     if process.returncode != 0:
         raise BuildError(f"{what}: {Path(argv[0]).name} ended with status {process.returncode}")
 
