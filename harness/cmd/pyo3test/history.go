@@ -77,8 +77,9 @@ func (p *pastRun) Report(at time.Time, _ report.Event) error {
 }
 
 const (
-	// mostRecordings bounds how many recordings of a crate are kept.
+	// mostRecordings and mostBytes bound what is kept of a crate's recordings.
 	mostRecordings = 10
+	mostBytes      = 64 << 20
 	// cutOff is why a run whose recording ends too early left tests without a verdict.
 	cutOff = "it was cut off"
 	// unreadable is why nothing is known of a run.
@@ -239,11 +240,7 @@ func (h *history) record(a asked) (*recording, error) {
 	if err != nil {
 		return nil, cache.Failed(errors.Join(err, file.Close(), os.Remove(file.Name())))
 	}
-	names, err := h.names()
-	for _, old := range names[:max(0, len(names)-mostRecordings)] {
-		err = errors.Join(err, os.Remove(filepath.Join(h.folder, old)))
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // another run may have removed it
+	if err := cache.Prune(h.folder, mostRecordings, mostBytes); err != nil {
 		return nil, cache.Failed(errors.Join(err, file.Close()))
 	}
 	return &recording{recorder, file}, nil

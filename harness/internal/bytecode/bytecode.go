@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -162,7 +162,7 @@ func (s *Store) save() (err error) {
 	if err != nil {
 		return fmt.Errorf("keep bytecode: %w", err)
 	}
-	defer func() { err = errors.Join(err, prune(folder)) }()
+	defer func() { err = errors.Join(err, cache.Prune(folder, keptTrees, math.MaxInt64)) }()
 	zipped, _ := gzip.NewWriterLevel(part, gzip.BestSpeed)
 	err = errors.Join(gob.NewEncoder(zipped).Encode(s.entries), zipped.Close(), part.Close())
 	if err == nil {
@@ -170,27 +170,6 @@ func (s *Store) save() (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("keep bytecode: %w", errors.Join(err, os.Remove(part.Name())))
-	}
-	return nil
-}
-
-// prune removes all but the newest files.
-func prune(folder string) error {
-	listing, err := os.ReadDir(folder)
-	if err != nil {
-		return fmt.Errorf("prune bytecode: %w", err)
-	}
-	times := map[string]int64{}
-	for _, file := range listing {
-		if info, err := file.Info(); err == nil { // or another process has removed it
-			times[file.Name()] = info.ModTime().UnixNano()
-		}
-	}
-	slices.SortFunc(listing, func(a, b os.DirEntry) int { return int(max(-1, min(1, times[b.Name()]-times[a.Name()]))) })
-	for _, old := range listing[min(len(listing), keptTrees):] {
-		if err := os.Remove(filepath.Join(folder, old.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("prune bytecode: %w", err)
-		}
 	}
 	return nil
 }

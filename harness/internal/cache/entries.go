@@ -2,9 +2,11 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -22,7 +24,31 @@ func Entries() (found []Entry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := filepath.Glob(filepath.Join(folder, "*", "*"))
+	return entries(filepath.Join(folder, "*", "*"))
+}
+
+// Prune removes the oldest entries of a folder while they are more than most, or larger together than a number of bytes;
+// the newest always stays.
+func Prune(folder string, most int, bytes int64) error {
+	found, err := entries(filepath.Join(folder, "*"))
+	if err != nil {
+		return fmt.Errorf("remove what is old: %w", err)
+	}
+	slices.SortFunc(found, func(a, b Entry) int { return b.Changed.Compare(a.Changed) })
+	var errs []error
+	var total int64
+	for i, entry := range found {
+		total += entry.Size
+		if i > 0 && (i >= most || total > bytes) {
+			errs = append(errs, entry.Remove())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// entries lists what matches a pattern.
+func entries(pattern string) (found []Entry, err error) {
+	names, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 		}
 	}
 	const file, oneProcess = "/tmp/pyo3test_probe.py", "/tmp/pyo3test_oneprocess.py"
-	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires, "oneprocess": oneProcess})
+	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires, "oneprocess": oneProcess, "ignored": project.Ignored()})
 	if err != nil {
 		return facts, err
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"pyo3test/harness/internal/project"
 )
 
 // files holds the texts of a project that may set or read variables, and the paths of its native modules.
@@ -22,8 +24,6 @@ type files struct {
 // maxFile bounds the size of a file that is read, in bytes.
 const maxFile = 1 << 20
 
-var leftOut = []string{".git", "target", "node_modules", "__pycache__", "site-packages", ".venv", "venv", ".tox", ".nox"}
-
 func readFiles(folder string) (files, error) {
 	f := files{folder: folder, setting: map[string]string{}}
 	var rust strings.Builder
@@ -33,7 +33,8 @@ func readFiles(folder string) (files, error) {
 		}
 		if entry.IsDir() {
 			_, environment := os.Stat(filepath.Join(path, "pyvenv.cfg"))
-			if slices.Contains(leftOut, entry.Name()) || environment == nil {
+			ignored := func(pattern string) bool { matches, _ := filepath.Match(pattern, entry.Name()); return matches }
+			if path != folder && slices.ContainsFunc(project.Ignored(), ignored) || environment == nil {
 				return fs.SkipDir
 			}
 			return nil

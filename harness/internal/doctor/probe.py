@@ -11,6 +11,7 @@ This file is also the pytest plugin that reports from inside. No test of the pro
 from __future__ import annotations
 
 import ast
+import fnmatch
 import importlib.metadata
 import json
 import os
@@ -42,7 +43,6 @@ SETTINGS = (
     "testpaths",
     "timeout",
 )
-LEFT_OUT = {".git", "target", "node_modules", "site-packages", ".venv", "venv", ".tox", ".nox", "build", "dist"}
 VARIABLE = "PYO3TEST_PROBE"
 
 
@@ -150,12 +150,15 @@ def threads(name: str, folder: str) -> list[str]:
     return sorted(line.removeprefix("thread:") for line in said.splitlines() if line.startswith("thread:"))
 
 
-def python_files(folder: Path) -> list[Path]:
-    """Return the project's Python files."""
+def python_files(folder: Path, ignored: list[str]) -> list[Path]:
+    """Return the project's Python files, but for those in folders whose name matches a pattern."""
     found = []
     for at, names, here in os.walk(folder):
         names[:] = sorted(
-            each for each in names if each not in LEFT_OUT and not (Path(at) / each / "pyvenv.cfg").exists()
+            each
+            for each in names
+            if not any(fnmatch.fnmatch(each, pattern) for pattern in ignored)
+            and not (Path(at) / each / "pyvenv.cfg").exists()
         )
         found += [Path(at, each) for each in sorted(here) if each.endswith(".py")]
     return found
@@ -211,12 +214,12 @@ def tests_of(tree: ast.Module) -> list[str]:
     return found
 
 
-def sources(folder: Path, modules: list[str], collected: list[str]) -> dict[str, Any]:
+def sources(folder: Path, modules: list[str], collected: list[str], ignored: list[str]) -> dict[str, Any]:
     """Return the hidden imports and the uncollected tests in the project's Python files."""
     wanted = {name.split(".")[0] for name in modules}
     looked = {os.path.realpath(each) for each in collected}
     hidden, unfound = [], []
-    for path in python_files(folder):
+    for path in python_files(folder, ignored):
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, ValueError, SyntaxError, RecursionError):
@@ -276,7 +279,7 @@ def main() -> None:
         "session": found,
         "pair": forked,
         "threads": {name: left for name in modules if (left := threads(name, folder))},
-        "sources": sources(Path(folder), modules, found.get("files", [])),
+        "sources": sources(Path(folder), modules, found.get("files", []), asked["ignored"]),
         "machine": kernel,
     }
     print(json.dumps(facts))

@@ -165,7 +165,7 @@ func (e *Run) Finish(failed bool) string {
 		if !keep {
 			e.errs = append(e.errs, os.RemoveAll(e.folder))
 		}
-		e.errs = append(e.errs, e.explained(e.limits.prune(filepath.Dir(e.folder))))
+		e.errs = append(e.errs, e.explained(cache.Prune(filepath.Dir(e.folder), e.limits.runs, e.limits.all)))
 	}
 	if err := errors.Join(e.errs...); err != nil {
 		return fmt.Sprintf("evidence could not be written: %v", err)

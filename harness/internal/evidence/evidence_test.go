@@ -131,37 +131,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestKeptRuns: of the runs in the cache folder the newest stay, within a number and a size.
-func TestKeptRuns(t *testing.T) {
-	folder := t.TempDir()
-	fill := func(sizes ...int) {
-		for i, size := range sizes {
-			run := filepath.Join(folder, fmt.Sprintf("2026010%dT000000.000-x", i+1), "g")
-			require.NoError(t, os.MkdirAll(run, 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(run, "file"), make([]byte, size), 0o600))
-		}
-	}
-	names := func() (names []string) {
-		entries, err := os.ReadDir(folder)
-		require.NoError(t, err)
-		for _, entry := range entries {
-			names = append(names, entry.Name()[:8])
-		}
-		return names
-	}
-	l := newRun(t).limits
-	fill(1, 1, 1, 1)
-	require.NoError(t, l.prune(folder))
-	require.Equal(t, []string{"20260102", "20260103", "20260104"}, names())
-	fill(1, 3<<20, 4<<20, 2<<20)
-	require.NoError(t, l.prune(folder))
-	require.Equal(t, []string{"20260103", "20260104"}, names())
-	fill(1, 1, 1, 7<<20)
-	require.NoError(t, l.prune(folder))
-	require.Equal(t, []string{"20260104"}, names(), "the newest stays")
-	require.NoError(t, l.prune(filepath.Join(folder, "none")))
-}
-
 // TestDefaults: a run has them.
 func TestDefaults(t *testing.T) {
 	t.Setenv(ArtifactsVariable, t.TempDir())

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // limits bound what is kept. A test may write anything where its group leaves evidence, even sparse files of terabytes.
@@ -91,42 +90,4 @@ func copySparse(f *os.File, data io.Reader) (size int64, err error) {
 			return size, errors.Join(err, f.Truncate(size))
 		}
 	}
-}
-
-// prune removes the oldest runs in a folder while they are too many or too large; the newest always stays. Their names
-// begin with their time.
-func (l limits) prune(folder string) error {
-	runs, err := os.ReadDir(folder)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	slices.Reverse(runs)
-	var errs []error
-	var total int64
-	for i, run := range runs {
-		path := filepath.Join(folder, run.Name())
-		total += sizeOf(path)
-		if i > 0 && (i >= l.runs || total > l.all) {
-			errs = append(errs, os.RemoveAll(path))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// sizeOf returns the size of the files below a folder. What cannot be read is not counted: another process may be
-// removing it.
-func sizeOf(folder string) (size int64) {
-	_ = filepath.WalkDir(folder, func(_ string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			size += info.Size()
-		}
-		return nil
-	})
-	return size
 }

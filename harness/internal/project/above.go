@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -55,46 +56,62 @@ func (c *closure) addAbove(crate, top string, open Open) error {
 	}
 }
 
-var (
-	pytestSection = regexp.MustCompile(`(?m)^\[pytest\]`)
-	setupSection  = regexp.MustCompile(`(?m)^\[tool:pytest\]`)
-)
+// PytestFile is a file that may configure pytest.
+type PytestFile struct {
+	Name    string
+	Section string   // of an INI file
+	Tables  []string // of a TOML file: the dotted names of the tables that may hold the options
+	Always  bool     // it counts even without the section or table
+}
 
-// configurationNames are the names that pytest's configuration may have, in pytest's search order.
-var configurationNames = []string{"pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"}
+// PytestFiles holds the files in the order in which pytest looks for them:
+// https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir
+var PytestFiles = []PytestFile{
+	{Name: "pytest.toml", Tables: []string{"pytest"}, Always: true},
+	{Name: ".pytest.toml", Tables: []string{"pytest"}, Always: true},
+	{Name: "pytest.ini", Section: "pytest", Always: true},
+	{Name: ".pytest.ini", Section: "pytest", Always: true},
+	{Name: "pyproject.toml", Tables: []string{"tool.pytest.ini_options", "tool.pytest"}},
+	{Name: "tox.ini", Section: "pytest"},
+	{Name: "setup.cfg", Section: "tool:pytest"},
+}
+
+// Counts reports whether pytest uses a file with this text.
+func (f PytestFile) Counts(text []byte) bool {
+	if f.Section != "" && regexp.MustCompile(`(?m)^\[`+f.Section+`\]`).Match(text) {
+		return true
+	}
+	return f.Always || slices.ContainsFunc(f.Tables, func(name string) bool {
+		var tables map[string]any
+		_ = toml.Unmarshal(text, &tables) // one that cannot be read has no tables
+		var value any = tables
+		for _, key := range strings.Split(name, ".") {
+			within, _ := value.(map[string]any)
+			value = within[key]
+		}
+		return value != nil
+	})
+}
 
 // Configuration returns the names and sums of all files of the tree that may configure pytest.
 func (t Tree) Configuration() (sums []string) {
 	for _, file := range t.Files {
-		if slices.Contains(configurationNames, path.Base(file.Name)) {
+		if slices.ContainsFunc(PytestFiles, func(f PytestFile) bool { return f.Name == path.Base(file.Name) }) {
 			sums = append(sums, file.Name, file.Sum)
 		}
 	}
 	return sums
 }
 
-// pytestConfiguration returns the file of a folder that pytest would use as its configuration, "" if there is none:
-// https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir
+// pytestConfiguration returns the file of a folder that pytest would use as its configuration, "" if there is none.
 func pytestConfiguration(folder string, open Open) (string, error) {
-	for _, name := range configurationNames {
-		file := filepath.Join(folder, name)
+	for _, f := range PytestFiles {
+		file := filepath.Join(folder, f.Name)
 		data, ok, err := readIfThere(file, open)
 		if err != nil {
 			return "", err
 		}
-		if !ok {
-			continue
-		}
-		switch name {
-		case "pyproject.toml":
-			var project struct{ Tool struct{ Pytest any } }
-			ok = toml.Unmarshal(data, &project) == nil && project.Tool.Pytest != nil
-		case "tox.ini":
-			ok = pytestSection.Match(data)
-		case "setup.cfg":
-			ok = setupSection.Match(data)
-		}
-		if ok {
+		if ok && f.Counts(data) {
 			return file, nil
 		}
 	}

@@ -20,6 +20,11 @@ var never = []string{".git", ".hg", ".svn", "__pycache__", ".pytest_cache", ".my
 // outputs are name patterns of folders that hold tools' output.
 var outputs = []string{".hypothesis", ".tox", ".nox", "node_modules", "*.egg-info"}
 
+// Ignored returns the patterns of folders that hold no sources: of version control, tools, builds and environments.
+func Ignored() []string {
+	return slices.Concat(never, outputs, []string{"target", "site-packages", "venv", ".venv", "build", "dist"})
+}
+
 // native matches modules built on the host. They are for another Python or system, and the container builds its own.
 var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 
@@ -222,11 +227,14 @@ func isFolder(path string) bool {
 
 // isOutput reports whether a folder holds a build or an environment, by its name or by a file that the tool put there.
 func isOutput(folder string, entries []fs.DirEntry) bool {
-	byName := func(pattern string) bool {
-		matches, _ := filepath.Match(pattern, filepath.Base(folder))
+	return matchesAny(outputs, filepath.Base(folder)) || hasAny(entries, "pyvenv.cfg", ".rustc_info.json", "CACHEDIR.TAG")
+}
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		matches, _ := filepath.Match(pattern, name)
 		return matches
-	}
-	return slices.ContainsFunc(outputs, byName) || hasAny(entries, "pyvenv.cfg", ".rustc_info.json", "CACHEDIR.TAG")
+	})
 }
 
 func hasAny(entries []fs.DirEntry, names ...string) bool {

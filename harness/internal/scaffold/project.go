@@ -29,8 +29,9 @@ type Project struct {
 // Config plans to add --forked to the addopts of the configuration that pytest reads:
 // https://docs.pytest.org/en/stable/reference/customize.html#configuration-file-formats
 func (p Project) Config(plan *Plan) error {
-	for _, c := range configurations {
-		file := filepath.Join(p.Folder, c.name)
+	for _, f := range project.PytestFiles {
+		c := configuration{f}
+		file := filepath.Join(p.Folder, c.Name)
 		data, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -39,7 +40,7 @@ func (p Project) Config(plan *Plan) error {
 			return err
 		}
 		text := string(data)
-		if !c.counts(text) {
+		if !c.Counts(data) {
 			continue
 		}
 		edited, err := c.fork(text)
@@ -57,27 +58,11 @@ func (p Project) Config(plan *Plan) error {
 }
 
 // configuration is a file that may configure pytest.
-type configuration struct {
-	name    string
-	section string   // of an INI file
-	tables  []string // of a TOML file: the dotted names of the tables that may hold the options
-	always  bool     // it counts even without the section or table
-}
-
-// configurations holds the files in the order in which pytest looks for them.
-var configurations = []configuration{
-	{name: "pytest.toml", tables: []string{"pytest"}, always: true},
-	{name: ".pytest.toml", tables: []string{"pytest"}, always: true},
-	{name: "pytest.ini", section: "pytest", always: true},
-	{name: ".pytest.ini", section: "pytest", always: true},
-	{name: "pyproject.toml", tables: []string{"tool.pytest.ini_options", "tool.pytest"}},
-	{name: "tox.ini", section: "pytest"},
-	{name: "setup.cfg", section: "tool:pytest"},
-}
+type configuration struct{ project.PytestFile }
 
 // tableOf returns the keys of the table that holds the options, nil if there is none.
 func (c configuration) tableOf(text string) []string {
-	for _, name := range c.tables {
+	for _, name := range c.Tables {
 		keys := strings.Split(name, ".")
 		if _, found, err := table(text, keys); err == nil && found != nil {
 			return keys
@@ -86,23 +71,15 @@ func (c configuration) tableOf(text string) []string {
 	return nil
 }
 
-func (c configuration) counts(text string) bool {
-	if c.section != "" {
-		_, there := parseINI(text)[c.section]
-		return there || c.always
-	}
-	return c.tableOf(text) != nil || c.always
-}
-
 func (c configuration) fork(text string) (string, error) {
-	if c.section != "" {
-		if _, there := parseINI(text)[c.section]; !there {
+	if c.Section != "" {
+		if _, there := parseINI(text)[c.Section]; !there {
 			if text != "" && !strings.HasSuffix(text, "\n") {
 				text += "\n"
 			}
-			return text + "[" + c.section + "]\naddopts = " + forked + "\n", nil
+			return text + "[" + c.Section + "]\naddopts = " + forked + "\n", nil
 		}
-		return forkINI(text, c.section)
+		return forkINI(text, c.Section)
 	}
 	keys := c.tableOf(text)
 	return forkTOML(text, keys, keys != nil && keys[len(keys)-1] == "pytest")

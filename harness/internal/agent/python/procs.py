@@ -37,25 +37,29 @@ class Process:
         return self.pid, self.started
 
 
-def look(pid: int) -> Process | None:
-    """Return one process, or None if no process has that pid."""
+def _stat(path: str) -> list[bytes] | None:
+    """Return the fields of a stat file from the state on, or None if the process or thread is gone: proc(5)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(path, "rb") as file:
             text = file.read()
     except OSError:
         return None
-    fields = text[text.rindex(b")") + 2 :].split()  # the name in parentheses may hold anything
+    return text[text.rindex(b")") + 2 :].split()  # the name in parentheses may hold anything
+
+
+def look(pid: int) -> Process | None:
+    """Return one process, or None if no process has that pid."""
+    fields = _stat(f"/proc/{pid}/stat")
+    if fields is None:
+        return None
     return Process(pid, int(fields[1]), int(fields[2]), fields[0].decode("ascii"), int(fields[19]))
 
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used, without that of its ended children; 0 if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except OSError:
+    fields = _stat(f"/proc/{pid}/stat")
+    if fields is None:
         return 0.0
-    fields = text[text.rindex(b")") + 2 :].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -209,12 +213,8 @@ def threads(pid: int) -> list[int]:
 
 def state(pid: int, thread: int) -> str:
     """Return the state of a thread as one letter, or "" if it is gone."""
-    try:
-        with open(f"/proc/{pid}/task/{thread}/stat", "rb") as file:
-            text = file.read()
-    except OSError:
-        return ""
-    return text[text.rindex(b")") + 2 :][:1].decode("ascii")
+    fields = _stat(f"/proc/{pid}/task/{thread}/stat")
+    return "" if fields is None else fields[0].decode("ascii")
 
 
 def catches(pid: int, number: int) -> bool:
