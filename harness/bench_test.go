@@ -27,6 +27,7 @@ import (
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/protocol"
 )
 
 // forkedPair is the newest pair that pytest-forked works with.
@@ -262,18 +263,18 @@ func (h host) benchForkRunner(t *testing.T) {
 			session, err := agent.Open(t.Context(), c)
 			require.NoError(t, err)
 			defer session.Close()
-			require.NoError(t, session.Start(agent.Start{
+			require.NoError(t, session.Send(protocol.Start{
 				Python: layout.Venv + "/bin/python", Dir: where, Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
-				Args: []string{"-q"}, Out: "/tmp/out", Imports: []agent.Module{},
+				Args: []string{"-q"}, Out: "/tmp/out", Imports: []protocol.Module{}, Compiled: []string{},
 			}))
 			order, finished := []int{}, 0
 			for event := range session.Events() {
-				switch event.Kind {
-				case agent.Item:
+				switch event := event.(type) {
+				case protocol.Item:
 					order = append(order, event.Index)
-				case agent.Collected:
-					require.NoError(t, session.Run(order))
-				case agent.Finish:
+				case protocol.Collected:
+					require.NoError(t, session.Send(protocol.Run{Order: order}))
+				case protocol.TestFinish:
 					finished++
 				}
 			}

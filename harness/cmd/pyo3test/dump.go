@@ -57,12 +57,12 @@ func dump(ctx context.Context, out io.Writer) error {
 func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree project.Tree) error {
 	ctx, cancel := context.WithTimeout(ctx, dumpTimeout)
 	defer cancel()
-	events, err := agent.DumpAll(ctx, c)
+	dumps, err := agent.DumpAll(ctx, c)
 	if err != nil {
 		return err
 	}
 	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
-	for _, e := range events {
+	for _, e := range dumps {
 		seen := e.Seen(layout.Sources)
 		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent, Now: e.Pace}
 		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))

@@ -1,5 +1,5 @@
 // Package agent is the Go side of the program that runs inside a group's container. It embeds the program for the tools
-// image, starts it, and speaks its protocol, JSON lines in both directions. Go makes the decisions; the agent carries
+// image, starts it, and passes on the messages of package protocol. Go makes the decisions; the agent carries
 // them out.
 package agent
 
@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -58,35 +58,10 @@ func Programs() image.Programs {
 	return found
 }
 
-// Start is the first command. It says how to run pytest.
-type Start struct {
-	Command   string            `json:"cmd"`
-	Python    string            `json:"python"`
-	Dir       string            `json:"cwd"`
-	Env       map[string]string `json:"env"` // complete
-	Args      []string          `json:"args"`
-	Isolation string            `json:"isolation"` // "forked" or "inprocess"
-	Workers   int               `json:"workers"`   // 0 leaves it to the project's own -n, else 1
-	Out       string            `json:"out"`
-	Imports   []Module          `json:"imports"`
-	Unproved  bool              `json:"no_deadlock_proof"` // a deadlocked test uses up its time budget
-	Restore   string            `json:"restore"`
-	Into      string            `json:"into"`
-	Debugger  bool              `json:"debugger"`           // gdb runs pytest; a crash sends the stacks as a dump
-	Compiled  []string          `json:"compiled,omitempty"` // files of bytecode below Into that need not be reported
-}
-
-// Module is a module to import before the tests do. The import must load this file with this content.
-type Module struct {
-	Name   string `json:"name"`
-	File   string `json:"file"`
-	SHA256 string `json:"sha256"`
-}
-
 // Session is a running agent.
 type Session struct {
 	process *engine.Process
-	events  chan Event
+	events  chan protocol.Event
 	mutex   sync.Mutex // of writes
 	stderr  tail
 	readErr error
@@ -101,40 +76,38 @@ func Open(ctx context.Context, c *engine.Container) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the agent: %w", err)
 	}
-	s := &Session{process: p, events: make(chan Event, 256), closed: make(chan struct{})}
+	s := &Session{process: p, events: make(chan protocol.Event, 256), closed: make(chan struct{})}
 	go func() { _, _ = io.Copy(&s.stderr, p.Stderr) }()
 	go s.read()
 	return s, nil
 }
 
-// Start makes the agent begin. Until then it waits.
-func (s *Session) Start(start Start) error {
-	start.Command = "start"
-	return s.send(start)
-}
-
-// DumpAll returns the stacks of all processes that pytest runs in a container, as dump events. The container may belong
+// DumpAll returns the stacks of all processes that pytest runs in a container, in no particular order. The container may belong
 // to another process.
-func DumpAll(ctx context.Context, c *engine.Container) ([]Event, error) {
+func DumpAll(ctx context.Context, c *engine.Container) ([]protocol.Dump, error) {
 	var said bytes.Buffer
 	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/dump_all.py"}}
 	if err := image.Run(ctx, c, command, nil, &said); err != nil {
 		return nil, fmt.Errorf("look into the container: %w: %.500s", err, said.String())
 	}
-	var events []Event
+	var dumps []protocol.Dump
 	for line := range bytes.Lines(said.Bytes()) {
-		event, err := Decode(line)
+		event, err := protocol.Decode(line)
 		if err != nil {
 			return nil, fmt.Errorf("look into the container: %w", err)
 		}
-		events = append(events, event)
+		dump, ok := event.(protocol.Dump)
+		if !ok {
+			return nil, fmt.Errorf("look into the container: it answered with a %s event", event.Kind())
+		}
+		dumps = append(dumps, dump)
 	}
-	return events, nil
+	return dumps, nil
 }
 
 // Events returns the agent's events, in order. The channel is closed when they end; Err then reports whether the agent
 // ended properly.
-func (s *Session) Events() <-chan Event { return s.events }
+func (s *Session) Events() <-chan protocol.Event { return s.events }
 
 func (s *Session) read() {
 	defer close(s.events)
@@ -145,7 +118,7 @@ func (s *Session) read() {
 			s.readErr = err
 			return
 		}
-		event, err := Decode(line)
+		event, err := protocol.Decode(line)
 		if err != nil {
 			s.readErr = err
 			return
@@ -156,7 +129,7 @@ func (s *Session) read() {
 			s.readErr = errors.New("closed")
 			return
 		}
-		if event.Kind == Done {
+		if event == (protocol.Event)(protocol.Done{}) {
 			return
 		}
 	}
@@ -182,39 +155,15 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// Run makes pytest run the items with the given collection indices, in that order.
-func (s *Session) Run(order []int) error {
-	if order == nil {
-		order = []int{}
-	}
-	return s.send(map[string]any{"cmd": "run", "order": order})
-}
-
-// Dump asks for the stacks of a process; they come as an event with the same id.
-func (s *Session) Dump(pid int, id string) error {
-	return s.send(map[string]any{"cmd": "dump", "pid": pid, "id": id})
-}
-
-// Pace asks how much a process has done so far; the answer comes as an event.
-func (s *Session) Pace(pid int) error { return s.send(map[string]any{"cmd": "pace", "pid": pid}) }
-
-// Kill kills a process and all its descendants. If it is a test's process, the test is reported with the reason and the
-// message.
-func (s *Session) Kill(pid int, reason, message string) error {
-	return s.send(map[string]any{"cmd": "kill", "pid": pid, "reason": reason, "message": message})
-}
-
-// Stop ends everything, including the agent.
-func (s *Session) Stop() error { return s.send(map[string]any{"cmd": "stop"}) }
-
-func (s *Session) send(command any) error {
-	line, err := json.Marshal(command)
+// Send sends a command.
+func (s *Session) Send(c protocol.Command) error {
+	line, err := protocol.Encode(c)
 	if err != nil {
-		return fmt.Errorf("write to the agent: %w", err)
+		return err
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if _, err := s.process.Stdin.Write(append(line, '\n')); err != nil {
+	if _, err := s.process.Stdin.Write(line); err != nil {
 		return fmt.Errorf("write to the agent: %w", err)
 	}
 	return nil

@@ -51,7 +51,7 @@ func TestPython(t *testing.T) {
 			return err
 		}
 		return filepath.WalkDir("python", func(path string, entry os.DirEntry, err error) error {
-			if err != nil || entry.IsDir() || filepath.Ext(path) != ".py" {
+			if err != nil || entry.IsDir() || filepath.Ext(path) != ".py" && filepath.Ext(path) != ".jsonl" {
 				return err
 			}
 			data, err := os.ReadFile(path)

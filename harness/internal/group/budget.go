@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
@@ -23,12 +23,13 @@ const (
 )
 
 // checkBudgets acts on every budget that is used up.
-func (g *group) checkBudgets(now time.Time) {
-	if g.dump != nil && now.After(g.dump.end) {
-		g.endDump(agent.Event{ID: g.dump.id, PID: g.dump.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
+func (g *group) checkBudgets() {
+	now := g.clock.now
+	if request := g.dumps.overdue(now); request != nil {
+		g.endDump(protocol.Dump{ID: request.id, PID: request.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
 	}
-	for _, test := range g.running {
-		switch ran := now.Sub(test.started); {
+	for _, test := range g.ledger.running {
+		switch ran := now.Sub(test.at); {
 		case test.isOver(): // pytest's own process takes the time
 		case test.expired:
 			if !test.killed.IsZero() && now.Sub(test.killed) > deathTimeout {
@@ -42,10 +43,13 @@ func (g *group) checkBudgets(now time.Time) {
 			g.saySlow(test)
 		}
 	}
-	if g.isIdle() && g.pytest != 0 && !g.phaseEnd.IsZero() && now.After(g.phaseEnd.Add(-early(g.budget(g.phase)))) {
-		g.askPace(g.pytest)
+	if !g.ledger.idle() {
+		return
 	}
-	if g.isIdle() && g.stopping == "" && !g.phaseEnd.IsZero() && now.After(g.phaseEnd) {
+	if g.ledger.pid != 0 && g.clock.phaseOver(early(g.clock.budget(g.clock.phase))) {
+		g.askPace(g.ledger.pid)
+	}
+	if g.stopping == "" && g.clock.phaseOver(0) {
 		g.expirePhase(nil)
 	}
 }
@@ -58,15 +62,15 @@ func (g *group) saySlow(test *test) {
 	test.slow = true
 	g.askDump(test.pid, g.circumstances(test), func(seen hang.Report) {
 		g.emit(report.TestSlow{
-			Test: g.testOf(test), Ran: time.Since(test.started).Round(time.Second), Budget: test.budget,
+			Test: g.testOf(test), Ran: g.clock.now.Sub(test.at).Round(time.Second), Budget: test.budget,
 			Text: fmt.Sprintf("pid %d, %s", test.pid, g.Tree.HostText(seen.Dump.Glance())),
 		})
 	})
 }
 
 // endDeadlock ends a process that can never end by itself, long before its budget is used up.
-func (g *group) endDeadlock(proof agent.Event) {
-	for _, test := range g.running {
+func (g *group) endDeadlock(proof protocol.Deadlock) {
+	for _, test := range g.ledger.running {
 		if test.pid == proof.PID && !test.isOver() {
 			if !test.expired {
 				test.deadlock = &deadlock{proof}
@@ -75,13 +79,13 @@ func (g *group) endDeadlock(proof agent.Event) {
 			return
 		}
 	}
-	if proof.PID == g.pytest && g.isIdle() && g.stopping == "" && !g.phaseEnd.IsZero() {
+	if proof.PID == g.ledger.pid && g.ledger.idle() && g.stopping == "" && !g.clock.phaseEnd.IsZero() {
 		g.expirePhase(&deadlock{proof})
 	}
 }
 
 // deadlock is the proof that a process can never end; nil if there is none.
-type deadlock struct{ proof agent.Event }
+type deadlock struct{ proof protocol.Deadlock }
 
 func (d *deadlock) words() string {
 	if d.proof.Threads > 1 {
@@ -102,19 +106,19 @@ func (d *deadlock) text() string {
 func (g *group) expire(test *test) {
 	test.expired = true
 	g.askDumps(test.pid, g.circumstances(test), func(seen hang.Report) {
-		if g.running[test.Index] != test || test.isOver() {
+		if g.ledger.running[test.Index] != test || test.isOver() {
 			return // it ended during the dump
 		}
 		seen.Notes = g.notes(test)
 		test.cause = seen.Cause
 		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
-		if test.pid == g.pytest {
+		if test.pid == g.ledger.pid {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.again = g.canGoOn()
-			g.grace = time.Now().Add(killTimeout)
+			g.clock.grace = g.clock.now.Add(killTimeout)
 		}
-		test.killed = time.Now()
-		g.must(g.session.Kill(test.pid, verdict.KilledHung, test.hungWords()))
+		test.killed = g.clock.now
+		g.must(g.session.Send(protocol.Kill{PID: test.pid, Reason: verdict.KilledHung, Message: test.hungWords()}))
 	})
 }
 
@@ -128,7 +132,7 @@ func (t *test) hungWords() string {
 
 // expirePhase ends a pytest that hangs outside any test.
 func (g *group) expirePhase(d *deadlock) {
-	switch g.phase {
+	switch g.clock.phase {
 	case exiting:
 		g.expireExit(d)
 		return
@@ -136,26 +140,26 @@ func (g *group) expirePhase(d *deadlock) {
 		g.expireStandstill(d)
 		return
 	}
-	at := g.phase.String()
-	if g.phase == collecting && g.collecting != "" {
-		at += " of " + g.collecting
+	at := g.clock.phase.String()
+	if g.clock.phase == collecting && g.ledger.collecting != "" {
+		at += " of " + g.ledger.collecting
 	}
-	after := fmt.Sprintf(" after %v", g.budget(g.phase))
+	after := fmt.Sprintf(" after %v", g.clock.budget(g.clock.phase))
 	if d != nil {
 		after = ": deadlock proved: " + d.words()
 	}
 	g.stopping = "pytest hung during " + at
-	g.grace = time.Now().Add(2*dumpTimeout + killTimeout)
-	g.askDumps(g.pytest, hang.Circumstances{}, func(seen hang.Report) {
+	g.clock.grace = g.clock.now.Add(2*dumpTimeout + killTimeout)
+	g.askDumps(g.ledger.pid, hang.Circumstances{}, func(seen hang.Report) {
 		if file := g.hungFile(); file != "" {
-			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.collecting, d.text(), seen))
-			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.collecting, Path: file, Name: g.collecting, Longrepr: text})
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.ledger.collecting, d.text(), seen))
+			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.ledger.collecting, Path: file, Name: g.ledger.collecting, Longrepr: text})
 			g.again = true
-			g.must(g.session.Stop())
+			g.must(g.session.Send(protocol.Stop{}))
 			return
 		}
-		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.phase.String(), d.text(), seen))
-		g.must(g.session.Stop())
+		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.clock.phase.String(), d.text(), seen))
+		g.must(g.session.Send(protocol.Stop{}))
 	})
 }
 
@@ -165,21 +169,21 @@ const patience = 10
 
 // expireExit ends a pytest whose session is over and in order, but whose interpreter does not exit.
 func (g *group) expireExit(d *deadlock) {
-	if d == nil && g.working && time.Now().Before(g.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
+	if d == nil && g.ledger.working && g.clock.now.Before(g.clock.phaseEnd.Add((patience-1)*g.Budgets.Exit)) {
 		return
 	}
 	after := fmt.Sprintf("within %v", g.Budgets.Exit)
 	if d != nil {
 		after = "(deadlock proved: " + d.words() + ")"
 	}
-	g.phaseEnd = time.Time{}
-	g.askDumps(g.pytest, hang.Circumstances{AtExit: true}, func(seen hang.Report) {
-		if g.exited != nil {
+	g.clock.phaseEnd = time.Time{}
+	g.askDumps(g.ledger.pid, hang.Circumstances{AtExit: true}, func(seen hang.Report) {
+		if g.ledger.exited != nil {
 			return
 		}
 		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s", after, g.hangText("exit", d.text(), seen))
-		g.grace = time.Now().Add(killTimeout)
-		g.must(g.session.Stop())
+		g.clock.grace = g.clock.now.Add(killTimeout)
+		g.must(g.session.Send(protocol.Stop{}))
 	})
 }
 
@@ -189,9 +193,9 @@ func (g *group) windDown(why string) {
 		return
 	}
 	g.stopping = why
-	g.stopAt = time.Now().Add(min(dumpTimeout, g.Grace))
-	g.grace = g.stopAt.Add(killTimeout)
-	g.showStacks(why, func() { g.stopAt = time.Now() })
+	g.clock.stopAt = g.clock.now.Add(min(dumpTimeout, g.Grace))
+	g.clock.grace = g.clock.stopAt.Add(killTimeout)
+	g.showStacks(why, func() { g.clock.stopAt = g.clock.now })
 }
 
 // maxHungFiles bounds how often a hung collection is tried again.
@@ -199,11 +203,11 @@ const maxHungFiles = 5
 
 // hungFile returns the file whose import hangs pytest, or "" if pytest cannot run without it.
 func (g *group) hungFile() string {
-	base := path.Base(g.collecting)
-	if g.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" || len(g.hungFiles) >= maxHungFiles {
+	base := path.Base(g.ledger.collecting)
+	if g.clock.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" || len(g.hungFiles) >= maxHungFiles {
 		return ""
 	}
-	file := path.Join(g.rootDir, g.collecting)
+	file := path.Join(g.ledger.rootDir, g.ledger.collecting)
 	if slices.ContainsFunc(g.Tests, func(test string) bool {
 		name, _, _ := strings.Cut(test, "::")
 		return path.Join(g.dir(), name) == file
@@ -217,8 +221,8 @@ func (g *group) hungFile() string {
 func (g *group) stop(why string) {
 	if g.stopping == "" {
 		g.stopping = why
-		g.grace = time.Now().Add(killTimeout)
-		g.must(g.session.Stop())
+		g.clock.grace = g.clock.now.Add(killTimeout)
+		g.must(g.session.Send(protocol.Stop{}))
 	}
 }
 

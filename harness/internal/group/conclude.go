@@ -30,19 +30,20 @@ func (g *group) conclude(ctx context.Context) {
 	case g.stopping == "":
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // pytest's own report at its end is missing
-		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.phase, g.stopping, g.lastSeen)))
-		g.problems[len(g.problems)-1].Listed = g.chosen && slices.ContainsFunc(g.selected, func(t *test) bool { return t.final.Outcome == verdict.NotRun })
+		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.clock.phase, g.stopping, g.lastSeen)))
+		g.problems[len(g.problems)-1].Listed = g.ledger.collected && slices.ContainsFunc(g.selected, func(t *test) bool { return t.outcome == verdict.NotRun })
 	}
-	if g.exited != nil && g.exited.Exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
+	if g.ledger.exited != nil && g.ledger.exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
 		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and look what the tests write"})
 	}
-	if g.pytest != 0 && g.Evidence.Wanted(g.red()) {
+	if g.ledger.pid != 0 && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
 	g.reportExit()
 	g.sayProblems()
-	g.enterPhase(g.phase) // which ends it
+	g.clock.now = time.Now()
+	g.clock.enter(g.clock.phase) // which ends it
 }
 
 // keepOutput copies out what pytest and the agent left in the container, unless the container is gone.
@@ -93,8 +94,8 @@ func (g *group) closeUnfinished() {
 // closeRunning closes the tests that were running when pytest ended.
 func (g *group) closeRunning() {
 	for _, test := range g.selected {
-		if g.running[test.Index] == test {
-			delete(g.running, test.Index)
+		if g.ledger.running[test.Index] == test {
+			delete(g.ledger.running, test.Index)
 			g.endRunning(test)
 			g.reportEnd(test)
 		}
@@ -104,17 +105,17 @@ func (g *group) closeRunning() {
 // endRunning sets the result of a test that was running when the session ended.
 func (g *group) endRunning(test *test) {
 	words := ""
-	finish := verdict.Finish{Duration: time.Since(test.started).Seconds()}
+	finish := verdict.Finish{Duration: g.clock.now.Sub(test.at).Seconds()}
 	switch {
 	case test.still:
-		test.Finish = standstillFinish(test)
+		test.Finish = test.standstillFinish(g.clock.now)
 		return
 	case test.expired && test.Seen != "":
 		killed := verdict.KilledHung
 		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase
-	case g.exited != nil && g.stopping == "":
-		finish.Exit, finish.Signal = g.exited.Exited.Exit, g.exited.Exited.Signal
-		if g.exited.Exited.Memory != "" {
+	case g.ledger.exited != nil && g.stopping == "":
+		finish.Exit, finish.Signal = g.ledger.exited.Exit, g.ledger.exited.Signal
+		if g.ledger.exited.Memory != "" {
 			killed := verdict.KilledMemory
 			finish.Killed = &killed
 		}
@@ -135,7 +136,7 @@ func (g *group) whyNotRun() string {
 		return g.problems[0].Text
 	case g.round > 0:
 		return "pytest was started again, and did not collect them any more"
-	case g.exited != nil:
+	case g.ledger.exited != nil:
 		return "pytest ended before them: " + g.exitWords()
 	}
 	return "the group ended before them"
@@ -146,13 +147,13 @@ func (g *group) judgeExit() string {
 	switch {
 	case g.exitFault != "":
 		return g.exitFault
-	case g.exited.Exited.Exit == nil:
+	case g.ledger.exited.Exit == nil:
 		return "pytest's session was over, and its process died: " + g.exitWords()
-	case *g.exited.Exited.Exit != *g.exitStatus:
-		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.exitStatus, g.exitWords())
-	case !g.left:
+	case *g.ledger.exited.Exit != *g.ledger.exitStatus:
+		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.ledger.exitStatus, g.exitWords())
+	case !g.ledger.left:
 		return fmt.Sprintf("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
-			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.exitStatus)
+			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.ledger.exitStatus)
 	}
 	return ""
 }
@@ -160,41 +161,41 @@ func (g *group) judgeExit() string {
 // reconcile makes the group red if the events, pytest's JUnit file and pytest's exit do not agree.
 func (g *group) reconcile() {
 	switch {
-	case g.exitStatus == nil:
+	case g.ledger.exitStatus == nil:
 		g.problem("pytest ended without saying how its session ended")
 		return
-	case g.exited == nil:
+	case g.ledger.exited == nil:
 		g.problem("pytest's session is over, and the end of its process was not reported")
 		return
 	}
 	g.exitFault = g.judgeExit()
 	switch {
-	case g.imported != len(g.Extension.Modules):
-		g.problem("%d of %d built modules were imported before the tests", g.imported, len(g.Extension.Modules))
+	case g.ledger.imported != len(g.Extension.Modules):
+		g.problem("%d of %d built modules were imported before the tests", g.ledger.imported, len(g.Extension.Modules))
 		return
-	case len(g.tests) == 0 && len(g.collectErrors) == 0 && *g.exitStatus != verdict.ExitNoTests:
-		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.exitStatus,
-			g.statusWords(*g.exitStatus), strings.TrimSpace(g.exited.Text))
+	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && *g.ledger.exitStatus != verdict.ExitNoTests:
+		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.ledger.exitStatus,
+			g.statusWords(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
 		return
-	case len(g.tests) == 0 && len(g.collectErrors) == 0 && len(g.hungFiles) == 0:
+	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && len(g.hungFiles) == 0:
 		g.problem("%s", g.noTestsWords())
 		g.problems[len(g.problems)-1].Cause = report.CauseCollection
 		return
-	case len(g.junit) == 0 && g.exited.Exited.DiskFull:
+	case len(g.ledger.junit) == 0 && g.ledger.exited.DiskFull:
 		g.problem("pytest could not write its JUnit file")
 		return
-	case len(g.junit) == 0:
+	case len(g.ledger.junit) == 0:
 		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the project's configuration?")
 		return
 	}
-	cases, err := verdict.ReadJUnit(bytes.NewReader(g.junit), maxJUnit)
+	cases, err := verdict.ReadJUnit(bytes.NewReader(g.ledger.junit), maxJUnit)
 	if err != nil {
 		g.problem("pytest's JUnit file: %v", err)
 		return
 	}
-	ran := verdict.Ran{CollectErrors: g.collectErrors, CollectSkips: g.collectSkips, ExitStatus: *g.exitStatus}
+	ran := verdict.Ran{CollectErrors: g.ledger.collectErrors, CollectSkips: g.ledger.collectSkips, ExitStatus: *g.ledger.exitStatus}
 	for _, test := range g.selected {
-		if test.round == g.round { // a killed pytest leaves no JUnit file
+		if g.ledger.due[test.Index] { // a killed pytest leaves no JUnit file
 			ran.Tests = append(ran.Tests, test.Test)
 		}
 	}
@@ -204,7 +205,7 @@ func (g *group) reconcile() {
 }
 
 func (g *group) noTestsWords() string {
-	if len(g.collectSkips) > 0 {
+	if len(g.ledger.collectSkips) > 0 {
 		return "no tests found: every file skips itself as it is collected"
 	}
 	where := g.Tree.HostPath(path.Join(layout.Sources, g.Tree.Crate))

@@ -23,10 +23,10 @@ func (g *group) debug(ctx context.Context) {
 	case err != nil:
 		g.problem("%v", err)
 	case len(g.problems) > 0 || g.Stream.Red(g.Name):
-	case !g.chosen:
+	case !g.ledger.collected:
 		g.problem("pytest ended before it had collected the tests: %s", g.exitWords())
 	case len(g.selected) != 1:
-		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected), len(g.tests))
+		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected), len(g.ledger.tests))
 	default:
 		g.debugTest(ctx, g.selected[0])
 	}
@@ -52,13 +52,13 @@ func (g *group) debugTest(ctx context.Context, test *test) {
 	if ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
-	test.final = verdict.Verdict{Outcome: verdict.Passed, Duration: time.Since(began).Seconds()}
+	v := verdict.Verdict{Outcome: verdict.Passed, Duration: time.Since(began).Seconds()}
 	switch {
 	case err != nil:
-		test.final.Outcome, test.final.Text = verdict.Failed, err.Error()
+		v.Outcome, v.Text = verdict.Failed, err.Error()
 	case status != 0:
-		test.final.Outcome, test.final.Text = verdict.Failed, fmt.Sprintf("pytest ended with status %d", status)
+		v.Outcome, v.Text = verdict.Failed, fmt.Sprintf("pytest ended with status %d", status)
 	}
-	test.closed = true
-	g.emitTest(test, g.endOf(test))
+	test.closed, test.outcome = true, v.Outcome
+	g.emitTest(test, g.endOf(test, v))
 }

@@ -8,19 +8,71 @@ import (
 	"sync/atomic"
 	"time"
 
-	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 )
 
-// dumpRequest is a pending request for stacks, with the function to call when it succeeds or fails.
+// dumpQueue holds the requests for stacks, one at a time: two tools cannot attach to one process at once. It sends
+// nothing and reads no clock.
+type dumpQueue struct {
+	current *dumpRequest       // nil if none is under way
+	waiting []*dumpRequest     // those that follow it
+	count   int                // how many there were
+	paces   map[int]*hang.Pace // what a process had done shortly before its budget ended, nil until reported
+}
+
+// dumpRequest is a request for stacks, with the function to call when it succeeds or fails.
 type dumpRequest struct {
 	id   string
 	pid  int
 	seen hang.Circumstances
-	end  time.Time
+	end  time.Time // when it has failed; zero while it waits
 	then func(hang.Report)
+}
+
+func newDumpQueue() dumpQueue { return dumpQueue{paces: map[int]*hang.Pace{}} }
+
+// add adds a request.
+func (q *dumpQueue) add(pid int, seen hang.Circumstances, then func(hang.Report)) {
+	q.count++
+	q.waiting = append(q.waiting, &dumpRequest{id: fmt.Sprint(q.count), pid: pid, seen: seen, then: then})
+}
+
+// next begins the request whose turn it is and returns it; nil if one is under way, or none waits.
+func (q *dumpQueue) next(now time.Time) *dumpRequest {
+	if q.current != nil || len(q.waiting) == 0 {
+		return nil
+	}
+	q.current, q.waiting = q.waiting[0], q.waiting[1:]
+	q.current.end = now.Add(dumpTimeout)
+	return q.current
+}
+
+// answered ends the request with an id and returns it; nil if that is not the current one.
+func (q *dumpQueue) answered(id string) *dumpRequest {
+	request := q.current
+	if request == nil || request.id != id {
+		return nil
+	}
+	q.current = nil
+	return request
+}
+
+// overdue returns the current request if it has failed, else nil.
+func (q *dumpQueue) overdue(now time.Time) *dumpRequest {
+	if q.current != nil && now.After(q.current.end) {
+		return q.current
+	}
+	return nil
+}
+
+// stand moves the end of the current request.
+func (q *dumpQueue) stand(still time.Duration) {
+	if q.current != nil {
+		q.current.end = q.current.end.Add(still)
+	}
 }
 
 // early returns how long before the end of a budget a process is first sampled. A second sample at the end then
@@ -29,16 +81,16 @@ func early(budget time.Duration) time.Duration { return min(time.Second, budget/
 
 // askPace asks, once, how much a process has done so far.
 func (g *group) askPace(pid int) {
-	if _, asked := g.paces[pid]; !asked {
-		g.paces[pid] = nil
-		g.must(g.session.Pace(pid))
+	if _, asked := g.dumps.paces[pid]; !asked {
+		g.dumps.paces[pid] = nil
+		g.must(g.session.Send(protocol.AskPace{PID: pid}))
 	}
 }
 
 // takePace stores the answer, if it is still wanted.
-func (g *group) takePace(e agent.Event) {
-	if _, asked := g.paces[e.PID]; asked {
-		g.paces[e.PID] = e.Pace
+func (g *group) takePace(e protocol.Pace) {
+	if _, asked := g.dumps.paces[e.PID]; asked {
+		g.dumps.paces[e.PID] = e.Pace
 	}
 }
 
@@ -56,36 +108,31 @@ func (g *group) askDumps(pid int, seen hang.Circumstances, then func(hang.Report
 	})
 }
 
-// askDump asks for stacks, one request at a time: two tools cannot attach to one process at once.
 func (g *group) askDump(pid int, seen hang.Circumstances, then func(hang.Report)) {
-	request := &dumpRequest{id: fmt.Sprint(time.Now().UnixNano()), pid: pid, seen: seen, then: then}
-	if g.waiting = append(g.waiting, request); g.dump == nil {
-		g.nextDump()
-	}
+	g.dumps.add(pid, seen, then)
+	g.nextDump()
 }
 
 func (g *group) nextDump() {
-	if g.dump = nil; len(g.waiting) == 0 {
-		return
+	if request := g.dumps.next(g.clock.now); request != nil {
+		g.must(g.session.Send(protocol.AskDump{PID: request.pid, ID: request.id}))
 	}
-	g.dump, g.waiting = g.waiting[0], g.waiting[1:]
-	g.dump.end = time.Now().Add(dumpTimeout)
-	g.must(g.session.Dump(g.dump.pid, g.dump.id))
 }
 
-func (g *group) endDump(e agent.Event) {
-	if g.dump != nil && g.dump.id == e.ID {
-		request := g.dump
-		g.nextDump()
-		dump := g.dumpOf(e)
-		cause := dump.Diagnose(request.seen).Stopped(request.pid, e.Facts)
-		if e.Crowd > 0 { // the agent has stopped them
-			cause = dump.Diagnose(request.seen).Crowded(e.Crowd)
-		}
-		request.then(hang.Report{
-			Dump: dump, Cause: cause, Facts: e.Facts, Parent: e.Parent, Before: g.paces[request.pid], Now: e.Pace,
-		})
+func (g *group) endDump(e protocol.Dump) {
+	request := g.dumps.answered(e.ID)
+	if request == nil {
+		return
 	}
+	g.nextDump()
+	dump := g.dumpOf(e)
+	cause := dump.Diagnose(request.seen).Stopped(request.pid, e.Facts)
+	if e.Crowd > 0 { // the agent has stopped them
+		cause = dump.Diagnose(request.seen).Crowded(e.Crowd)
+	}
+	request.then(hang.Report{
+		Dump: dump, Cause: cause, Facts: e.Facts, Parent: e.Parent, Before: g.dumps.paces[request.pid], Now: e.Pace,
+	})
 }
 
 // hangText returns the text that describes a hang, with the proof if there is one, and writes the full report to a file
@@ -95,7 +142,7 @@ func (g *group) hangText(name, proof string, seen hang.Report) string {
 	return seen.Short(g.read) + "\n" + proof + seen.Stacks()
 }
 
-func (g *group) dumpOf(e agent.Event) hang.Dump {
+func (g *group) dumpOf(e protocol.Dump) hang.Dump {
 	return e.Seen(path.Join(layout.Sources, g.Tree.Workspace))
 }
 
@@ -103,7 +150,7 @@ func (g *group) dumpOf(e agent.Event) hang.Dump {
 func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
 
 func (g *group) circumstances(test *test) hang.Circumstances {
-	return hang.Circumstances{Forked: test.pid != g.pytest && g.isolation != "subprocess", ParentThreads: test.parentThreads}
+	return hang.Circumstances{Forked: test.pid != g.ledger.pid && g.ledger.isolation != "subprocess", ParentThreads: test.threads}
 }
 
 // notes returns what else is known about a hung test.
@@ -112,7 +159,7 @@ func (g *group) notes(test *test) (notes []string) {
 		notes = append(notes, "fixtures: "+test.fixtures)
 	}
 	if test.after != nil {
-		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.final.Outcome))
+		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.outcome))
 	}
 	return notes
 }
@@ -126,11 +173,11 @@ func AskForStacks() { asked.Add(1) }
 // showStacks reports the stacks of each running test, or of pytest if none runs. It calls then when everything is
 // reported.
 func (g *group) showStacks(why string, then func()) {
-	if g.pytest == 0 || g.exited != nil {
+	if g.ledger.pid == 0 || g.ledger.exited != nil {
 		then()
 		return
 	}
-	left := max(1, len(g.running))
+	left := max(1, len(g.ledger.running))
 	show := func(what string, seen hang.Report) string {
 		text := g.Tree.HostText(seen.Short(g.read) + "\n" + seen.Stacks())
 		g.emit(report.Stacks{Group: g.Name, What: what, Why: why, Text: text})
@@ -139,17 +186,17 @@ func (g *group) showStacks(why string, then func()) {
 		}
 		return text
 	}
-	for _, test := range g.running {
+	for _, test := range g.ledger.running {
 		g.askDump(test.pid, g.circumstances(test), func(seen hang.Report) {
-			text := show(fmt.Sprintf("%s/%s, running for %v", g.TestName, test.name, time.Since(test.started).Round(time.Millisecond)), seen)
-			if g.running[test.Index] != nil && g.stopping != "" {
+			text := show(fmt.Sprintf("%s/%s, running for %v", g.TestName, test.name, g.clock.now.Sub(test.at).Round(time.Millisecond)), seen)
+			if g.ledger.running[test.Index] != nil && g.stopping != "" {
 				test.Seen = text
 			}
 		})
 	}
-	if len(g.running) == 0 {
-		g.askDump(g.pytest, hang.Circumstances{AtExit: g.phase == exiting}, func(seen hang.Report) {
-			text := show(g.TestName+", in "+g.phase.String(), seen)
+	if len(g.ledger.running) == 0 {
+		g.askDump(g.ledger.pid, hang.Circumstances{AtExit: g.clock.phase == exiting}, func(seen hang.Report) {
+			text := show(g.TestName+", in "+g.clock.phase.String(), seen)
 			if g.stopping != "" {
 				g.lastSeen = text
 			}

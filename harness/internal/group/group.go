@@ -22,9 +22,9 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
@@ -71,13 +71,9 @@ type Budgets struct {
 
 // session is a running agent; tests use one without a container.
 type session interface {
-	Events() <-chan agent.Event
+	Events() <-chan protocol.Event
 	Err() error
-	Run(order []int) error
-	Dump(pid int, id string) error
-	Pace(pid int) error
-	Kill(pid int, reason, message string) error
-	Stop() error
+	Send(c protocol.Command) error
 	Close()
 }
 
@@ -85,31 +81,21 @@ type session interface {
 type group struct {
 	Config
 	attempt   // the current one
+	clock     clock
 	container *engine.Container
-
-	phase    phase
-	entered  time.Time             // when the phase began
-	took     [phases]time.Duration // how long each earlier phase took, restarts included
-	phaseEnd time.Time             // when the phase's budget ends; zero means never
-	pytest   int                   // pytest's pid once it runs; before that, the pid of the importing process
-	asked    int64                 // how many requests for stacks were answered
+	asked     int64 // how many requests for stacks were answered
 
 	selected    []*test                // in the order in which they run
-	unfinished  int                    // how many of them have not ended
-	last        *test                  // the test that ended last
 	before      []*test                // what the first attempt collected
 	hungFiles   []verdict.CollectError // files whose import hung pytest
 	collectTook time.Duration          // from pytest's start to the end of the collection
-	rootDir     string                 // pytest's, in the container
-	isolation   string                 // what pytest derived from Isolation and its own options
 	standstills int                    // how often pytest's own process was killed between tests
-	lastEnd     time.Time              // when the group is given up, whatever events arrive; zero before the agent runs
 
 	exitFault string           // what is wrong with the interpreter's exit after a session in order, "" if nothing is
 	fate      string           // how the container ended too early, "" if it did not
 	problems  []report.Problem // that are not reported yet
 	redSeen   bool             // a test failed
-	warnings  int
+	warnings  int              // of the earlier attempts
 }
 
 // attempt is the state of one pytest process, from the start of its agent to its end. Each attempt starts from scratch;
@@ -117,70 +103,32 @@ type group struct {
 type attempt struct {
 	round   int // how many attempts came before
 	session session
+	ledger  ledger
+	dumps   dumpQueue
 
-	tests         []*test // by collection index
-	running       map[int]*test
-	paces         map[int]*hang.Pace // what a process had done shortly before its budget ended, nil until reported
-	imported      int                // how many of the built modules could be imported
-	collecting    string             // the file that is being imported
-	collectErrors []verdict.CollectError
-	collectSkips  []verdict.CollectSkip
-	collectBegan  time.Time // when pytest started
-	chosen        bool      // the collection is complete and the choice made
-
-	exitStatus *int         // as reported by pytest at the end of its session
-	exited     *agent.Event // the end of its process
-	left       bool         // the interpreter ran to its own end
-	junit      []byte       // the file that pytest wrote
-	cpu        float64      // seconds that the current process had used at the last beat
-	working    bool         // it used processor time between the last two beats
-
-	again    bool           // pytest is to be restarted
-	stopping string         // why the harness ended pytest, "" if it did not
-	standing bool           // pytest is being killed because its own process is stuck between tests
-	lastSeen string         // pytest's stacks when it was ended
-	stopAt   time.Time      // when a group that winds down is ended, with or without its stacks
-	grace    time.Time      // when to give up on a pytest that was told to end
-	quiet    quiet          // how long the agent has been silent
-	dump     *dumpRequest   // the current one
-	waiting  []*dumpRequest // those that follow it
+	again    bool   // pytest is to be restarted
+	stopping string // why the harness ended pytest, "" if it did not
+	standing bool   // pytest is being killed because its own process is stuck between tests
+	lastSeen string // pytest's stacks when it was ended
 }
 
-func newAttempt(round int) attempt {
-	return attempt{round: round, running: map[int]*test{}, paces: map[int]*hang.Pace{}}
+// newGroup returns a group before its first attempt.
+func newGroup(config Config, now time.Time) *group {
+	g := &group{Config: config, clock: clock{budgets: config.Budgets, now: now}}
+	g.begin(0)
+	return g
 }
 
-// test is one collected test.
-type test struct {
-	verdict.Test
-	name     string // of the subtest, relative to the group's
-	selected bool
-	budget   time.Duration
-	pid      int
-	started  time.Time
-	slow     bool      // half of its budget is used up, and that was reported
-	expired  bool      // its budget is used up or a deadlock is proved, and it is being ended
-	killed   time.Time // when the agent was told to kill it
-	gone     bool      // its process has ended, but pytest has not reported its end yet
-	// reporting is when pytest's own process began to report it, zero if it does not; own is how long it did before.
-	reporting time.Time
-	own       time.Duration
-	still     bool       // pytest's own process was stuck when it should have reported it
-	deadlock  *deadlock  // the proof that it can never end
-	fixtures  string     // all that it requests
-	cause     hang.Cause // why it hung; zero if it did not
-	after     *test      // the last test that had ended when this one began
-	// parentThreads is how many threads pytest had when it forked the test's process.
-	parentThreads int
-	begun         bool            // its start is reported
-	closed        bool            // its end is reported
-	final         verdict.Verdict // once it is closed
-	round         int             // the last attempt in which it was to run
+// begin begins an attempt.
+func (g *group) begin(round int) {
+	g.attempt = attempt{round: round, ledger: newLedger(g.Budgets.Test, g.FailLeaky), dumps: newDumpQueue()}
+	g.clock.deadlines = deadlines{quiet: quiet{heard: g.clock.now}}
+	g.clock.enter(starting)
 }
 
 // Run runs a group, from the first event after its start to its end, and returns when its container is gone.
 func Run(ctx context.Context, config Config) {
-	g := &group{Config: config, attempt: newAttempt(0)}
+	g := newGroup(config, time.Now())
 	err := g.start(ctx)
 	defer func() {
 		err := g.container.Remove(context.WithoutCancel(ctx))
@@ -224,7 +172,6 @@ const engineMargin = time.Minute
 
 // start creates the container, uploads the sources, and starts the agent, which starts pytest.
 func (g *group) start(ctx context.Context) (err error) {
-	g.enterPhase(starting)
 	life := lifetime(ctx)
 	limit := g.Budgets.Start + engineMargin
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the engine has not started a container within %v: raise StartTimeout", limit))
@@ -256,25 +203,26 @@ func (g *group) start(ctx context.Context) (err error) {
 	if err := errors.Join(err, <-uploaded); err != nil {
 		return err
 	}
-	return g.begin(opened, compiled)
+	return g.startPytest(opened, compiled)
 }
 
-// begin makes an agent start pytest.
-func (g *group) begin(session *agent.Session, compiled []string) error {
+// startPytest makes an agent start pytest.
+func (g *group) startPytest(session *agent.Session, compiled []string) error {
 	g.session = session
-	g.lastEnd = time.Now().Add(g.Budgets.Start + g.Budgets.Collect + lastMargin)
-	return session.Start(g.startCommand(compiled))
+	g.clock.now = time.Now()
+	g.clock.lastEnd = g.clock.now.Add(g.Budgets.Start + g.Budgets.Collect + lastMargin)
+	return session.Send(g.startCommand(compiled))
 }
 
-func (g *group) startCommand(compiled []string) agent.Start {
+func (g *group) startCommand(compiled []string) protocol.Start {
 	args := append([]string{}, g.PytestArgs...) // never null
 	for _, hung := range g.hungFiles {
 		args = append(args, "--ignore="+hung.Path)
 	}
-	return agent.Start{
+	return protocol.Start{
 		Python: layout.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
-		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources, Compiled: compiled,
+		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources, Compiled: append([]string{}, compiled...),
 	}
 }
 
@@ -286,8 +234,8 @@ const maxRounds = 10
 
 // canGoOn reports whether a new pytest could run the tests that a killed or dead one left.
 func (g *group) canGoOn() bool {
-	return g.chosen && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
-		return !t.closed && (g.running[t.Index] != t || g.isBystander(t))
+	return g.ledger.collected && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
+		return !t.closed && (g.ledger.running[t.Index] != t || g.isBystander(t))
 	})
 }
 
@@ -296,16 +244,16 @@ func (g *group) canGoOn() bool {
 func (g *group) restart(ctx context.Context) error {
 	g.spareBystanders()
 	g.closeRunning()
-	if g.chosen && g.before == nil {
-		g.before = g.tests
+	if g.ledger.collected && g.before == nil {
+		g.before = g.ledger.tests
 	}
-	g.attempt = newAttempt(g.round + 1)
-	g.enterPhase(starting)
+	g.warnings += g.ledger.warnings
+	g.begin(g.round + 1)
 	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
 	if err != nil {
 		return err
 	}
-	return g.begin(opened, nil)
+	return g.startPytest(opened, nil)
 }
 
 // compileSettings returns a hash of everything except a file's content that can change what pytest compiles it to, or
@@ -340,26 +288,25 @@ func (g *group) variables() (env []string) {
 	return env
 }
 
-func (g *group) modules() []agent.Module {
-	modules := []agent.Module{}
+func (g *group) modules() []protocol.Module {
+	modules := []protocol.Module{}
 	for _, module := range g.Extension.Modules {
-		modules = append(modules, agent.Module{Name: module.Name, File: module.Path, SHA256: module.SHA256})
+		modules = append(modules, protocol.Module{Name: module.Name, File: module.Path, SHA256: module.SHA256})
 	}
 	return modules
 }
 
-// collected chooses which of the collected tests run, and in which order.
-func (g *group) collected() error {
-	g.chosen = true
+// choose chooses which of the collected tests run, and in which order.
+func (g *group) choose() error {
 	if g.before != nil {
 		return g.collectedAgain()
 	}
-	ids := make([]string, len(g.tests))
-	for i, test := range g.tests {
+	ids := make([]string, len(g.ledger.tests))
+	for i, test := range g.ledger.tests {
 		ids[i] = test.NodeID
 	}
 	table := subtest.NewTable(ids)
-	for i, test := range g.tests {
+	for i, test := range g.ledger.tests {
 		test.name = table.Name(i)
 		if g.Matcher.Match(g.TestName+"/"+test.name) && g.Flags.Wants(test.NodeID) {
 			test.selected = true
@@ -374,7 +321,7 @@ func (g *group) collected() error {
 	for _, test := range g.selected {
 		files[test.Path] = true
 	}
-	g.emit(report.Selected{Group: g.Name, Tests: len(g.selected), Files: len(files), Collected: len(g.tests)})
+	g.emit(report.Selected{Group: g.Name, Tests: len(g.selected), Files: len(files), Collected: len(g.ledger.tests)})
 	if g.Debug {
 		g.stop("to debug")
 		return nil
@@ -389,9 +336,9 @@ func (g *group) collectedAgain() error {
 		test.Index = -1
 		known[test.NodeID] = append(known[test.NodeID], test)
 	}
-	for i, test := range g.tests {
+	for i, test := range g.ledger.tests {
 		if same := known[test.NodeID]; len(same) > 0 {
-			same[0].Index, g.tests[i], known[test.NodeID] = i, same[0], same[1:]
+			same[0].Index, g.ledger.tests[i], known[test.NodeID] = i, same[0], same[1:]
 		}
 	}
 	return g.runSelected()
@@ -402,17 +349,16 @@ func (g *group) runSelected() error {
 	order := []int{}
 	for _, test := range g.selected {
 		if !test.closed && test.Index >= 0 {
-			test.round = g.round
 			order = append(order, test.Index)
 		}
 	}
-	g.unfinished = len(order)
-	g.lastEnd = time.Now().Add(g.longest())
-	g.enterPhase(inTests)
-	if g.unfinished == 0 {
-		g.enterPhase(finishing)
+	g.ledger.expect(order)
+	g.clock.lastEnd = g.clock.now.Add(g.longest())
+	g.enter(inTests)
+	if len(order) == 0 {
+		g.enter(finishing)
 	}
-	return g.session.Run(order)
+	return g.session.Send(protocol.Run{Order: order})
 }
 
 // emit reports an event. What a reporter objects to makes the group red.

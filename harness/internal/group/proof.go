@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
@@ -37,10 +39,10 @@ type proof struct {
 func (g *group) culprits() []proof {
 	var crashed, forked []proof
 	for _, test := range g.selected {
-		switch v := test.final; {
-		case v.Outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
+		switch {
+		case test.outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
 			crashed = append(crashed, proof{test, true})
-		case v.Outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
+		case test.outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
 			forked = append(forked, proof{test, false})
 		}
 	}
@@ -74,77 +76,72 @@ func (g *group) runProof(ctx context.Context, p proof, number int) (string, erro
 	if err != nil {
 		return "", err
 	}
-	defer session.Close()
 	start := g.startCommand(nil)
-	start.Isolation, start.Workers, start.Debugger, start.Imports = "inprocess", 0, p.debugger, []agent.Module{}
+	start.Isolation, start.Workers, start.Debugger, start.Imports = "inprocess", 0, p.debugger, []protocol.Module{}
 	start.Out, start.Restore = path.Join(layout.Out, fmt.Sprintf("proof-%d", number+1)), ""
-	if err := session.Start(start); err != nil {
+	if err := session.Send(start); err != nil {
+		session.Close()
 		return "", err
 	}
-	seen := proven{g: g, proof: p, limit: limit, began: time.Now()}
-	done := ctx.Done()
-	var killed <-chan time.Time
-	for {
-		select {
-		case e, ok := <-session.Events():
-			if !ok {
-				return seen.words(), session.Err()
-			}
-			if err := seen.take(e, session); err != nil {
-				return "", err
-			}
-		case <-done:
-			done, seen.late, killed = nil, true, time.After(killTimeout)
-			if err := session.Stop(); err != nil {
-				return "", err
-			}
-		case <-killed:
-			return seen.words(), nil
-		}
+	seen := &proven{proof: p, g: g, session: session, limit: limit, ledger: newLedger(limit, false), began: time.Now()}
+	if err := listen(ctx, session, seen); err != nil && !errors.Is(err, errNotEnded) {
+		return "", err
 	}
+	return seen.words(), nil
 }
 
-// proven holds what a rerun has shown.
+// proven listens to a rerun, and holds what it has shown.
 type proven struct {
 	proof
 	g        *group
+	session  *agent.Session
 	limit    time.Duration
+	ledger   ledger
 	began    time.Time
-	found    bool // it was collected
-	again    verdict.Test
-	exited   *agent.Event
+	again    *test // nil until it is collected
 	stacks   hang.Dump
 	deadlock bool
 	late     bool
+	killed   time.Time // when it was told to end; zero if it was not
 }
 
-func (s *proven) take(e agent.Event, session *agent.Session) error {
-	switch e.Kind {
-	case agent.Item:
-		if e.NodeID == s.test.NodeID && !s.found {
-			s.found, s.again = true, verdict.Test{Index: e.Index, NodeID: e.NodeID}
+// errNotEnded means that a rerun that was told to end did not.
+var errNotEnded = errors.New("the rerun did not end")
+
+func (s *proven) ended(error) {
+	s.late, s.killed = true, time.Now()
+	_ = s.session.Send(protocol.Stop{}) // if that fails, tick gives up
+}
+
+func (s *proven) tick(now time.Time) error {
+	if !s.killed.IsZero() && now.Sub(s.killed) > killTimeout {
+		return errNotEnded
+	}
+	return nil
+}
+
+func (s *proven) event(e protocol.Event) error {
+	if _, err := s.ledger.take(e, time.Now()); err != nil {
+		return err
+	}
+	switch e := e.(type) {
+	case protocol.Collected:
+		at := slices.IndexFunc(s.ledger.tests, func(t *test) bool { return t.NodeID == s.test.NodeID })
+		if at < 0 {
+			return s.session.Send(protocol.Stop{})
 		}
-	case agent.Collected:
-		if s.found {
-			return session.Run([]int{s.again.Index})
-		}
-		return session.Stop()
-	case agent.TestStart:
-		s.again.Started, s.began = true, time.Now()
-	case agent.Phase:
-		s.again.Phase = e.When
-	case agent.Report:
-		s.again.AddReport(e.Report)
-	case agent.Finish:
-		s.again.Finish = &e.Finish
-		return session.Stop() // how it ends does not matter
-	case agent.Deadlock:
+		s.again = s.ledger.tests[at]
+		s.ledger.expect([]int{at})
+		return s.session.Send(protocol.Run{Order: []int{at}})
+	case protocol.TestStart:
+		s.began = time.Now()
+	case protocol.TestFinish:
+		return s.session.Send(protocol.Stop{}) // how it ends does not matter
+	case protocol.Deadlock:
 		s.deadlock = true
-		return session.Stop()
-	case agent.Dump:
+		return s.session.Send(protocol.Stop{})
+	case protocol.Dump:
 		s.stacks = s.g.dumpOf(e)
-	case agent.Exit:
-		s.exited = &e
 	}
 	return nil
 }
@@ -157,10 +154,11 @@ func (s *proven) words() string {
 	}
 	where += ": "
 	took := time.Since(s.began).Round(10 * time.Millisecond)
+	if s.again == nil {
+		return where + "it was not collected there"
+	}
 	outcome := s.again.Verdict().Outcome
 	switch {
-	case !s.found:
-		return where + "it was not collected there"
 	case s.again.Finish != nil && s.debugger:
 		return fmt.Sprintf("%s%s after %v: what the fork changes may be a part of the crash", where, outcome, took)
 	case s.again.Finish != nil && outcome == verdict.Passed:
@@ -178,8 +176,8 @@ func (s *proven) words() string {
 }
 
 func (s *proven) exitWords() string {
-	if s.exited == nil {
+	if s.ledger.exited == nil {
 		return "its end was not reported"
 	}
-	return verdict.ExitWords(s.exited.Exited.Exit, s.exited.Exited.Signal) + "\n" + strings.TrimSpace(s.exited.Text)
+	return verdict.ExitWords(s.ledger.exited.Exit, s.ledger.exited.Signal) + "\n" + strings.TrimSpace(s.ledger.exited.Text)
 }

@@ -1,10 +1,6 @@
 package group
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "time"
 
 // standstill is how long the agent must be silent before its container counts as paused or its machine as overloaded.
 // From then on deadlines are suspended, as far as this is known from outside the container: what runs inside can also
@@ -75,15 +71,18 @@ func (q *quiet) tooLong(now time.Time) bool {
 	return now.Sub(since) > silence
 }
 
-// followQuiet moves the deadlines by the time that does not count.
-func (g *group) followQuiet(now time.Time, stood time.Duration) {
-	later, known := g.quiet.grant(now, stood)
-	if later == 0 {
+// followQuiet moves the deadlines by the time that does not count, of that since the last call. Once the group is being
+// ended, its deadlines stay.
+func (g *group) followQuiet(stood time.Duration) {
+	later, known := g.clock.quiet.grant(g.clock.now, stood)
+	if later == 0 || g.stopping != "" {
 		return
 	}
-	g.stand(later)
-	if known && g.stopping == "" && !g.lastEnd.IsZero() {
-		g.lastEnd = g.lastEnd.Add(later)
+	g.clock.stand(later)
+	g.dumps.stand(later)
+	g.ledger.stand(later)
+	if known && !g.clock.lastEnd.IsZero() {
+		g.clock.lastEnd = g.clock.lastEnd.Add(later)
 	}
 }
 
@@ -98,22 +97,9 @@ const hooks = 5
 func (g *group) longest() time.Duration {
 	sum := g.Budgets.Finish + patience*g.Budgets.Exit + lastMargin
 	for _, test := range g.selected {
-		if test.round == g.round && !test.closed {
+		if g.ledger.due[test.Index] && !test.closed {
 			sum += test.budget + hooks*g.Budgets.Finish + 2*dumpTimeout + deathTimeout
 		}
 	}
 	return sum
-}
-
-// giveUp returns why the container must be killed now, or nil. Nothing that runs in the container can delay this.
-func (g *group) giveUp(now time.Time) error {
-	switch {
-	case g.quiet.tooLong(now):
-		return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs, or a test stopped it or left it no processor time", silence)
-	case !g.grace.IsZero() && now.After(g.grace):
-		return errors.New("pytest was told to end and its end was not reported")
-	case !g.lastEnd.IsZero() && now.After(g.lastEnd):
-		return errors.New("the group has used up all its budgets together, and was not at its end: something in its container holds it up")
-	}
-	return nil
 }

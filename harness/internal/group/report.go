@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
@@ -46,16 +46,15 @@ func (g *group) emitTest(test *test, e report.Event) {
 
 // reportEnd gives a test its verdict and reports it.
 func (g *group) reportEnd(test *test) {
-	test.closed, test.final = true, test.Verdict()
-	end := g.endOf(test)
-	g.emitTest(test, end)
-	g.redSeen = g.redSeen || end.Outcome.Red()
+	v := test.Verdict()
+	test.closed, test.outcome = true, v.Outcome
+	g.emitTest(test, g.endOf(test, v))
+	g.redSeen = g.redSeen || v.Outcome.Red()
 	test.Shrink(keptText) // what follows needs no more than the outcomes
 }
 
 // endOf describes the end of a test for reporters.
-func (g *group) endOf(test *test) report.TestEnded {
-	v := test.final
+func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 	end := report.TestEnded{
 		Test:    g.testOf(test),
 		JUnit:   report.JUnitName{Classname: test.Classname, Name: test.Name, File: g.Tree.HostText(test.Path), Line: test.Line},
@@ -88,7 +87,7 @@ func (g *group) endOf(test *test) report.TestEnded {
 // reportCollection reports each file that could not be collected or that skips itself. What -run selects in a file that
 // could not be collected does not run, and must not be green because of that.
 func (g *group) reportCollection() {
-	for _, e := range slices.Concat(g.hungFiles, g.collectErrors) {
+	for _, e := range slices.Concat(g.hungFiles, g.ledger.collectErrors) {
 		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
 			g.emit(report.FileFailed{
 				Test:  report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
@@ -97,7 +96,7 @@ func (g *group) reportCollection() {
 			})
 		}
 	}
-	for _, e := range g.collectSkips {
+	for _, e := range g.ledger.collectSkips {
 		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
 			g.emit(report.FileSkipped{
 				Test:  report.Test{Group: g.Name, Name: name + "/(module)", NodeID: e.NodeID},
@@ -106,7 +105,7 @@ func (g *group) reportCollection() {
 			})
 		}
 	}
-	if g.stopping == "" && len(g.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
+	if g.stopping == "" && len(g.ledger.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
 		g.note("no tests to run: -run or -skip leave out all that were collected")
 	}
 }
@@ -120,9 +119,9 @@ func (g *group) reportExit() {
 
 // ended returns the group's last event.
 func (g *group) ended() report.GroupEnded {
-	end := report.GroupEnded{Group: g.Name, Warnings: g.warnings}
+	end := report.GroupEnded{Group: g.Name, Warnings: g.warnings + g.ledger.warnings}
 	for p := starting; p < phases; p++ {
-		end.Phases = append(end.Phases, report.PhaseTime{Phase: p.short(), Took: g.took[p]})
+		end.Phases = append(end.Phases, report.PhaseTime{Phase: p.short(), Took: g.clock.took[p]})
 	}
 	return end
 }
@@ -137,17 +136,17 @@ func (g *group) place(file string, line int) report.Place {
 
 // exitWords describes how pytest's process ended.
 func (g *group) exitWords() string {
-	if g.exited == nil {
+	if g.ledger.exited == nil {
 		return "its end was not reported"
 	}
-	words := verdict.ExitWords(g.exited.Exited.Exit, g.exited.Exited.Signal)
-	if exit := g.exited.Exited.Exit; exit != nil && *exit == verdict.ExitUsage {
+	words := verdict.ExitWords(g.ledger.exited.Exit, g.ledger.exited.Signal)
+	if exit := g.ledger.exited.Exit; exit != nil && *exit == verdict.ExitUsage {
 		words += " (" + g.statusWords(*exit) + ")"
 	}
-	if g.exited.Exited.Memory != "" {
-		words += ", " + g.exited.Exited.Memory
+	if g.ledger.exited.Memory != "" {
+		words += ", " + g.ledger.exited.Memory
 	}
-	if log := strings.TrimSpace(g.exited.Text); log != "" {
+	if log := strings.TrimSpace(g.ledger.exited.Text); log != "" {
 		words += "\nthe end of its output:\n" + log
 	}
 	return words
@@ -156,26 +155,26 @@ func (g *group) exitWords() string {
 // statusWords returns what an exit status of pytest means and, for an unknown option or setting, what to do.
 func (g *group) statusWords(status int) string {
 	if status == verdict.ExitUsage {
-		return usageWords(g.exited.Text)
+		return usageWords(g.ledger.exited.Text)
 	}
 	return verdict.StatusMeaning(status)
 }
 
 // untoldWords returns what may have caused an exit that looks ordinary but was not reported.
 func (g *group) untoldWords() string {
-	if exit := g.exited.Exited.Exit; exit != nil && *exit != verdict.ExitUsage {
+	if exit := g.ledger.exited.Exit; exit != nil && *exit != verdict.ExitUsage {
 		return "\nit left with os._exit or SystemExit, or the descriptor by which it tells of its tests was closed (os.closerange, for example)"
 	}
 	return ""
 }
 
 // foreignWords describes an imported module that is not the built one.
-func foreignWords(e agent.Event) string {
+func foreignWords(e protocol.Foreign) string {
 	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or keep its folder off sys.path", e.Module, e.File, e.Built)
 }
 
 // importWords explains an extension that cannot be imported.
-func importWords(e agent.Event) string {
+func importWords(e protocol.Import) string {
 	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
 }
 
@@ -204,7 +203,7 @@ func adviceOnImport(problem string) string {
 }
 
 // reportSession describes pytest's session, then reports its notes.
-func (g *group) reportSession(e agent.Event) {
+func (g *group) reportSession(e protocol.Session) {
 	g.emit(report.Session{
 		Group: g.Name, Pytest: e.Pytest, Python: e.Python, Isolation: e.Isolation, Workers: e.Workers, Budget: g.Budgets.Test,
 	})

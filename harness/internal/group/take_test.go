@@ -14,10 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
@@ -25,22 +25,22 @@ import (
 
 // script is a session whose agent sends given lines.
 type script struct {
-	events chan agent.Event
+	events chan protocol.Event
 	err    error
 }
 
 // newScript reads the lines as agent.Session does: up to the last event, or to a line that is not an event.
 func newScript(lines []string) *script {
-	s := &script{events: make(chan agent.Event, len(lines)), err: io.ErrUnexpectedEOF}
+	s := &script{events: make(chan protocol.Event, len(lines)), err: io.ErrUnexpectedEOF}
 	defer close(s.events)
 	for _, line := range lines {
-		event, err := agent.Decode([]byte(line))
+		event, err := protocol.Decode([]byte(line))
 		if err != nil {
 			s.err = err
 			return s
 		}
 		s.events <- event
-		if event.Kind == agent.Done {
+		if _, done := event.(protocol.Done); done {
 			s.err = nil
 			return s
 		}
@@ -48,14 +48,10 @@ func newScript(lines []string) *script {
 	return s
 }
 
-func (s *script) Events() <-chan agent.Event     { return s.events }
-func (s *script) Err() error                     { return s.err }
-func (s *script) Run([]int) error                { return nil }
-func (s *script) Dump(int, string) error         { return nil }
-func (s *script) Pace(int) error                 { return nil }
-func (s *script) Kill(int, string, string) error { return nil }
-func (s *script) Stop() error                    { return nil }
-func (s *script) Close()                         {}
+func (s *script) Events() <-chan protocol.Event { return s.events }
+func (s *script) Err() error                    { return s.err }
+func (s *script) Send(protocol.Command) error   { return nil }
+func (s *script) Close()                        {}
 
 // played is a group that has got events, and what it reported.
 type played struct {
@@ -105,9 +101,11 @@ func (p *played) config(t testing.TB) Config {
 func play(t testing.TB, lines []string) *played {
 	p := newPlayed(t)
 	minute := time.Minute
-	g := &group{Config: p.config(t), attempt: attemptOf(newScript(lines))}
-	g.Extension = extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}
-	g.Budgets = Budgets{minute, minute, minute, minute, minute}
+	config := p.config(t)
+	config.Extension = extension.Extension{Modules: []extension.Module{{Name: "tiny"}}}
+	config.Budgets = Budgets{minute, minute, minute, minute, minute}
+	g := newGroup(config, time.Now())
+	g.session = newScript(lines)
 	if err := g.watch(t.Context()); err != nil {
 		g.problem("%v", err)
 	}
@@ -161,13 +159,14 @@ func TestGoodSession(t *testing.T) {
 func TestNoLineMayBeMissingOrTwice(t *testing.T) {
 	harmless := []string{"ready", "importing", "started", "session", "collecting"}
 	for i, line := range goodSession() {
-		event, err := agent.Decode([]byte(line))
+		event, err := protocol.Decode([]byte(line))
 		require.NoError(t, err)
-		if slices.Contains(harmless, string(event.Kind)) || event.Report.When == "setup" || event.Report.When == "teardown" || event.Report.Subtest != nil {
+		told, isReport := event.(protocol.TestReport)
+		if slices.Contains(harmless, event.Kind()) || told.When == "setup" || told.When == "teardown" || told.Subtest != nil {
 			continue
 		}
 		require.True(t, play(t, slices.Delete(goodSession(), i, i+1)).red(), "without %s", line)
-		if event.Kind != agent.Report && event.Kind != agent.Done {
+		if _, done := event.(protocol.Done); !isReport && !done {
 			require.True(t, play(t, slices.Insert(goodSession(), i, line)).red(), "with %s twice", line)
 		}
 	}
@@ -254,74 +253,73 @@ func editSession(lines []string, op byte, i, j int) []string {
 
 // contradiction returns why a session is not one of passes and skips alone. It knows the protocol and not the group.
 func contradiction(lines []string) error {
-	count := map[agent.Kind]int{}
+	count := map[string]int{}
 	type life struct{ started, finished, told bool }
 	var lives []*life
 	var names []string
 	var junit []byte
 	ended := false
 	for _, line := range lines {
-		e, err := agent.Decode([]byte(line))
+		e, err := protocol.Decode([]byte(line))
 		if err != nil {
 			return err
 		}
-		count[e.Kind]++
+		count[e.Kind()]++
 		var of *life
-		switch e.Kind {
-		case agent.TestStart, agent.Phase, agent.Report, agent.Finish:
-			if e.Index >= len(lives) || count[agent.Collected] != 1 || count[agent.Finished] != 0 {
+		if e, ok := e.(protocol.TestEvent); ok {
+			if e.TestIndex() >= len(lives) || count["collected"] != 1 || count["finished"] != 0 {
 				return errors.New("an event of a test that cannot be")
 			}
-			of = lives[e.Index]
+			of = lives[e.TestIndex()]
 		}
-		switch e.Kind {
-		case agent.Garbage, agent.Error, agent.Foreign, agent.CollectError:
-			return fmt.Errorf("there is a %s", e.Kind)
-		case agent.Import:
+		switch e := e.(type) {
+		case protocol.Garbage, protocol.Error, protocol.Foreign, protocol.CollectError:
+			return fmt.Errorf("there is a %s", e.Kind())
+		case protocol.Import:
 			if !e.OK {
 				return errors.New("an import failed")
 			}
-		case agent.Item:
+		case protocol.Item:
 			lives, names = append(lives, &life{}), append(names, e.JUnitName[1])
-			if e.Index != len(lives)-1 || count[agent.Collected] > 0 {
+			if e.Index != len(lives)-1 || count["collected"] > 0 {
 				return errors.New("an item out of order")
 			}
-		case agent.Collected:
+		case protocol.Collected:
 			if e.Count != len(lives) || e.Count == 0 {
 				return errors.New("a wrong count")
 			}
-		case agent.TestStart:
+		case protocol.TestStart:
 			if of.started {
 				return errors.New("a test began twice")
 			}
 			of.started = true
-		case agent.Report:
-			of.told = of.told && e.Report.Outcome != "rerun" || e.Report.When == "call" && e.Report.Subtest == nil || e.Report.Outcome == "skipped"
-			if e.Report.Outcome == "failed" || !of.started || of.finished {
+		case protocol.TestReport:
+			of.told = of.told && e.Outcome != "rerun" || e.When == "call" && e.Subtest == nil || e.Outcome == "skipped"
+			if e.Outcome == "failed" || !of.started || of.finished {
 				return errors.New("a bad report")
 			}
-		case agent.Finish:
-			f := e.Finish
+		case protocol.TestFinish:
+			f := e
 			if !of.started || of.finished || f.Exit == nil || *f.Exit != 0 || f.Signal != nil || f.Killed != nil || f.Interrupt != "" || !f.Complete || !of.told {
 				return errors.New("a bad finish")
 			}
 			of.finished = true
-		case agent.Finished:
+		case protocol.Finished:
 			if e.ExitStatus != 0 {
 				return errors.New("a bad status")
 			}
-		case agent.JUnit:
+		case protocol.JUnit:
 			junit = append(junit, e.Data...)
-		case agent.Exit:
-			if e.Exited.Exit == nil || *e.Exited.Exit != 0 || e.Exited.Signal != nil {
+		case protocol.Exit:
+			if e.Exit == nil || *e.Exit != 0 || e.Signal != nil {
 				return errors.New("a bad end")
 			}
 		}
-		if ended = e.Kind == agent.Done; ended {
+		if _, ended = e.(protocol.Done); ended {
 			break
 		}
 	}
-	for _, kind := range []agent.Kind{agent.Import, agent.Collected, agent.Finished, agent.Leave, agent.Exit} {
+	for _, kind := range []string{"import", "collected", "finished", "leave", "exit"} {
 		if count[kind] != 1 {
 			return fmt.Errorf("there are %d of %s", count[kind], kind)
 		}
@@ -362,8 +360,10 @@ type killed struct {
 	messages []string
 }
 
-func (k *killed) Kill(pid int, reason, message string) error {
-	k.messages = append(k.messages, fmt.Sprintf("%d %s %s", pid, reason, message))
+func (k *killed) Send(c protocol.Command) error {
+	if kill, ok := c.(protocol.Kill); ok {
+		k.messages = append(k.messages, fmt.Sprintf("%d %s %s", kill.PID, kill.Reason, kill.Message))
+	}
 	return nil
 }
 
@@ -376,23 +376,24 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 		{3, "10 hung hung: deadlock proved after 2.1s: none of its 3 threads can ever run again"},
 	} {
 		session := &killed{script: newScript(nil)}
-		running := &test{pid: 10, budget: time.Hour, started: time.Now()}
-		g := &group{Config: Config{Evidence: &evidence.Run{}}, attempt: attemptOf(session)}
-		g.running[4] = running
+		running := &test{budget: time.Hour, start: start{pid: 10, at: morning}}
+		g := newGroup(Config{Evidence: &evidence.Run{}}, morning)
+		g.session = session
+		g.ledger.running[4] = running
 		running.Index = 4
-		proof := func(pid int) agent.Event {
-			e, err := agent.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, pid, c.threads)))
+		proof := func(pid int) protocol.Event {
+			e, err := protocol.Decode([]byte(fmt.Sprintf(`{"ev":"deadlock","t":9,"pid":%d,"after":2.09,"threads":%d,"text":"the proof"}`, pid, c.threads)))
 			require.NoError(t, err)
 			return e
 		}
 		require.NoError(t, g.take(proof(11)))
-		require.Nil(t, g.dump, "of a test that does not run")
+		require.Nil(t, g.dumps.current, "of a test that does not run")
 		require.NoError(t, g.take(proof(10)))
 		require.NoError(t, g.take(proof(10)))
-		require.Equal(t, 10, g.dump.pid)
-		require.Empty(t, g.waiting, "one dump is enough")
+		require.Equal(t, 10, g.dumps.current.pid)
+		require.Empty(t, g.dumps.waiting, "one dump is enough")
 		require.Empty(t, session.messages, "stacks come first")
-		g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
+		g.endDump(protocol.Dump{ID: g.dumps.current.id, Problem: "no stacks"})
 		require.Equal(t, []string{c.want}, session.messages)
 		require.Contains(t, running.Seen, "\nthe proof\nstacks of process ")
 	}
@@ -400,21 +401,22 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 
 // TestDeadlockOutsideTests: a deadlocked pytest does not use up its phase's budget, but is not ended while a test runs.
 func TestDeadlockOutsideTests(t *testing.T) {
-	proof := agent.Event{Kind: agent.Deadlock, PID: 7, Threads: 2, Text: "the proof"}
+	proof := protocol.Deadlock{PID: 7, Threads: 2, Text: "the proof"}
 	for phase, want := range map[phase]string{
 		collecting: "pytest hung during collection of a.py and was killed: deadlock proved: none of its 2 threads can ever run again\n",
 		exiting:    "pytest's session was over, and its interpreter did not end (deadlock proved: none of its 2 threads can ever run again): it was killed\n",
 	} {
-		g := &group{Config: Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, pytest: 7, attempt: attemptOf(newScript(nil))}
-		g.collecting = "a.py"
-		g.running = map[int]*test{0: {pid: 10, budget: time.Hour, started: time.Now()}}
-		g.enterPhase(phase)
+		g := newGroup(Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, morning)
+		g.session = newScript(nil)
+		g.ledger.pid, g.ledger.collecting = 7, "a.py"
+		g.ledger.running[0] = &test{budget: time.Hour, start: start{pid: 10, at: morning}}
+		g.enter(phase)
 		g.endDeadlock(proof)
-		require.Nil(t, g.dump, "a test runs")
-		delete(g.running, 0)
+		require.Nil(t, g.dumps.current, "a test runs")
+		delete(g.ledger.running, 0)
 		g.endDeadlock(proof)
-		require.Equal(t, 7, g.dump.pid)
-		g.endDump(agent.Event{ID: g.dump.id, PID: 7, Problem: "no stacks"})
+		require.Equal(t, 7, g.dumps.current.pid)
+		g.endDump(protocol.Dump{ID: g.dumps.current.id, PID: 7, Problem: "no stacks"})
 		said := g.exitFault
 		for _, hung := range g.hungFiles {
 			said += strings.Replace(hung.Longrepr, "pytest hung as it imported this file, and", "pytest hung during collection of a.py and", 1)
@@ -427,12 +429,13 @@ func TestDeadlockOutsideTests(t *testing.T) {
 // TestDeadlockOfAHungTest: a proof that comes after the budget is used up changes nothing.
 func TestDeadlockOfAHungTest(t *testing.T) {
 	session := &killed{script: newScript(nil)}
-	g := &group{Config: Config{Evidence: &evidence.Run{}}, attempt: attemptOf(session)}
-	g.running[0] = &test{pid: 10, budget: time.Second, started: time.Now().Add(-time.Minute)}
-	g.checkBudgets(time.Now())
-	require.NoError(t, g.take(agent.Event{Kind: agent.Deadlock, PID: 10, Text: "the proof"}))
-	g.endDump(agent.Event{ID: g.dump.id, Problem: "no stacks"})
+	g := newGroup(Config{Evidence: &evidence.Run{}}, morning)
+	g.session = session
+	g.ledger.running[0] = &test{budget: time.Second, start: start{pid: 10, at: morning.Add(-time.Minute)}}
+	g.checkBudgets()
+	require.NoError(t, g.take(protocol.Deadlock{PID: 10, Text: "the proof"}))
+	g.endDump(protocol.Dump{ID: g.dumps.current.id, Problem: "no stacks"})
 	require.Equal(t, []string{"10 hung hung: no end within 1s"}, session.messages)
-	require.NotContains(t, g.running[0].Seen, "the proof")
-	require.Contains(t, g.running[0].Seen, "no stacks")
+	require.NotContains(t, g.ledger.running[0].Seen, "the proof")
+	require.Contains(t, g.ledger.running[0].Seen, "no stacks")
 }

@@ -60,6 +60,11 @@ type Test struct {
 	texts int // bytes in the reports
 }
 
+// Unrun returns the test as it was before it ran.
+func (t Test) Unrun() Test {
+	return Test{Index: t.Index, NodeID: t.NodeID, Path: t.Path, Line: t.Line, Classname: t.Classname, Name: t.Name, FailLeaky: t.FailLeaky}
+}
+
 // Report is pytest's report of one phase of a test, or of a subtest in it.
 type Report struct {
 	When       string      `json:"when"`

@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import facts
 import procs
+import protocol
 import relay
 import stages
 from bytecode import compiled
@@ -28,7 +29,6 @@ from dumps import Dump
 from pyo3test_plugin.lines import MAX_LINE, encode
 from pyo3test_plugin.linux import adopt_orphans
 
-PROTOCOL = 1
 BEAT = 1.0
 LEAVE = 0.2
 """Seconds in which the processes that a test has left running may end by themselves."""
@@ -62,7 +62,7 @@ class Agent:
             self.say("error", message="cannot adopt orphans: what tests leave behind may stay")
         os.set_blocking(0, False)
         self.selector.register(0, selectors.EVENT_READ, self.listen)
-        self.say("ready", pid=os.getpid(), protocol=PROTOCOL)
+        self.say("ready", pid=os.getpid(), protocol=protocol.VERSION)
         beat = time.monotonic() + BEAT
         while not self.finished:
             busy = bool(self.dumps)
@@ -182,6 +182,8 @@ class Agent:
             }.get(name)
             if action is None:
                 raise ValueError(f"unknown command {name!r}")
+            if name != "start" and (wrong := protocol.wrong_command(command)):  # a wrong start ends the agent
+                raise ValueError(wrong)
             action(command)
         except (ValueError, TypeError, LookupError, AttributeError, OSError, ArithmeticError, RecursionError) as error:
             words = line[:200].decode("utf-8", "replace")
@@ -213,21 +215,18 @@ class Agent:
 
     def on_run(self, command: dict[str, Any]) -> None:
         """Forward the choice of tests to the plugin."""
-        order = command["order"]
-        if not isinstance(order, list) or not all(type(index) is int for index in order):
-            raise ValueError("order must be a list of numbers")
         if not isinstance(self.job, stages.Pytest):
             raise ValueError("pytest does not run")
-        self.job.tell({"run": order})
+        self.job.tell({"run": command["order"]})
 
     def on_pace(self, command: dict[str, Any]) -> None:
         """Report how much a process has done so far."""
-        pid = int(command["pid"])
+        pid = command["pid"]
         self.say("pace", pid=pid, pace=facts.pace(pid))
 
     def on_dump(self, command: dict[str, Any]) -> None:
         """Start collecting the stacks of one of our processes."""
-        pid, name = int(command["pid"]), str(command.get("id", ""))
+        pid, name = command["pid"], command["id"]
         self.tell_gone()
         if not self.is_ours(pid):
             self.say("dump", id=name, pid=pid, stacks=None, text="", error="the process is gone, or none of the tests'")
@@ -249,7 +248,7 @@ class Agent:
 
     def on_kill(self, command: dict[str, Any]) -> None:
         """End a process and its descendants. If it belongs to a test, first let the plugin know why."""
-        pid, reason = int(command["pid"]), str(command.get("reason", "killed"))
+        pid, reason = command["pid"], command["reason"]
         for dump in [each for each in self.dumps if each.pid == pid]:
             dump.abort("killed meanwhile")  # a traced process dies only when its tracer lets go
         killed: list[dict[str, object]] = []
@@ -258,9 +257,9 @@ class Agent:
             if procs.crowd():  # there is no time to stop them one by one
                 procs.send_group(pid, signal.SIGKILL)
             if isinstance(self.job, stages.Pytest) and pid != self.job.pid:
-                self.job.tell({"kill": pid, "reason": reason, "message": str(command.get("message", ""))})
+                self.job.tell({"kill": pid, "reason": reason, "message": command["message"]})
             elif self.job is not None:
-                self.job.killed_because = str(command.get("message", "")) or reason
+                self.job.killed_because = command["message"] or reason
             killed = procs.kill_trees([pid])
         self.say("killed", pid=pid, reason=reason, processes=killed)
         self.reap()

@@ -90,7 +90,7 @@ def check_imports(fd: int, modules: list[dict[str, str]]) -> None:
             module = importlib.import_module(name)
         except BaseException as error:
             text = "".join(traceback.format_exception_only(type(error), error)).strip()
-            tell(fd, {"module": name, "ok": False, "error": text, "traceback": without_us(error)})
+            tell(fd, {"module": name, "ok": False, "file": "", "error": text, "traceback": without_us(error)})
             continue
         file = str(getattr(module, "__file__", None) or "")
         wrong = not_built(file, wanted)

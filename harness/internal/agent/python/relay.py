@@ -5,14 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import protocol
 from pyo3test_plugin.lines import MAX_LINE
-
-KINDS = {
-    "session", "collecting", "collect-error", "collect-skip", "item", "collected",
-    "foreign", "start", "phase", "report", "finish", "warning", "finished", "leave",
-}  # fmt: skip
-NUMBERS = ("index", "pid", "threads", "count", "line", "workers", "exitstatus", "exit", "signal")
-LARGEST = 2**31 - 1
 
 
 def _refuse(constant: str) -> Any:
@@ -54,19 +48,14 @@ class Splitter:
 
 
 def check(line: bytes) -> dict[str, Any] | None:
-    """Return the event, or None if it is not JSON, not ASCII, not of the protocol, or has an invalid number."""
+    """Return the event, or None if it is not JSON, not ASCII, or not an event of the plugin's by the protocol."""
     if len(line) >= MAX_LINE or not line.isascii():
         return None
     try:
         event = DECODER.decode(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or "t" in event or len(event) < 2:
+    if protocol.wrong_from_plugin(event):
         return None
-    if not isinstance(event.get("ev"), str) or event["ev"] not in KINDS:
-        return None
-    for name in NUMBERS:
-        value = event.get(name)
-        if value is not None and not (type(value) is int and -LARGEST <= value <= LARGEST):
-            return None
+    assert isinstance(event, dict)
     return event

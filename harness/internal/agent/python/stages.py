@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import deadlock
 import gdb
 import procs
+import protocol
 from pyo3test_plugin import memory
 from pyo3test_plugin.linux import HIGH, signal_name
 from relay import Splitter
@@ -70,20 +71,11 @@ class Host(Protocol):
 
 def check(command: dict[str, Any]) -> None:
     """Refuse a start command that cannot work, and say why."""
-    for name, kind in (("python", str), ("cwd", str), ("out", str), ("env", dict), ("args", list)):
-        if not isinstance(command.get(name), kind):
-            raise ValueError(f"{name} must be a {kind.__name__}")
-    if command.get("isolation") not in ("forked", "subprocess", "inprocess"):
+    if wrong := protocol.wrong_command(command):
+        raise ValueError(wrong)
+    if command["isolation"] not in ("forked", "subprocess", "inprocess"):
         raise ValueError("isolation must be forked, subprocess or inprocess")
-    modules = command.get("imports")
-    if not isinstance(modules, list) or not all(
-        isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("name", "file", "sha256"))
-        for module in modules
-    ):
-        raise ValueError("imports must be a list of names, files and their sha256")
-    if not all(isinstance(name, str) for name in command.get("compiled", [])):
-        raise ValueError("compiled must be a list of files")
-    if type(command.get("workers", 0)) is not int or command.get("workers", 0) < 0:
+    if command["workers"] < 0:
         raise ValueError("workers must be a number, 0 or more")
 
 

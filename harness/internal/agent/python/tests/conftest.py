@@ -21,7 +21,13 @@ from typing import Any, Callable
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import protocol
+
 AGENT = Path(__file__).resolve().parent.parent / "agent.py"
+MESSAGES = Path(__file__).with_name("messages.jsonl")
+"""An example of each message of the protocol, which Go's tests read too."""
 LIMIT = 60.0
 """Seconds after which a run is given up: an agent that hangs is a failure."""
 
@@ -156,6 +162,7 @@ class Talk:
             for line in lines:
                 assert len(line) < 1 << 20 and line.isascii()
                 event = json.loads(line)
+                assert not protocol.wrong_event(event), (protocol.wrong_event(event), event)
                 self.events.append(event)
                 answer(event)
         stderr = self.process.stderr.read().decode()
