@@ -11,6 +11,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // hostile is a build script that edits what it can reach of pytest and of fetched crates, and fails if it is not
@@ -46,10 +47,10 @@ fn main() {
 // TestBuildScriptReachesNoOtherCrate checks that what a crate's build script does to the caches that it can reach
 // changes neither the tests nor the build of another crate.
 func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_wrong():\n    assert tiny.answer() == 0\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_wrong():\n    assert tiny.answer() == 0\n"})
 	other := filepath.Join(filepath.Dir(crate), "hostile")
-	edit(t, other, tiny)
-	edit(t, other, map[string]string{"Cargo.lock": tinyLock(t), "build.rs": hostile})
+	selftest.Edit(t, other, selftest.Tiny)
+	selftest.Edit(t, other, map[string]string{"Cargo.lock": selftest.TinyLock(t), "build.rs": hostile})
 
 	// The variable is new each time, so that both environments are installed and both crates compiled now.
 	suite := harness.Suite{Crate: other, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
@@ -66,14 +67,14 @@ func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
 // build but not while crates are fetched. What the configuration says about the sources of crates applies to both. What
 // the build leaves running is ended.
 func TestFetchRunsNoCodeOfTheProject(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"Cargo.toml":         tiny["Cargo.toml"] + "helper = \"0.1\"\n",
-		"Cargo.lock":         tinyLockWithHelper(t),
+	crate := selftest.WriteCrate(t, map[string]string{
+		"Cargo.toml":         selftest.Tiny["Cargo.toml"] + "helper = \"0.1\"\n",
+		"Cargo.lock":         selftest.TinyLockWithHelper(t),
 		".cargo/config.toml": "[build]\nrustc-wrapper = \"./wrapper.sh\"\n[patch.crates-io]\nhelper = { path = \"helper\" }\n",
 		"wrapper.sh":         "#!/bin/sh\ntouch /cache/ran /build/ran 2>/dev/null\nexec \"$@\"\n",
 		"helper/Cargo.toml":  "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
 		"helper/src/lib.rs":  "pub const NUMBER: i32 = 42;\n",
-		"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "        42\n", "        helper::NUMBER\n", 1),
+		"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        helper::NUMBER\n", 1),
 		"build.rs": `use std::{path::Path, process::{Command, Stdio}};
 
 fn main() {
@@ -92,7 +93,7 @@ fn main() {
 
 // TestBuildNetwork checks that a build script has a network only if the Suite says so.
 func TestBuildNetwork(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"build.rs": `use std::net::ToSocketAddrs;
+	crate := selftest.WriteCrate(t, map[string]string{"build.rs": `use std::net::ToSocketAddrs;
 
 fn main() {
     if std::fs::read_dir("/sys/class/net").unwrap().count() == 1 {
@@ -115,7 +116,7 @@ fn main() {
 // TestEnvironmentIsWhatWasInstalled checks that neither a build script nor a package's own build can change what the
 // tests run with.
 func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"build.rs": `fn main() {
+	crate := selftest.WriteCrate(t, map[string]string{"build.rs": `fn main() {
     let site = std::fs::read_dir("/opt/venv/lib").unwrap().next().unwrap().unwrap().path().join("site-packages");
     std::fs::write(site.join("added.pth"), "import sys\n").unwrap();
 }
@@ -125,7 +126,7 @@ func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
 	require.Regexp(t, `the build has changed /opt/venv/lib/\S+/added\.pth: a build script must not write`, r.Text())
 
-	edit(t, crate, map[string]string{
+	selftest.Edit(t, crate, map[string]string{
 		"build.rs":             "",
 		"edits/pyproject.toml": "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n[project]\nname = \"edits\"\nversion = \"1\"\n",
 		"edits/setup.py": `import glob, os

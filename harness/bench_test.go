@@ -28,18 +28,11 @@ import (
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/protocol"
+	"pyo3test/harness/internal/selftest"
 )
 
 // forkedPair is the newest pair that pytest-forked works with.
 const forkedPair = "pytest==9.1.1 pytest-forked==1.7.5"
-
-// rpds is the real project that is measured.
-func rpds(t *testing.T) realProject {
-	t.Helper()
-	at := slices.IndexFunc(realProjects, func(p realProject) bool { return p.name == "rpds_py" })
-	require.NotEqual(t, -1, at)
-	return realProjects[at]
-}
 
 // rounds is how often each measurement is taken; sides take turns, so that changes in the machine's load affect both.
 const rounds = 9
@@ -87,8 +80,7 @@ func anycrate(t *testing.T, crate, requirements string) func() {
 // up returns a container that stays up, with a crate's build and sources in place as in a group.
 func (h host) up(t *testing.T, suite harness.Suite) (*engine.Container, project.Tree) {
 	t.Helper()
-	tree, built, err := harness.Prepared(t, suite)
-	require.NoError(t, err)
+	tree, built := selftest.Prepared(t, suite)
 	c, err := h.Start(t.Context(), engine.Spec{Image: built, Purpose: "test", User: layout.User, Confined: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) })
@@ -122,7 +114,7 @@ func TestBench(t *testing.T) {
 }
 
 func (h host) benchWarm(t *testing.T) {
-	crate := h.fetch(t, rpds(t))
+	crate := h.Fetch(t, selftest.Rpds)
 	ours := anycrate(t, crate, forkedPair)
 	ours()
 	c, tree := h.up(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
@@ -136,10 +128,9 @@ func (h host) benchWarm(t *testing.T) {
 
 // benchParts measures what a run on rpds_py does besides pytest, piece by piece.
 func (h host) benchParts(t *testing.T) {
-	crate := h.fetch(t, rpds(t))
+	crate := h.Fetch(t, selftest.Rpds)
 	anycrate(t, crate, forkedPair)()
-	tree, built, err := harness.Prepared(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
-	require.NoError(t, err)
+	tree, built := selftest.Prepared(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
 	var c *engine.Container
 	pieces := []struct {
 		name string
@@ -185,7 +176,7 @@ func (h host) benchNative(t *testing.T) {
 	if _, err := exec.LookPath("cargo"); err != nil {
 		t.Skip("no cargo on this host")
 	}
-	crate := h.fetch(t, rpds(t))
+	crate := h.Fetch(t, selftest.Rpds)
 	ours := anycrate(t, crate, forkedPair)
 	ours()
 	folder := t.TempDir()
@@ -250,8 +241,8 @@ sys.exit(pytest.main(["-p", "no:forked", "-q"], plugins=[Loop()]))
 // benchForkRunner measures the runner against pytest-forked in one running container, and what events cost.
 func (h host) benchForkRunner(t *testing.T) {
 	const tests = 1000
-	crate := writeCrate(t, map[string]string{
-		"pyproject.toml":     tiny["pyproject.toml"] + "\n[tool.pyo3test]\nrequirements = [\"pytest==9.1.1\", \"pytest-forked==1.7.5\"]\n",
+	crate := selftest.WriteCrate(t, map[string]string{
+		"pyproject.toml":     selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\nrequirements = [\"pytest==9.1.1\", \"pytest-forked==1.7.5\"]\n",
 		"tests/test_tiny.py": fmt.Sprintf("import pytest, tiny\n\n@pytest.mark.parametrize('n', range(%d))\ndef test_n(n):\n    assert tiny.answer() == 42\n", tests),
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Workers: 2})
@@ -324,7 +315,7 @@ func (h host) benchForkRunner(t *testing.T) {
 
 // benchEdits measures the time from one-line edits to their verdict, against the same by hand in a running container.
 func (h host) benchEdits(t *testing.T) {
-	crate := filepath.Join(filepath.Dir(writeCrate(t, nil)), "modern")
+	crate := filepath.Join(filepath.Dir(selftest.WriteCrate(t, nil)), "modern")
 	for _, part := range []string{"Cargo.toml", "Cargo.lock", "pyproject.toml", "src", "tests"} {
 		require.NoError(t, exec.Command("mkdir", "-p", crate).Run())
 		require.NoError(t, exec.Command("cp", "-r", filepath.Join(modernPackage, part), crate).Run())
@@ -335,11 +326,11 @@ func (h host) benchEdits(t *testing.T) {
 	require.NoError(t, err)
 	tree, err := p.Collect(project.Selection{}, os.Open)
 	require.NoError(t, err)
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network, engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
-	byHand := func(script string) { inside(t, c, "cd /src && "+script, h.network.Env()...) }
+	byHand := func(script string) { inside(t, c, "cd /src && "+script, h.Network.Env()...) }
 	byHand("uv pip install -q --python /opt/venv/bin/python " + forkedPair)
 	const develop = "maturin develop --uv --release && pytest --forked -q"
 	byHand(develop)
@@ -381,7 +372,7 @@ func (h host) benchGroups(t *testing.T) {
 			"    end = time.process_time() + 0.05\n    while time.process_time() < end: pass\n"
 	}
 	t.Run("little to do", func(t *testing.T) { benchGroupsOf(t, modernPackage, files) })
-	crate := writeCrate(t, busy)
+	crate := selftest.WriteCrate(t, busy)
 	t.Run("four seconds of work", func(t *testing.T) { benchGroupsOf(t, crate, slices.Sorted(maps.Keys(busy))) })
 }
 
@@ -408,7 +399,7 @@ func benchGroupsOf(t *testing.T, crate string, files []string) {
 
 // benchFresh measures a first run with an empty engine and empty caches, against the same steps by hand.
 func (h host) benchFresh(t *testing.T) {
-	crate := h.fetch(t, rpds(t))
+	crate := h.Fetch(t, selftest.Rpds)
 	empty := func(measured func(t *testing.T, p *privateEngine)) func() float64 {
 		return func() (took float64) {
 			t.Run("", func(t *testing.T) {
@@ -437,7 +428,7 @@ func (h host) benchFresh(t *testing.T) {
 			defer e.Close()
 			require.NoError(t, e.Import(t.Context(), "by-hand", base, nil))
 			require.NoError(t, packed.Wait())
-			c, err := image.StartBuilder(t.Context(), e, h.network, engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
+			c, err := image.StartBuilder(t.Context(), e, h.Network, engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, c.Remove(t.Context())) }()
 			of, err := project.Read(crate)
@@ -446,6 +437,6 @@ func (h host) benchFresh(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
 			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+" && cd /src && "+
-				"export PATH=/opt/venv/bin:$PATH && maturin develop -q --release && pytest --forked -q tests", h.network.Env()...)
+				"export PATH=/opt/venv/bin:$PATH && maturin develop -q --release && pytest --forked -q tests", h.Network.Env()...)
 		}))
 }

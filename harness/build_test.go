@@ -14,34 +14,35 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestBuildsCostWhatChanged edits a crate between runs. No edit and an edit of Python cost no build, an edit of Rust an
 // incremental one, and the tree is never written to.
 func TestBuildsCostWhatChanged(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"pyproject.toml":          tiny["pyproject.toml"] + "\n[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
-		"src/lib.rs":              strings.Replace(tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1),
+	crate := selftest.WriteCrate(t, map[string]string{
+		"pyproject.toml":          selftest.Tiny["pyproject.toml"] + "\n[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
+		"src/lib.rs":              strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1),
 		"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 1\n",
 		"python/tiny/gone.py":     "",
 		"tests/test_tiny.py":      "import tiny\n\ndef test_answer():\n    assert (tiny.answer(), tiny.PART) == (42, 1)\n",
 	})
 	run := func(outcome harnesstest.Outcome) *harnesstest.Recorder {
 		t.Helper()
-		before := snapshot(t, crate)
+		before := selftest.Snapshot(t, crate)
 		r := harnesstest.Record(t, harness.Suite{Crate: crate})
 		require.Equal(t, outcome, r.Outcome(), r.Text())
-		require.Equal(t, before, snapshot(t, crate), "the tree was written to")
+		require.Equal(t, before, selftest.Snapshot(t, crate), "the tree was written to")
 		return r
 	}
 	run(harnesstest.Passed)
 
 	require.Contains(t, run(harnesstest.Passed).Text(), "unchanged: tiny._tiny", "no edit")
 
-	edit(t, crate, map[string]string{"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 2\n"})
+	selftest.Edit(t, crate, map[string]string{"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 2\n"})
 	require.Contains(t, run(harnesstest.Failed).Text(), "unchanged: tiny._tiny", "an edit of Python")
 
-	edit(t, crate, map[string]string{"tests/test_tiny.py": "", "tests/test_other.py": "import tiny\n\ndef test_part():\n    assert tiny.PART == 2\n"})
+	selftest.Edit(t, crate, map[string]string{"tests/test_tiny.py": "", "tests/test_other.py": "import tiny\n\ndef test_part():\n    assert tiny.PART == 2\n"})
 	renamed := run(harnesstest.Passed)
 	require.Contains(t, renamed.Text(), "unchanged: tiny._tiny", "a renamed test")
 	require.Len(t, renamed.Sub("tiny").Subs(), 1, "the old file's test is gone")
@@ -49,8 +50,8 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 	// Other content with an older time: cargo by itself would keep the old program.
 	lib := filepath.Join(crate, "src/lib.rs")
 	never := fmt.Sprint(time.Now().UnixNano() % 1e9) // an engine may have seen any fixed number
-	edit(t, crate, map[string]string{
-		"src/lib.rs":          strings.ReplaceAll(strings.Replace(tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1), "42", never),
+	selftest.Edit(t, crate, map[string]string{
+		"src/lib.rs":          strings.ReplaceAll(strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1), "42", never),
 		"tests/test_other.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == " + never + "\n",
 	})
 	old := time.Now().Add(-time.Hour * 24 * 365)
@@ -62,16 +63,16 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 
 // TestBuiltOnTheHost checks that a module that was built on the host is not copied and does not shadow the container's.
 func TestBuiltOnTheHost(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library", "tests/tiny.abi3.so": "not a library"})
+	crate := selftest.WriteCrate(t, map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library", "tests/tiny.abi3.so": "not a library"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
 
 // TestProfileAndEnvironment checks that the Suite's fields reach cargo, maturin and pytest.
 func TestProfileAndEnvironment(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"Cargo.toml": tiny["Cargo.toml"] + "\n[features]\nloud = []\n",
-		"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "        42\n", "        if cfg!(feature = \"loud\") && cfg!(debug_assertions) { 1 } else { 0 }\n", 1),
+	crate := selftest.WriteCrate(t, map[string]string{
+		"Cargo.toml": selftest.Tiny["Cargo.toml"] + "\n[features]\nloud = []\n",
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        if cfg!(feature = \"loud\") && cfg!(debug_assertions) { 1 } else { 0 }\n", 1),
 		"tests/test_tiny.py": `import importlib.metadata, os, resource
 import tiny
 
@@ -101,7 +102,7 @@ def test_confined():
 
 // TestBuiltOnce checks that two test processes that need the same build at the same time make it once.
 func TestBuiltOnce(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"src/lib.rs": tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
+	crate := selftest.WriteCrate(t, map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
 	binary := compiled(t, anycratePackage)
 	var texts [2]bytes.Buffer
 	var both [2]*exec.Cmd
@@ -122,7 +123,7 @@ func TestBuiltOnce(t *testing.T) {
 // TestBuildPastItsDeadline checks that a build that takes too long is ended and red, leaves no container, and does not
 // block the next.
 func TestBuildPastItsDeadline(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"build.rs": "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));\n}\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"build.rs": "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));\n}\n"})
 	h := thisHost(t)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, BuildTimeout: 15 * time.Second})
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
@@ -132,7 +133,7 @@ func TestBuildPastItsDeadline(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, left)
 
-	edit(t, crate, map[string]string{"build.rs": ""})
+	selftest.Edit(t, crate, map[string]string{"build.rs": ""})
 	r = harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
@@ -140,7 +141,7 @@ func TestBuildPastItsDeadline(t *testing.T) {
 // TestNoiseOfTheLoader checks that what the loader prints when each program of a build starts is shown and breaks no
 // build.
 func TestNoiseOfTheLoader(t *testing.T) {
-	crate := writeCrate(t, nil)
+	crate := selftest.WriteCrate(t, nil)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"LD_PRELOAD": "/nowhere.so"}})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "object '/nowhere.so' from LD_PRELOAD cannot be preloaded")

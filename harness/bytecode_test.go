@@ -7,6 +7,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestCompiledOnce checks that a test file's bytecode from pytest is reused while the file's content is the same, and
@@ -18,8 +19,8 @@ func TestCompiledOnce(t *testing.T) {
 	}
 	// A test that spoils the compiled files does so in its own container only.
 	spoil := "\ndef test_spoil():\n    files = list(pathlib.Path(__file__).parent.rglob('*.pyc'))\n    assert files\n    for file in files: file.write_bytes(b'')\n"
-	crate := writeCrate(t, file("42", spoil))
-	edit(t, crate, map[string]string{"tests/__init__.py": " "})
+	crate := selftest.WriteCrate(t, file("42", spoil))
+	selftest.Edit(t, crate, map[string]string{"tests/__init__.py": " "})
 	run := func(outcome harnesstest.Outcome) string {
 		t.Helper()
 		r := harnesstest.Record(t, harness.Suite{Crate: crate})
@@ -29,12 +30,12 @@ func TestCompiledOnce(t *testing.T) {
 	const compiles = "; 1 warning"
 	require.Contains(t, run(harnesstest.Passed), compiles)
 	require.NotContains(t, run(harnesstest.Passed), compiles)
-	edit(t, crate, file("43", spoil))
+	selftest.Edit(t, crate, file("43", spoil))
 	require.Contains(t, run(harnesstest.Failed), compiles, "other content of the same length")
-	edit(t, crate, file("42", spoil))
+	selftest.Edit(t, crate, file("42", spoil))
 	require.Contains(t, run(harnesstest.Passed), compiles)
 
-	edit(t, crate, map[string]string{"pytest.ini": "[pytest]\nenable_assertion_pass_hook = true\n"})
+	selftest.Edit(t, crate, map[string]string{"pytest.ini": "[pytest]\nenable_assertion_pass_hook = true\n"})
 	require.Contains(t, run(harnesstest.Passed), compiles, "pytest compiles in another way")
 	require.NotContains(t, run(harnesstest.Passed), compiles)
 }

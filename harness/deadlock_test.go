@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness"
+	"pyo3test/harness/internal/selftest"
 )
 
 // deadlocking has the most frequent hang of extensions: a thread that holds a Rust lock wants the GIL, which the main
@@ -60,7 +61,7 @@ def test_last():
 }
 
 func TestDeadlockIsProved(t *testing.T) {
-	crate := writeCrate(t, deadlocking)
+	crate := selftest.WriteCrate(t, deadlocking)
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: time.Minute})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed", "tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	hung := group.Subs()[1].Text()
@@ -79,7 +80,7 @@ func TestDeadlockIsProved(t *testing.T) {
 }
 
 func TestDeadlockInPytestsOwnProcess(t *testing.T) {
-	crate := writeCrate(t, deadlocking)
+	crate := selftest.WriteCrate(t, deadlocking)
 	group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: harness.InProcess})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed", "tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Subs()[1].Text(), "none of its 2 threads can ever run again, during call")
@@ -88,11 +89,11 @@ func TestDeadlockInPytestsOwnProcess(t *testing.T) {
 
 // TestDeadlockThatIsNotProved checks that a deadlock uses up its budget if the project says so.
 func TestDeadlockThatIsNotProved(t *testing.T) {
-	files := map[string]string{"pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\nno-deadlock-proof = true\ntest-timeout = 4\n"}
+	files := map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\nno-deadlock-proof = true\ntest-timeout = 4\n"}
 	for name, text := range deadlocking {
 		files[name] = text
 	}
-	group, _ := recordRed(t, harness.Suite{Crate: writeCrate(t, files), Tests: []string{"tests/test_tiny.py::test_deadlock"}})
+	group, _ := recordRed(t, harness.Suite{Crate: selftest.WriteCrate(t, files), Tests: []string{"tests/test_tiny.py::test_deadlock"}})
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 4s, during call")
 	require.NotContains(t, group.Subs()[0].Text(), "wants the GIL")
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/selftest"
 )
 
 const debugged = `import os, sys, pytest
@@ -28,9 +30,9 @@ def test_other():
 
 // TestDebug checks that one test runs in the foreground, with a usable debugger and without deadlines.
 func TestDebug(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"tests/test_tiny.py": debugged,
-		"pyproject.toml":     tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"1s\"\n[tool.pytest.ini_options]\naddopts = \"--forked --strict-markers\"\n",
+		"pyproject.toml":     selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"1s\"\n[tool.pytest.ini_options]\naddopts = \"--forked --strict-markers\"\n",
 	})
 	binary := compiled(t, anycratePackage)
 	begin := func(args ...string) *exec.Cmd {

@@ -13,16 +13,17 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/selftest"
 )
 
 // inTools runs a script in a container of the tools image, with the network, and returns what it prints on both streams.
 func (h host) inTools(t *testing.T, script, input string) string {
 	t.Helper()
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.network, engine.Spec{Image: h.tools.Name, Purpose: "test", User: layout.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network, engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	var output strings.Builder
-	env := append(h.network.Env(), "PATH="+layout.Path)
+	env := append(h.Network.Env(), "PATH="+layout.Path)
 	err = image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env}, strings.NewReader(input), &output)
 	require.NoError(t, err, output.String())
 	return output.String()
@@ -55,7 +56,7 @@ def has(name):
 def test_installed():
     assert (pytest.__version__, has("attrs"), has("tox"), has("tiny")) == %s
 `
-	group := tiny["pyproject.toml"] + "requires-python = \">=3.11\"\n[project.optional-dependencies]\nfast = [\"attrs==25.3.0\"]\n[dependency-groups]\ntest = [\"pytest==8.4.2\", \"tiny[fast]\"]\nother = [\"tox\"]\n"
+	group := selftest.Tiny["pyproject.toml"] + "requires-python = \">=3.11\"\n[project.optional-dependencies]\nfast = [\"attrs==25.3.0\"]\n[dependency-groups]\ntest = [\"pytest==8.4.2\", \"tiny[fast]\"]\nother = [\"tox\"]\n"
 	lock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv lock --quiet && cat uv.lock", group)
 	pylock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv export --quiet --group test --no-emit-project --format pylock.toml", group)
 	newer := strings.ReplaceAll(group, "25.3.0", "25.4.0") // the lock decides
@@ -84,14 +85,14 @@ def test_installed():
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.files["tests/test_tiny.py"] = strings.Replace(sees, "%s", c.versions, 1)
-			c.suite.Crate = writeCrate(t, c.files)
-			before := snapshot(t, c.suite.Crate)
+			c.suite.Crate = selftest.WriteCrate(t, c.files)
+			before := selftest.Snapshot(t, c.suite.Crate)
 			artifacts := t.TempDir()
 			t.Setenv("PYO3TEST_ARTIFACTS", artifacts)
 			r := harnesstest.Record(t, c.suite)
 			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 			require.Contains(t, r.Text(), "packages to test with, by "+c.from)
-			require.Equal(t, before, snapshot(t, c.suite.Crate), "the tree was written to")
+			require.Equal(t, before, selftest.Snapshot(t, c.suite.Crate), "the tree was written to")
 			lists, err := filepath.Glob(filepath.Join(artifacts, "*", "installed.txt"))
 			require.NoError(t, err)
 			require.Len(t, lists, 1)
@@ -117,11 +118,11 @@ func TestDependenciesThatCannotBeHad(t *testing.T) {
 		"a system package":      {nil, harness.Suite{SystemPackages: []string{"no-such-package"}}, []string{"SystemPackages: install no-such-package: ", "Unable to locate package no-such-package"}},
 		"no such Python":        {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
 		"a system library":      {map[string]string{"build.rs": "fn main() { println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{}, []string{"cannot find -lnosuchlibrary", "name its Debian package in SystemPackages"}},
-		"a file that is left":   {map[string]string{"src/lib.rs": tiny["src/lib.rs"] + "const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{}, []string{"elsewhere.txt", "name it in Include"}},
-		"an option of no field": {map[string]string{"pyproject.toml": tiny["pyproject.toml"] + "[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{}, []string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},
+		"a file that is left":   {map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] + "const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{}, []string{"elsewhere.txt", "name it in Include"}},
+		"an option of no field": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{}, []string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.suite.Crate = writeCrate(t, c.files)
+			c.suite.Crate = selftest.WriteCrate(t, c.files)
 			r := harnesstest.Record(t, c.suite)
 			require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
 			require.Empty(t, r.Subs(), r.Text())
@@ -134,8 +135,8 @@ func TestDependenciesThatCannotBeHad(t *testing.T) {
 
 // TestOptions checks that what a Suite leaves open is taken from [tool.pyo3test], and that an unknown key is reported.
 func TestOptions(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"pyproject.toml": tiny["pyproject.toml"] + `
+	crate := selftest.WriteCrate(t, map[string]string{
+		"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
 [tool.pyo3test]
 workers = 2
 test-timeout = 1.5

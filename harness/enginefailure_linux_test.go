@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/selftest"
 )
 
 const between = "import time\n\ndef test_first():\n    pass\n\ndef test_between():\n    %s\n\ndef test_last():\n    pass\n"
@@ -27,14 +28,14 @@ func TestEngineFailures(t *testing.T) {
 	p.load(t, thisHost(t))
 	green := func(t *testing.T) string {
 		t.Helper()
-		output, ok := p.run(t, writeCrate(t, nil), "", nil)
+		output, ok := p.run(t, selftest.WriteCrate(t, nil), "", nil)
 		require.True(t, ok, output)
 		require.Empty(t, p.containers(t))
 		return output
 	}
 	red := func(t *testing.T, files map[string]string, when string, then func(), want ...string) (output string) {
 		t.Helper()
-		output, ok := p.run(t, writeCrate(t, files), when, then)
+		output, ok := p.run(t, selftest.WriteCrate(t, files), when, then)
 		require.False(t, ok, output)
 		rest := output
 		for _, words := range want { // in this order
@@ -48,7 +49,7 @@ func TestEngineFailures(t *testing.T) {
 		return map[string]string{"tests/test_tiny.py": strings.Replace(between, "%s", line, 1)}
 	}
 	rust := func(number string) map[string]string {
-		return map[string]string{"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "42", number, 1)}
+		return map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", number, 1)}
 	}
 	gone := "the Docker engine at " + p.host() + " answers no more (no answer): look why it ended, start it, then run again\n"
 	require.Contains(t, green(t), "built tiny")
@@ -59,7 +60,7 @@ func TestEngineFailures(t *testing.T) {
 		require.Contains(t, green(t), "unchanged: tiny")
 	})
 	t.Run("names taken and given to others", func(t *testing.T) {
-		output, ok := p.run(t, writeCrate(t, tests("time.sleep(1)")), "test_between", func() { p.rename(t) })
+		output, ok := p.run(t, selftest.WriteCrate(t, tests("time.sleep(1)")), "test_between", func() { p.rename(t) })
 		require.True(t, ok, output)
 		require.Contains(t, green(t), "unchanged: tiny")
 		p.forgetBuilds(t)

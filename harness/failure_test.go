@@ -20,6 +20,7 @@ import (
 	"pyo3test/harness/harnesstest"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/selftest"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -62,7 +63,7 @@ func requireRedJUnit(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(readJUnit(t, file), func(c verdict.Case) bool { return c.State == verdict.Red }), string(data))
+	require.True(t, slices.ContainsFunc(selftest.ReadJUnit(t, file), func(c verdict.Case) bool { return c.State == verdict.Red }), string(data))
 	require.Regexp(t, `<testsuite [^>]*(failures|errors)="[1-9]`, string(data))
 }
 
@@ -79,7 +80,7 @@ func outcomes(group *harnesstest.Recorder) map[string]string {
 }
 
 func TestBadSuites(t *testing.T) {
-	crate := writeCrate(t, nil)
+	crate := selftest.WriteCrate(t, nil)
 	for name, c := range map[string]struct {
 		suite harness.Suite
 		want  string
@@ -117,16 +118,16 @@ func TestBadProjects(t *testing.T) {
 		"broken pyproject.toml":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = [\n"}, []string{"/tiny/pyproject.toml:2:"}},
 		"another build backend":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"setuptools.build_meta\"\n"}, []string{"does not name maturin as its build backend"}},
 		"broken Cargo.toml":      {map[string]string{"Cargo.toml": "[package\n"}, []string{"/tiny/Cargo.toml:2:"}},
-		"a dependency elsewhere": {map[string]string{"Cargo.toml": tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"pyo3test-selftest", "other: no Cargo.toml there"}},
-		"a compile error": {map[string]string{"src/lib.rs": strings.Replace(tiny["src/lib.rs"], "42", "\"42\"", 1)},
+		"a dependency elsewhere": {map[string]string{"Cargo.toml": selftest.Tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"pyo3test-selftest", "other: no Cargo.toml there"}},
+		"a compile error": {map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", "\"42\"", 1)},
 			[]string{"build failed for ", "error[E0308]: mismatched types", "--> {crate}/src/lib.rs:9:9"}},
-		"a requirement that nobody has": {map[string]string{"pyproject.toml": tiny["pyproject.toml"] + "dependencies = [\"no-such-project-of-pyo3test\"]\n"},
+		"a requirement that nobody has": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "dependencies = [\"no-such-project-of-pyo3test\"]\n"},
 			[]string{"dependencies failed for ", "no-such-project-of-pyo3test"}},
-		"no module": {map[string]string{"src/lib.rs": "", "src/main.rs": "fn main() {}\n", "Cargo.toml": strings.ReplaceAll(tiny["Cargo.toml"], "[lib]\ncrate-type = [\"cdylib\"]\n", "")},
+		"no module": {map[string]string{"src/lib.rs": "", "src/main.rs": "fn main() {}\n", "Cargo.toml": strings.ReplaceAll(selftest.Tiny["Cargo.toml"], "[lib]\ncrate-type = [\"cdylib\"]\n", "")},
 			[]string{"build failed for ", "maturin built no Python module"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crate := writeCrate(t, c.files)
+			crate := selftest.WriteCrate(t, c.files)
 			_, text := recordRed(t, harness.Suite{Crate: crate})
 			for _, want := range c.want {
 				require.Contains(t, text, crateIn(want, crate))
@@ -137,7 +138,7 @@ func TestBadProjects(t *testing.T) {
 
 // TestImportFailure checks that no test can skip itself and be green because the module is missing.
 func TestImportFailure(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"src/lib.rs": `use pyo3::prelude::*;
 
 #[pymodule]
@@ -188,7 +189,7 @@ func TestSessionsThatFail(t *testing.T) {
 			[]string{"no test failed, and pytest's exit status is 1"}, map[string]string{"tests/test_tiny.py::test_passes": "passed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crate := writeCrate(t, c.files)
+			crate := selftest.WriteCrate(t, c.files)
 			group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: c.isolation})
 			for _, want := range c.want {
 				require.Contains(t, text, crateIn(want, crate))
@@ -201,7 +202,7 @@ func TestSessionsThatFail(t *testing.T) {
 // TestMemory checks that the kernel kills only the test that needs more memory than the group has, and that its verdict
 // says so.
 func TestMemory(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_greedy():\n    bytearray(1 << 30)\n    [bytearray(1 << 20) for _ in range(1000)]\n\ndef test_after():\n    pass\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_greedy():\n    bytearray(1 << 30)\n    [bytearray(1 << 20) for _ in range(1000)]\n\ndef test_after():\n    pass\n"})
 	group, text := recordRed(t, harness.Suite{Crate: crate, Memory: 128 << 20})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_greedy": "killed for memory", "tests/test_tiny.py::test_after": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Subs()[0].Text(), "killed by the kernel for memory, limit 128 MiB, peak 12")
@@ -214,7 +215,7 @@ func TestMemory(t *testing.T) {
 // TestForkBomb checks that a fork bomb costs only its own test, and no more time than its budget and the end of
 // its processes.
 func TestForkBomb(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import os
 
 def test_bomb():
     while True:
@@ -232,14 +233,14 @@ def test_last():
 }
 
 func TestNoEngine(t *testing.T) {
-	crate := writeCrate(t, nil)
+	crate := selftest.WriteCrate(t, nil)
 	t.Setenv("DOCKER_HOST", "unix:///no/such/socket")
 	_, text := recordRed(t, harness.Suite{Crate: crate})
 	require.Contains(t, text, "find a Docker engine: none answers at DOCKER_HOST; tried unix:///no/such/socket (no such socket): start Docker, or set DOCKER_HOST")
 }
 
 func TestBaseThatDoesNotExist(t *testing.T) {
-	crate := writeCrate(t, nil)
+	crate := selftest.WriteCrate(t, nil)
 	t.Setenv("PYO3TEST_BASE_IMAGE", "localhost/no/such:image")
 	_, text := recordRed(t, harness.Suite{Crate: crate})
 	require.Contains(t, text, "PYO3TEST_BASE_IMAGE=localhost/no/such:image: neither in this engine nor in a registry")
@@ -247,7 +248,7 @@ func TestBaseThatDoesNotExist(t *testing.T) {
 
 // TestEvidence checks what a failed run leaves for its reader.
 func TestEvidence(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "def test_fails():\n    print('said')\n    assert 0\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "def test_fails():\n    print('said')\n    assert 0\n"})
 	folder := t.TempDir()
 	t.Setenv("PYO3TEST_ARTIFACTS", folder)
 	t.Setenv("PYO3TEST_JUNIT", folder+"/junit/")
@@ -266,7 +267,7 @@ func TestEvidence(t *testing.T) {
 
 // TestContainerThatEnds checks that no test is blamed for what was done to its container from outside.
 func TestContainerThatEnds(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
 	stopped := make(chan error, 1)
 	go func() { stopped <- stopContainer(t.Context(), t.Name()+"/tiny", "sleep 1000") }()
 	_, text := recordRed(t, harness.Suite{Crate: crate})
@@ -274,7 +275,7 @@ func TestContainerThatEnds(t *testing.T) {
 	require.Contains(t, text, "the tests' container was stopped from outside, as docker stop, kill and rm -f do: by signal 15, with exit code 143")
 	require.NotContains(t, text, "did a test kill it?")
 
-	crate = writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib
+	crate = selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib
 
 def test_kills():
     for process in pathlib.Path("/proc").glob("[0-9]*"):

@@ -12,13 +12,14 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // hanging sleeps where no Python signal handler can run.
 const hanging = "import threading, time\n\ndef test_first():\n    pass\n\ndef test_hangs():\n    print('so far')\n    threading.Lock().acquire() and time.sleep(1000)\n\ndef test_last():\n    pass\n"
 
 func TestHangCostsOneTest(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	hung := group.Subs()[1]
@@ -36,7 +37,7 @@ func TestHangCostsOneTest(t *testing.T) {
 // TestWorkingTest checks that a test that still works at the end of its budget counts as hung, and that its report
 // distinguishes it from one that is stuck. All that the system knows about it is in its file.
 func TestWorkingTest(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import socket, subprocess, pytest
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import socket, subprocess, pytest
 
 @pytest.fixture
 def served():
@@ -107,7 +108,7 @@ def test_exits():
 def test_last():
     pass
 `}
-	group, text := recordRed(t, harness.Suite{Crate: writeCrate(t, files), Workers: 2})
+	group, text := recordRed(t, harness.Suite{Crate: selftest.WriteCrate(t, files), Workers: 2})
 	require.Contains(t, text, "6 of 6 tests: 1 passed, 2 hung, 3 crashed")
 	const again = "(proof) tests/test_tiny.py::test_%s, run once more in a fresh interpreter, without a fork"
 	for _, want := range []string{
@@ -129,14 +130,14 @@ def test_last():
 }
 
 func TestBudgetOfTheProject(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest, time\n\n@pytest.mark.timeout(1)\ndef test_hangs():\n    time.sleep(1000)\n", "pytest.ini": "[pytest]\nmarkers = timeout: seconds\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import pytest, time\n\n@pytest.mark.timeout(1)\ndef test_hangs():\n    time.sleep(1000)\n", "pytest.ini": "[pytest]\nmarkers = timeout: seconds\n"})
 	group, _ := recordRed(t, harness.Suite{Crate: crate})
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 1s")
 }
 
 // TestHangInPytestsOwnProcess checks that pytest is killed, and started again for the tests that are left.
 func TestHangInPytestsOwnProcess(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second, Isolation: harness.InProcess})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	require.Contains(t, text, "3 of 3 tests: 2 passed, 1 hung")
@@ -146,7 +147,7 @@ func TestHangInPytestsOwnProcess(t *testing.T) {
 // TestDeathOfPytestsOwnProcess checks that pytest is started again if a test kills it. A test that the next collection
 // does not have is not run.
 func TestDeathOfPytestsOwnProcess(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib, pytest
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib, pytest
 
 MARK = pathlib.Path("mark")
 
@@ -197,7 +198,7 @@ func TestHangsOutsideTests(t *testing.T) {
 			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.suite.Crate = writeCrate(t, c.files)
+			c.suite.Crate = selftest.WriteCrate(t, c.files)
 			group, text := recordRed(t, c.suite)
 			for _, want := range c.want {
 				require.Contains(t, text, crateIn(want, c.suite.Crate))
@@ -210,7 +211,7 @@ func TestHangsOutsideTests(t *testing.T) {
 // TestHangAtCollection checks that a file whose import hangs pytest costs no other file its verdicts.
 func TestHangAtCollection(t *testing.T) {
 	const rest = "import time\ntime.sleep(1000)\n"
-	crate := writeCrate(t, map[string]string{"tests/test_a.py": rest, "tests/test_zz.py": rest})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_a.py": rest, "tests/test_zz.py": rest})
 	group, text := recordRed(t, harness.Suite{Crate: crate, CollectTimeout: 3 * time.Second})
 	require.Equal(t, map[string]string{"tests/test_a.py": "error", "tests/test_zz.py": "error", "tests/test_tiny.py::test_answer": "passed"}, outcomes(group), text)
 	for _, file := range []string{"tests/test_a.py", "tests/test_zz.py"} {
@@ -236,7 +237,7 @@ func TestBadExits(t *testing.T) {
 		"a crash": {"import atexit, os\n\natexit.register(os.abort)\n", time.Second, []string{"pytest's session was over, and its process died: SIGABRT (6)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			suite := harness.Suite{Crate: writeCrate(t, map[string]string{"conftest.py": c.conftest}), ExitTimeout: c.timeout}
+			suite := harness.Suite{Crate: selftest.WriteCrate(t, map[string]string{"conftest.py": c.conftest}), ExitTimeout: c.timeout}
 			group, text := recordRed(t, suite)
 			require.Equal(t, map[string]string{"tests/test_tiny.py::test_answer": "passed", "(exit)": "error"}, outcomes(group), text)
 			for _, want := range c.want {
@@ -249,7 +250,7 @@ func TestBadExits(t *testing.T) {
 		})
 	}
 	t.Run("work at the end", func(t *testing.T) { // not a hang
-		crate := writeCrate(t, map[string]string{"conftest.py": "import atexit, time\n\n@atexit.register\ndef works():\n    end = time.process_time() + 3\n    while time.process_time() < end: pass\n"})
+		crate := selftest.WriteCrate(t, map[string]string{"conftest.py": "import atexit, time\n\n@atexit.register\ndef works():\n    end = time.process_time() + 3\n    while time.process_time() < end: pass\n"})
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, ExitTimeout: time.Second})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	})
@@ -257,7 +258,7 @@ func TestBadExits(t *testing.T) {
 
 // TestDeadline checks that a run ends before go test's own -timeout, which would panic and skip all cleanup.
 func TestDeadline(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": hanging})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	harnesstest.Record(t, harness.Suite{Crate: crate, Tests: []string{"tests/test_tiny.py::test_first"}}) // builds
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	end := time.Now().Add(8 * time.Second)
@@ -275,7 +276,7 @@ func TestDeadlineBetweenTests(t *testing.T) {
 		"session finish": {"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crate := writeCrate(t, files)
+			crate := selftest.WriteCrate(t, files)
 			t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 			r := harnesstest.RecordUntil(t, harness.Suite{Crate: crate}, time.Now().Add(10*time.Second))
 			require.Equal(t, harnesstest.Failed, r.Outcome())
@@ -286,7 +287,7 @@ func TestDeadlineBetweenTests(t *testing.T) {
 
 // TestSlow checks that a test that has used half of its budget is reported, but is not a hang.
 func TestSlow(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import time\n\ndef test_slow():\n    time.sleep(7)\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import time\n\ndef test_slow():\n    time.sleep(7)\n"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 12 * time.Second})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Regexp(t, `SLOW tests/test_tiny.py::test_slow: 6s of 12s; pid \d+, threads: 1, no thread holds the GIL \(`+crate+`/tests/test_tiny.py:4\)`, r.Subs()[0].Text())

@@ -3,31 +3,13 @@ package harness_test
 import (
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
-	"pyo3test/harness/internal/agent"
-	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/image"
-	"pyo3test/harness/internal/prereq"
-	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/selftest"
 )
 
-// host is what a run finds on this machine before it builds anything.
-type host struct {
-	*engine.Engine
-	network image.Network
-	tools   image.Image
-}
+// host is this host, with what only this package's tests do there.
+type host struct{ selftest.Host }
 
 func thisHost(t *testing.T) host {
 	t.Helper()
-	prereq.Engine(t)
-	e, err := engine.Connect(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.Close()) })
-	network, err := image.HostNetwork()
-	require.NoError(t, err)
-	tools, err := image.Ensure(t.Context(), e, network, agent.Programs(), "", func(e report.Event) { t.Logf("%+v", e) })
-	require.NoError(t, err)
-	return host{e, network, tools}
+	return host{selftest.ThisHost(t)}
 }

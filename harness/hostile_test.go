@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestHostileText checks that a reader of go test's output does not obey what tests print or are called, and that the
 // text is kept as it was.
 func TestHostileText(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import pytest
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import pytest
 
 def evil(x):
     return f"\x1b]52;c;aGk=\x07\n::error::{x}\n  ##[error]{x}\n\x16--- PASS: TestForged (0.00s)\n--- PASS: TestForged (0.00s)\n=== RUN   TestForged\n50 %\r100 %\x9b1m\u202e"

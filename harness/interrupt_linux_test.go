@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/selftest"
 )
 
 // interrupted runs the tests of a crate in a separate process and calls meanwhile once the output contains words. It
@@ -63,7 +64,7 @@ func waitForTest(t *testing.T) {
 // TestInterrupted checks that a signal, or the end of the process that started the tests, ends a run cleanly: the
 // running test is named with its stack, at once and in its verdict, and nothing is left.
 func TestInterrupted(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "1000", 1)})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "1000", 1)})
 	binary := compiled(t, anycratePackage)
 	e, err := engine.Connect(t.Context())
 	require.NoError(t, err)
@@ -113,8 +114,8 @@ func TestInterrupted(t *testing.T) {
 
 // TestDeadlinesStandStill checks that no deadline advances while a container is paused, or the test process stopped.
 func TestDeadlinesStandStill(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"9s\"\n",
+	crate := selftest.WriteCrate(t, map[string]string{
+		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"9s\"\n",
 	})
 	binary := compiled(t, anycratePackage)
 	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
@@ -165,7 +166,7 @@ func TestDeadlinesStandStill(t *testing.T) {
 
 // TestStacksOnRequest checks that SIGQUIT shows where the running test is, and stops nothing.
 func TestStacksOnRequest(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "5", 1)})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": strings.Replace(slow, "%s", "5", 1)})
 	c := command(compiled(t, anycratePackage), "testdata/anycrate", "-test.v")
 	output := interrupted(t, crate, c, "=== RUN   TestPython/tiny/tests/test_tiny.py/test_slow", func() {
 		waitForTest(t)

@@ -1,7 +1,6 @@
 package harness_test
 
 import (
-	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,11 +9,12 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // named returns the tiny crate's code as a module with another name.
 func named(module string) string {
-	return strings.Replace(tiny["src/lib.rs"], "#[pymodule]\nmod tiny", "#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
+	return strings.Replace(selftest.Tiny["src/lib.rs"], "#[pymodule]\nmod tiny", "#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
 }
 
 // below moves files under a folder.
@@ -26,22 +26,17 @@ func below(folder string, files map[string]string) map[string]string {
 	return moved
 }
 
-func merged(sets ...map[string]string) map[string]string {
-	all := map[string]string{}
-	for _, set := range sets {
-		maps.Copy(all, set)
-	}
-	return all
-}
-
-// TestLayouts checks that common layouts of crates need no more settings than by hand.
+// TestLayouts checks that common layouts of crates need no more settings than by hand. Those below the folder of all files
+// are in the same place, so that what they depend on is compiled once.
 func TestLayouts(t *testing.T) {
 	const helper = "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"
 	const number = "pub fn number() -> i32 {\n    42\n}\n"
-	uses := strings.Replace(tiny["src/lib.rs"], "        42\n", "        helper::number()\n", 1)
-	test := func(module string) string { return strings.ReplaceAll(tiny["tests/test_tiny.py"], "tiny", module) }
-	python := func(text string) string { return tiny["pyproject.toml"] + text }
-	withHelper := tinyLockWithHelper(t)
+	uses := strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        helper::number()\n", 1)
+	test := func(module string) string {
+		return strings.ReplaceAll(selftest.Tiny["tests/test_tiny.py"], "tiny", module)
+	}
+	python := func(text string) string { return selftest.Tiny["pyproject.toml"] + text }
+	withHelper := selftest.TinyLockWithHelper(t)
 	for _, c := range []struct {
 		name  string
 		crate string // below the folder of all files; "" is that folder itself
@@ -55,57 +50,60 @@ func TestLayouts(t *testing.T) {
 		}},
 		{name: "src layout beside Rust", files: map[string]string{
 			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"src\"\nmanifest-path = \"rust/Cargo.toml\"\n"),
-			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": tinyLock(t),
+			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": selftest.Tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": selftest.TinyLock(t),
 			"src/tiny/__init__.py": "from ._tiny import answer\n",
 		}},
 		{name: "module, crate and distribution of different names", files: map[string]string{
 			"pyproject.toml": strings.Replace(python("[tool.maturin]\nmodule-name = \"other\"\n"), `name = "tiny"`, `name = "My.Distribution"`, 1),
 			"src/lib.rs":     named("other"), "tests/test_tiny.py": test("other"),
 		}},
-		{name: "member of a workspace", crate: "bindings/python", files: merged(
+		{name: "member of a workspace", crate: "bindings/python", files: selftest.Merged(
 			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"bindings/*\", \"helper\"]\nresolver = \"3\"\n[workspace.dependencies]\nhelper = { path = \"helper\" }\n", "Cargo.lock": withHelper, "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
 			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
-			below("bindings/python", tiny),
-			map[string]string{"bindings/python/Cargo.toml": tiny["Cargo.toml"] + "helper.workspace = true\n", "bindings/python/src/lib.rs": uses},
+			below("bindings/python", selftest.Tiny),
+			map[string]string{"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper.workspace = true\n", "bindings/python/src/lib.rs": uses},
 		)},
-		{name: "path dependency outside, without a workspace", crate: "python", files: merged(
+		{name: "path dependency outside, without a workspace", crate: "bindings/python", files: selftest.Merged(
 			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
 			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
-			below("python", tiny),
-			map[string]string{"python/Cargo.toml": tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n", "python/src/lib.rs": uses, "python/Cargo.lock": withHelper},
+			below("bindings/python", selftest.Tiny),
+			map[string]string{
+				"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../../helper\" }\n", "bindings/python/src/lib.rs": uses,
+				"bindings/python/Cargo.lock": withHelper,
+			},
 		)},
 		{name: "no Cargo.lock", files: map[string]string{"Cargo.lock": ""}, says: "the crate has no Cargo.lock: that of its first build is kept in the engine"},
 		{name: "build.rs, flags in .cargo/config.toml, abi3", files: map[string]string{
-			"Cargo.toml":         strings.Replace(tiny["Cargo.toml"], `pyo3 = "0.30.1"`, `pyo3 = { version = "0.30.1", features = ["abi3-py311"] }`, 1),
+			"Cargo.toml":         strings.Replace(selftest.Tiny["Cargo.toml"], `pyo3 = "0.30.1"`, `pyo3 = { version = "0.30.1", features = ["abi3-py311"] }`, 1),
 			"build.rs":           "fn main() {\n    println!(\"cargo:rustc-env=ANSWER={}\", std::fs::read_to_string(\"answer.txt\").unwrap().trim());\n}\n",
 			"answer.txt":         "42\n",
 			".cargo/config.toml": "[build]\nrustflags = [\"--cfg\", \"flagged\"]\n",
-			"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "        42\n", "        if cfg!(flagged) { env!(\"ANSWER\").parse().unwrap() } else { 0 }\n", 1),
+			"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        if cfg!(flagged) { env!(\"ANSWER\").parse().unwrap() } else { 0 }\n", 1),
 		}},
 		{name: "rust-toolchain without a rustup", files: map[string]string{"rust-toolchain.toml": "[toolchain]\nchannel = \"1.85\"\n"}, says: "rust-toolchain.toml asks for Rust 1.85; the base image has no rustup, so this was built with rustc 1."},
 		{name: "a dev group that would bring another pytest", files: map[string]string{
 			"pyproject.toml":     python("[dependency-groups]\ndev = [\"pytest==7.4.4\"]\ntest = [\"pytest==8.4.2\"]\n"),
-			"tests/test_tiny.py": tiny["tests/test_tiny.py"] + "\ndef test_pytest():\n    import pytest\n    assert pytest.__version__ == \"8.4.2\"\n",
+			"tests/test_tiny.py": selftest.Tiny["tests/test_tiny.py"] + "\ndef test_pytest():\n    import pytest\n    assert pytest.__version__ == \"8.4.2\"\n",
 		}},
-		{name: "configuration, conftest and .cargo above the crate", crate: "a/python", files: merged(
+		{name: "configuration, conftest and .cargo above the crate", crate: "bindings/python", files: selftest.Merged(
 			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "[tool.pytest.ini_options]\npython_files = [\"check_*.py\"]\n", "src/lib.rs": "", "tests/test_tiny.py": ""},
 			map[string]string{"conftest.py": "import pytest\n\n@pytest.fixture\ndef above():\n    return 42\n", ".cargo/config.toml": "[env]\nABOVE = \"42\"\n"},
-			below("a/python", tiny),
+			below("bindings/python", selftest.Tiny),
 			map[string]string{
-				"a/python/Cargo.lock": tinyLock(t), "a/python/tests/test_tiny.py": "",
-				"a/python/tests/check_tiny.py": "import tiny\n\ndef test_answer(above):\n    assert tiny.answer() == above\n",
-				"a/python/src/lib.rs":          strings.Replace(tiny["src/lib.rs"], "        42\n", "        env!(\"ABOVE\").parse().unwrap()\n", 1),
+				"bindings/python/Cargo.lock": selftest.TinyLock(t), "bindings/python/tests/test_tiny.py": "",
+				"bindings/python/tests/check_tiny.py": "import tiny\n\ndef test_answer(above):\n    assert tiny.answer() == above\n",
+				"bindings/python/src/lib.rs":          strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        env!(\"ABOVE\").parse().unwrap()\n", 1),
 			},
 		)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			folder := writeCrate(t, c.files)
+			folder := selftest.WriteCrate(t, c.files)
 			c.suite.Crate, c.suite.Profile = filepath.Join(folder, c.crate), "dev"
-			before := snapshot(t, folder)
+			before := selftest.Snapshot(t, folder)
 			r := harnesstest.Record(t, c.suite)
 			require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 			require.Contains(t, r.Text(), c.says)
-			require.Equal(t, before, snapshot(t, folder), "the tree was written to")
+			require.Equal(t, before, selftest.Snapshot(t, folder), "the tree was written to")
 		})
 	}
 }

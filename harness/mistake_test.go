@@ -13,6 +13,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 const (
@@ -160,7 +161,7 @@ def test_writes():
 			[]string{"2 tests: 1 passed, 1 error"}, map[string]string{"tests/test_tiny.py::test_stub": "error", passed: "passed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			crate := writeCrate(t, c.files)
+			crate := selftest.WriteCrate(t, c.files)
 			group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: c.isolation})
 			for _, want := range c.want {
 				require.Contains(t, text, crateIn(want, crate))
@@ -176,7 +177,7 @@ def test_writes():
 // that change what the plugin itself uses, end as in plain pytest.
 func TestNothingIsRedForNothing(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"conftest.py": "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n",
 		"tests/test_tiny.py": `import os, pytest
 
@@ -213,7 +214,7 @@ func TestUsageErrors(t *testing.T) {
 		"addopts = --no-such-option":                     "a usage error: an argument, or a setting of the project, that this pytest does not know",
 	} {
 		t.Run(addopts, func(t *testing.T) {
-			crate := writeCrate(t, map[string]string{"pytest.ini": "[pytest]\n" + addopts + "\n"})
+			crate := selftest.WriteCrate(t, map[string]string{"pytest.ini": "[pytest]\n" + addopts + "\n"})
 			_, text := recordRed(t, harness.Suite{Crate: crate})
 			require.Contains(t, text, want)
 		})
@@ -222,7 +223,7 @@ func TestUsageErrors(t *testing.T) {
 
 // TestUsageErrorsOfAnOwnPytest checks that a project's own pytest comes without the plugins of the default environment.
 func TestUsageErrorsOfAnOwnPytest(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -n 2 --cov=tests\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"pytest.ini": "[pytest]\naddopts = -n 2 --cov=tests\n"})
 	_, text := recordRed(t, harness.Suite{Crate: crate, Requirements: []string{"pytest==9.1.1"}})
 	require.Contains(t, text, "pytest-xdist (for -n)")
 	require.Contains(t, text, "pytest-cov (for --cov=tests)")
@@ -231,7 +232,7 @@ func TestUsageErrorsOfAnOwnPytest(t *testing.T) {
 // TestMalice checks that what a test does to its siblings, its folder and its file system costs only itself and what it
 // hit.
 func TestMalice(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": `import os, subprocess, sys, time
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import os, subprocess, sys, time
 import pytest
 
 def test_victim():
@@ -283,7 +284,7 @@ def test_leaves_a_daemon():
 // TestFailLeaky checks that what a test leaves running makes it red if that is wanted; pytest itself sees nothing
 // wrong.
 func TestFailLeaky(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_leaks():\n    subprocess.Popen(['sleep', '1000'])\n\ndef test_clean():\n    subprocess.run(['true'])\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_leaks():\n    subprocess.Popen(['sleep', '1000'])\n\ndef test_clean():\n    subprocess.run(['true'])\n"})
 	group, text := recordRed(t, harness.Suite{Crate: crate, FailLeaky: true})
 	require.Equal(t, map[string]string{"tests/test_tiny.py::test_leaks": "leaky", "tests/test_tiny.py::test_clean": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Sub("tests/test_tiny.py/test_leaks").Text(), "sleep 1000")
@@ -293,7 +294,7 @@ func TestFailLeaky(t *testing.T) {
 
 // TestLongOutput checks that all that a test prints is kept, and that the log has its head and tail.
 func TestLongOutput(t *testing.T) {
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": "def test_floods():\n    print('first')\n    for _ in range(50):\n        print('x' * ((1 << 20) - 1))\n    print('last')\n    assert 0\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "def test_floods():\n    print('first')\n    for _ in range(50):\n        print('x' * ((1 << 20) - 1))\n    print('last')\n    assert 0\n"})
 	folder := t.TempDir()
 	t.Setenv("PYO3TEST_ARTIFACTS", folder)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate})
@@ -315,7 +316,7 @@ func TestLongOutput(t *testing.T) {
 // They run in one process because that is quick; what they report is the same.
 func TestManyTests(t *testing.T) {
 	t.Setenv("SELFTEST_ISOLATION", string(harness.InProcess))
-	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(10_000))\ndef test_n(n):\n    print('x' * (50 << 20 if n == 5000 else 1000))\n"}))
+	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(10_000))\ndef test_n(n):\n    print('x' * (50 << 20 if n == 5000 else 1000))\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	binary := compiled(t, anycratePackage)
 	c := command(binary, "testdata/anycrate", "-test.v", "-test.timeout=10m")

@@ -16,6 +16,7 @@ import (
 	"pyo3test/harness/internal/doctor"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestAnotherBase checks that a base that the user names brings another Python, and a rustup that honours the crate's
@@ -43,14 +44,14 @@ func TestAnotherBase(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, h.RemoveImage(context.WithoutCancel(t.Context()), name)) })
 	t.Setenv("PYO3TEST_BASE_IMAGE", name)
 
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"rust-toolchain.toml": "[toolchain]\nchannel = \"1.94.0\"\nprofile = \"minimal\"\n",
 		"build.rs": `fn main() {
     let version = std::process::Command::new(std::env::var("RUSTC").unwrap()).arg("--version").output().unwrap();
     println!("cargo:rustc-env=BUILT_BY={}", String::from_utf8(version.stdout).unwrap().trim());
 }
 `,
-		"src/lib.rs":         strings.Replace(tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n", "fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
+		"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n", "fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
 		"tests/test_tiny.py": "import sys, tiny\n\ndef test_versions():\n    assert sys.version_info[:2] == (3, 13)\n    assert tiny.answer().startswith('rustc 1.94.0 ')\n",
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.13", Profile: "dev"})

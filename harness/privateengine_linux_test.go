@@ -86,10 +86,10 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 // load gives the engine the host's base and tools images.
 func (p *privateEngine) load(t *testing.T, h host) {
 	t.Helper()
-	here, err := client.NewClientWithOpts(client.WithHost(h.Host), client.WithAPIVersionNegotiation())
+	here, err := client.NewClientWithOpts(client.WithHost(h.Engine.Host), client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
 	defer here.Close()
-	names := map[string]string{h.tools.BaseID: h.tools.Base, h.tools.ID: h.tools.Name}
+	names := map[string]string{h.Tools.BaseID: h.Tools.Base, h.Tools.ID: h.Tools.Name}
 	saved, err := here.ImageSave(t.Context(), slices.Collect(maps.Keys(names)))
 	require.NoError(t, err)
 	defer saved.Close()

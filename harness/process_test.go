@@ -19,6 +19,7 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/prereq"
+	"pyo3test/harness/internal/selftest"
 )
 
 const modernPackage = "../pytests/modern"
@@ -100,7 +101,7 @@ func TestRunPatterns(t *testing.T) {
 
 // TestRunPatternInABrokenFile checks that a test that can no longer be collected is not green because nothing runs.
 func TestRunPatternInABrokenFile(t *testing.T) {
-	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_bad.py": "import no_such_module\n\ndef test_1():\n    pass\n"}))
+	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_bad.py": "import no_such_module\n\ndef test_1():\n    pass\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	asked, _ := events(t, "-run", "^TestPython$/^tiny$/^tests$/^test_bad.py$/^test_1$", "./testdata/anycrate")
 	require.Equal(t, map[string]string{"TestPython": "fail", "TestPython/tiny": "fail"}, asked)
@@ -112,7 +113,7 @@ func TestRunPatternInABrokenFile(t *testing.T) {
 
 // TestFlags checks that -failfast, -shuffle and -count do what go test's users expect.
 func TestFlags(t *testing.T) {
-	t.Setenv("SELFTEST_CRATE", writeCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n):\n    assert n != 2\n"}))
+	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n):\n    assert n != 2\n"}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	fast, _ := events(t, "-failfast", "./testdata/anycrate")
 	require.Equal(t, "fail", fast["TestPython/tiny/tests/test_tiny.py/test_n[2]"])
@@ -152,7 +153,7 @@ func TestCached(t *testing.T) {
 // again after a file is edited, added or removed, between runs or during one.
 func TestCachedOutsideTheModule(t *testing.T) {
 	const waits = "import time, tiny\n\ndef test_answer():\n    time.sleep(float('0'))\n    assert tiny.answer() == 42\n"
-	crate := writeCrate(t, map[string]string{"tests/test_tiny.py": waits})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": waits})
 	age := func() { // what is younger than two seconds is never cached
 		old := time.Now().Add(-time.Minute)
 		require.NoError(t, filepath.WalkDir(crate, func(path string, _ os.DirEntry, err error) error {
@@ -190,17 +191,17 @@ func TestCachedOutsideTheModule(t *testing.T) {
 		{"the configuration goes", map[string]string{"../pytest.ini": ""}},
 		{"a lock file above the crate", map[string]string{"../uv.lock": "version = 1\n"}},
 	} {
-		edit(t, crate, change.files)
+		selftest.Edit(t, crate, change.files)
 		require.NotContains(t, run(nil), "(cached)", change.name)
 	}
 	age()
 	run(nil)
 	require.Contains(t, run(nil), "(cached)")
 
-	edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'5'", 1)})
+	selftest.Edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'5'", 1)})
 	age()
 	text := run(func() {
-		edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'2'", 1)})
+		selftest.Edit(t, crate, map[string]string{"tests/test_tiny.py": strings.Replace(waits, "'0'", "'2'", 1)})
 		age()
 	})
 	require.Contains(t, text, "the sources changed while the tests ran")

@@ -80,6 +80,9 @@ type Options struct {
 	Deadline  time.Time // when the caller ends; zero means never
 	Artifacts string    // a folder for what the run leaves; "" chooses one
 	Reporters []report.Reporter
+	// Prepared, unless it is nil, is called before the tests with what travels into a container and the image of the
+	// build.
+	Prepared func(tree project.Tree, image string)
 }
 
 // Execute builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
@@ -126,6 +129,9 @@ func (r *run) all(ctx context.Context) {
 		return
 	}
 	defer r.engine.Close()
+	if r.Prepared != nil {
+		r.Prepared(r.sources.tree, r.extension.Image)
+	}
 	if r.debug {
 		r.tracker.uncacheable()
 		if !r.Deadline.IsZero() {

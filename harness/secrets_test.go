@@ -11,6 +11,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestNoSecretStays checks that what a build gets of the host's network settings is in no layer and no description of
@@ -18,7 +19,7 @@ import (
 func TestNoSecretStays(t *testing.T) {
 	const secret = "hunter2-of-pyo3test"
 	home := t.TempDir()
-	edit(t, home, map[string]string{
+	selftest.Edit(t, home, map[string]string{
 		".netrc":                   "machine packages.example.com login me password " + secret + "\n",
 		".cargo/credentials.toml":  "[registries.mine]\ntoken = \"" + secret + "\"\n",
 		".cargo/config.toml":       "[registries.mine]\nindex = \"sparse+https://packages.example.com/" + secret + "/\"\n[build]\nrustflags = [\"--not-taken-over\"]\n",
@@ -31,8 +32,8 @@ func TestNoSecretStays(t *testing.T) {
 		t.Setenv(key, filepath.Join(home, path))
 	}
 	t.Setenv("CARGO_REGISTRIES_OTHER_TOKEN", secret)
-	crate := writeCrate(t, map[string]string{
-		"src/lib.rs": tiny["src/lib.rs"] + "\n// " + t.Name() + "\n",
+	crate := selftest.WriteCrate(t, map[string]string{
+		"src/lib.rs": selftest.Tiny["src/lib.rs"] + "\n// " + t.Name() + "\n",
 		"tests/test_tiny.py": `import os
 import tiny
 
@@ -53,9 +54,8 @@ def test_nothing_is_seen():
 	require.Contains(t, r.Text(), "built tiny", "nothing was built")
 
 	h := thisHost(t)
-	require.Contains(t, h.network.Env(), "CARGO_REGISTRIES_OTHER_TOKEN="+secret, "the build had it")
-	_, built, err := harness.Prepared(t, suite)
-	require.NoError(t, err)
+	require.Contains(t, h.Network.Env(), "CARGO_REGISTRIES_OTHER_TOKEN="+secret, "the build had it")
+	_, built := selftest.Prepared(t, suite)
 	saved, err := h.Save(t.Context(), built)
 	require.NoError(t, err)
 	defer saved.Close()

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/selftest"
 )
 
 var soakRuns = flag.Int("soak.runs", 50, "how often each kind of end is provoked")
@@ -36,7 +37,7 @@ const soakMark = "left-by-the-soak"
 // soaked has everything that makes an end difficult: hangs that are proved and hangs that are not, daemons, and tests
 // still to run.
 var soaked = map[string]string{
-	"pyproject.toml": tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"2s\"\nworkers = 2\n",
+	"pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"2s\"\nworkers = 2\n",
 	"tests/test_tiny.py": `import subprocess, sys, threading, time, pytest
 
 @pytest.mark.parametrize("n", range(20))
@@ -68,7 +69,7 @@ func TestSoak(t *testing.T) {
 	p.load(t, thisHost(t))
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("DOCKER_HOST", p.host())
-	crate := writeCrate(t, soaked)
+	crate := selftest.WriteCrate(t, soaked)
 	whole := func() {
 		output, ok := p.run(t, crate, "", nil)
 		require.False(t, ok)
@@ -115,7 +116,7 @@ func TestSoak(t *testing.T) {
 // made, and runs again. What the dead run left is then gone, in the temporary folder too, and the tests pass.
 func TestSoakMaking(t *testing.T) {
 	p := startPrivateEngine(t)
-	crate := writeCrate(t, nil)
+	crate := selftest.WriteCrate(t, nil)
 	temporary := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("TMPDIR", temporary)

@@ -8,6 +8,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestStandstill checks that, if pytest's own process stops making progress among the tests, its stacks are shown, the
@@ -38,7 +39,7 @@ func TestStandstill(t *testing.T) {
 			[]string{"pytest hung during collection and was killed after 4s", "pytest_collection_modifyitems  {crate}/conftest.py:5"}, map[string]string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.suite.Crate = writeCrate(t, c.files)
+			c.suite.Crate = selftest.WriteCrate(t, c.files)
 			if c.suite.FinishTimeout == 0 {
 				c.suite.FinishTimeout = 4 * time.Second
 			}
@@ -64,7 +65,7 @@ func TestStandstill(t *testing.T) {
 // TestSlowHook checks that the time of a hook does not count towards its test's budget.
 func TestSlowHook(t *testing.T) {
 	for _, isolation := range []harness.Isolation{harness.Forked, harness.InProcess} {
-		crate := writeCrate(t, map[string]string{"conftest.py": "import time\n\ndef pytest_runtest_logreport(report):\n    if report.when == 'call':\n        time.sleep(6)\n"})
+		crate := selftest.WriteCrate(t, map[string]string{"conftest.py": "import time\n\ndef pytest_runtest_logreport(report):\n    if report.when == 'call':\n        time.sleep(6)\n"})
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, Isolation: isolation, TestTimeout: 4 * time.Second})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	}

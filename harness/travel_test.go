@@ -9,12 +9,13 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestWhatTravels checks that no test vanishes because a tool marked its folder, that links out of the crate reach the
 // container as links, and that the run says what it left out.
 func TestWhatTravels(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"tests/marked/CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55", "tests/marked/test_red.py": "def test_red():\n    assert False\n",
 		"tests/data/built.so": "data", "../secret": "of the host",
 		"tests/test_links.py": `import os

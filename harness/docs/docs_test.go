@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -72,9 +73,7 @@ const needs = "    require pyo3test v0.0.0\n    replace pyo3test => %s\n"
 // place, so that the crate is built only once, and no run of it is remembered.
 func monorepo(t *testing.T, here, ours string) (crate string) {
 	t.Helper()
-	root := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-docs-%d", os.Getuid()), strings.ReplaceAll(ours, "/", "-"))
-	require.NoError(t, os.RemoveAll(root))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(root))) })
+	root := prereq.Place(t, strings.ReplaceAll(ours, "/", "-"))
 	caches, err := os.UserCacheDir()
 	require.NoError(t, err)
 	recordings := fmt.Sprintf("pyo3test/recordings/%x", sha256.Sum256([]byte(filepath.Join(root, "mycrate"))))
@@ -130,7 +129,9 @@ func TestCommands(t *testing.T) {
 					cache = t.TempDir() // its virtual environment is not needed again
 				}
 				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"), "PYO3TEST_ARTIFACTS="+t.TempDir(), "XDG_CACHE_HOME="+cache)
+				began := time.Now()
 				output, err := c.CombinedOutput()
+				t.Logf("%5.1fs %s", time.Since(began).Seconds(), s.command)
 				if c.ProcessState == nil {
 					require.NoError(t, err)
 				}
@@ -155,7 +156,7 @@ func plain(text string) string {
 // TestLinks: what a page links to within the project exists.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "troubleshooting.md", "fork.md"} {
+	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "protocol.md", "troubleshooting.md", "fork.md"} {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {

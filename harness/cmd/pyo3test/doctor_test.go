@@ -23,9 +23,24 @@ import (
 func patient(t *testing.T, files map[string]string) string {
 	t.Helper()
 	prereq.Engine(t)
-	crate := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-patient-%d", os.Getuid()), "crate")
-	require.NoError(t, os.RemoveAll(crate))
-	all := map[string]string{
+	crate := filepath.Join(prereq.Place(t, "patient"), "crate")
+	all, err := patientFiles()
+	require.NoError(t, err)
+	maps.Copy(all, files)
+	for name, content := range all {
+		if content == "" {
+			continue
+		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
+	}
+	return crate
+}
+
+// patientFiles returns the files of the smallest crate with nothing wrong with it, but for those that doctor advises to
+// have.
+func patientFiles() (files map[string]string, err error) {
+	files = map[string]string{
 		"Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = '0.30.1'\n",
 		"src/lib.rs": `use pyo3::prelude::*;
 
@@ -40,17 +55,11 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunc
 		"pytest.ini":        "[pytest]\naddopts = --forked\n",
 	}
 	lock, err := os.ReadFile("../../../pytests/modern/Cargo.lock") // the same dependencies
-	require.NoError(t, err)
-	all["Cargo.lock"] = strings.ReplaceAll(string(lock), "pyo3test-modern", "patient")
-	maps.Copy(all, files)
-	for name, content := range all {
-		if content == "" {
-			continue
-		}
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
+	if err != nil {
+		return nil, err
 	}
-	return crate
+	files["Cargo.lock"] = strings.ReplaceAll(string(lock), "pyo3test-modern", "patient")
+	return files, nil
 }
 
 const versions = "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\n"

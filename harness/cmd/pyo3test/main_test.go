@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,10 +30,7 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // so that it is built only once, and no run of it is remembered.
 func modern(t *testing.T, files map[string]string) string {
 	t.Helper()
-	above := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-command-%d", os.Getuid()))
-	crate := filepath.Join(above, "mein Prüfling")
-	require.NoError(t, os.RemoveAll(above))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(above)) })
+	crate := filepath.Join(prereq.Place(t, "command"), "mein Prüfling")
 	last, err := remember(crate)
 	require.NoError(t, err)
 	require.NoError(t, os.RemoveAll(last.folder))
@@ -201,94 +197,13 @@ func TestEvents(t *testing.T) {
 	require.Contains(t, string(read), "DONE 11 tests, 1 skipped, 8 failures")
 }
 
-// TestCauses: the exit code shows why the tests did not run, and the message what to do.
-func TestCauses(t *testing.T) {
-	prereq.Engine(t)
-	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	const manifest = "[build-system]\nrequires = [\"maturin>=1.9.4,<2\"]\nbuild-backend = \"maturin\"\n[project]\nname = \"modern\"\nversion = \"0.1.0\"\n"
-	noNetwork := map[string]string{"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-	for name, c := range map[string]struct {
-		files map[string]string
-		args  []string
-		env   map[string]string
-		code  int
-		want  string
-	}{
-		"no tests":                 {map[string]string{"other/readme": ""}, []string{"other"}, nil, exitCollection, "no tests found in other of "},
-		"collection":               {map[string]string{"tests/test_bad.py": "import no_such_module\n"}, []string{"tests/test_bad.py"}, nil, exitCollection, "No module named 'no_such_module'"},
-		"build":                    {map[string]string{"src/lib.rs": "fn f( {}\n"}, nil, nil, exitBuild, "build failed for "},
-		"no engine":                {nil, nil, map[string]string{"DOCKER_HOST": "unix:///no/such/socket"}, exitSetup, "/no/such/socket"},
-		"no network for a package": {map[string]string{"pyproject.toml": manifest + "[dependency-groups]\ntest = [\"pytest>=9\", \"iniconfig==0.1\"]\n"}, []string{"--quiet"}, noNetwork, exitSetup, "no package index was reached: `pyo3test doctor` tries each"},
-		"no network for a crate":   {map[string]string{"Cargo.toml": "[package]\nname = \"modern\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n[dependencies]\nadler = \"=0.1.0\"\n"}, []string{"--quiet"}, noNetwork, exitSetup, "no package index was reached: `pyo3test doctor` tries each"},
-		"broken toml":              {map[string]string{"pyproject.toml": "[project]\nname = \n"}, nil, nil, exitUsage, "pyproject.toml:2:"},
-		"unknown isolation":        {nil, []string{"--isolation=none"}, nil, exitUsage, `"--isolation" flag: it is none of ["forked" "subprocess" "inprocess"]`},
-		"no such path":             {nil, []string{"nowhere"}, nil, exitUsage, "no such file or directory"},
-		"not a crate":              {map[string]string{"pyproject.toml": "[project]\nname = 'a'\n"}, nil, nil, exitUsage, "maturin"},
-		"unknown flag":             {nil, []string{"--wrokers=2"}, nil, exitUsage, "unknown flag: --wrokers: did you mean --workers?"},
-		"argument of pytest":       {nil, []string{".", "-k", "map"}, nil, exitUsage, "arguments of pytest come after --"},
-		"negative time":            {nil, []string{"--timeout=-5"}, nil, exitUsage, `"--timeout" flag: it is a time above 0`},
-		"two paths":                {nil, []string{"tests", "src"}, nil, exitUsage, "one path at a time"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			crate := modern(t, c.files)
-			t.Chdir(crate)
-			for name, value := range c.env {
-				t.Setenv(name, value)
-			}
-			code, out, errs := call(t, append([]string{"run"}, c.args...)...)
-			require.Equal(t, c.code, code, out+errs)
-			require.Contains(t, out+errs, c.want)
-			require.NotContains(t, out+errs, "harness.Suite")
-		})
-	}
-	code, _, errs := call(t)
-	require.Equal(t, exitUsage, code)
-	require.Contains(t, errs, "pyo3test help")
-	code, _, errs = call(t, "rnu")
-	require.Equal(t, exitUsage, code)
-	require.Contains(t, errs, `unknown command "rnu"`)
-	require.Contains(t, errs, "Did you mean this?\n\trun")
-	code, out, _ := call(t, "help")
-	require.Equal(t, exitPassed, code)
-	require.Contains(t, out, "Exit codes: ")
-}
-
-// TestErrorsAreVisible: a file name cannot control the terminal that shows it, and a red JUnit file is written.
+// TestErrorsAreVisible: a file name cannot control the terminal that shows it.
 func TestErrorsAreVisible(t *testing.T) {
-	junit := filepath.Join(t.TempDir(), "junit.xml")
-	t.Setenv("PYO3TEST_JUNIT", junit)
 	code, out, errs := call(t, "run", "/no/such\x1b]52;c;aGk=\a")
 	require.Equal(t, exitUsage, code)
 	require.Empty(t, out)
 	require.Contains(t, errs, `/no/such\x1b]52;c;aGk=\a: no such file or directory`)
 	require.NotContains(t, errs, "\x1b")
-	written, err := os.ReadFile(junit)
-	require.NoError(t, err)
-	require.Contains(t, string(written), `errors="1"`)
-}
-
-// TestFailed: --failed reruns only what did not pass last time, until it passes.
-func TestFailed(t *testing.T) {
-	prereq.Engine(t)
-	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	crate := modern(t, map[string]string{"tests/test_mixed.py": "def test_a():\n    assert 0\n\ndef test_b():\n    pass\n", "tests/test_bad.py": "import no_such_module\n"})
-	runs := func(code int, want string, args ...string) {
-		t.Helper()
-		got, out, errs := call(t, append([]string{"run", "--quiet"}, args...)...)
-		require.Equal(t, code, got, out+errs)
-		require.Contains(t, out+errs, want)
-	}
-	runs(exitUsage, "no run of "+crate+" is known", "--failed", crate)
-	runs(exitCollection, "1 passed, 1 failed, 1 collection error", crate, "--", "tests/test_mixed.py", "tests/test_bad.py")
-	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_bad.py"), []byte("def test_c():\n    pass\n"), 0o644))
-	runs(exitFailed, "2 of 94 tests: 1 passed, 1 failed", "--failed", crate)
-	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_mixed.py"), []byte("def test_a():\n    pass\n"), 0o644))
-	runs(exitPassed, "1 of 93 tests: 1 passed", "--failed", crate)
-	runs(exitPassed, "all tests of "+crate+" passed when they ran last", "--failed", crate)
-	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_mixed.py"), []byte("def test_a():\n    assert 0\n"), 0o644))
-	runs(exitFailed, "1 failed", crate, "--", "tests/test_mixed.py")
-	require.NoError(t, os.Remove(filepath.Join(crate, "tests/test_mixed.py")))
-	runs(exitCollection, "none of the 1 tests that did not pass when they ran last is there any more", "--failed", crate)
 }
 
 // TestFind: a path names a crate, or which of its tests to run.

@@ -2,8 +2,10 @@
 package prereq
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -27,4 +29,30 @@ func Engine(t testing.TB) {
 	if testing.Short() {
 		t.Skip("needs a Docker engine")
 	}
+}
+
+// Place returns an empty folder that is the same in each run of a test's package, so that what is built there is built
+// once, and another one for each package and checkout. It is removed after the test.
+func Place(t testing.TB, name string) string {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(here))
+	folder := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-%d-%x", os.Getuid(), sum[:4]), name)
+	remove := func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove()
+	t.Cleanup(func() {
+		remove()
+		_ = os.Remove(filepath.Dir(folder)) // fails while another test's is in it
+	})
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }

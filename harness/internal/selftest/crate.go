@@ -1,11 +1,14 @@
-package harness_test
+// Package selftest has what the harness's own tests share: crates to build, and pytest as it runs by hand.
+package selftest
 
 import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -14,8 +17,8 @@ import (
 	"pyo3test/harness/internal/prereq"
 )
 
-// tiny is the smallest crate that PyO3 and maturin build, and one test.
-var tiny = map[string]string{
+// Tiny is the smallest crate that PyO3 and maturin build, and one test.
+var Tiny = map[string]string{
 	"Cargo.toml": `[package]
 name = "tiny"
 version = "0.1.0"
@@ -50,39 +53,38 @@ mod tiny {
 	"tests/test_tiny.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == 42\n",
 }
 
-// writeCrate writes the tiny crate with other or additional files, and returns its folder. A file with the content ""
+// WriteCrate writes the tiny crate with other or additional files, and returns its folder. A file with the content ""
 // is left out. The folder is the same each time, so that its dependencies are compiled once: tests that use it are not
 // parallel.
-func writeCrate(t *testing.T, files map[string]string) string {
+func WriteCrate(t testing.TB, files map[string]string) string {
 	t.Helper()
 	prereq.Engine(t)
-	folder := filepath.Join(os.TempDir(), fmt.Sprintf("pyo3test-selftest-%d", os.Getuid()), "tiny")
-	require.NoError(t, os.RemoveAll(folder))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(filepath.Dir(folder))) })
-	edit(t, folder, map[string]string{"Cargo.lock": tinyLock(t)})
-	edit(t, folder, tiny)
-	edit(t, folder, files)
+	folder := filepath.Join(prereq.Place(t, "crates"), "tiny")
+	Edit(t, folder, map[string]string{"Cargo.lock": TinyLock(t)})
+	Edit(t, folder, Tiny)
+	Edit(t, folder, files)
 	return folder
 }
 
-// tinyLock returns the tiny crate's Cargo.lock.
-func tinyLock(t *testing.T) string {
+// TinyLock returns the tiny crate's Cargo.lock.
+func TinyLock(t testing.TB) string {
 	t.Helper()
-	lock, err := os.ReadFile("../pytests/outcomes/Cargo.lock")
+	_, here, _, _ := runtime.Caller(0)
+	lock, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../../pytests/outcomes/Cargo.lock"))
 	require.NoError(t, err)
 	return strings.ReplaceAll(string(lock), `name = "outcomes"`, `name = "tiny"`)
 }
 
-// tinyLockWithHelper returns the tiny crate's Cargo.lock with a dependency on a local crate "helper".
-func tinyLockWithHelper(t *testing.T) string {
+// TinyLockWithHelper returns the tiny crate's Cargo.lock with a dependency on a local crate "helper".
+func TinyLockWithHelper(t testing.TB) string {
 	t.Helper()
 	const alone = "dependencies = [\n \"pyo3\",\n]"
-	require.Contains(t, tinyLock(t), alone)
-	return strings.Replace(tinyLock(t), alone, "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
+	require.Contains(t, TinyLock(t), alone)
+	return strings.Replace(TinyLock(t), alone, "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
 }
 
-// edit writes files of a crate, and deletes those without content.
-func edit(t *testing.T, folder string, files map[string]string) {
+// Edit writes files of a crate, and deletes those without content.
+func Edit(t testing.TB, folder string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
 		path := filepath.Join(folder, filepath.FromSlash(name))
@@ -95,8 +97,8 @@ func edit(t *testing.T, folder string, files map[string]string) {
 	}
 }
 
-// snapshot returns every file of a folder, with content, mode and time.
-func snapshot(t *testing.T, folder string) map[string]string {
+// Snapshot returns every file of a folder, with content, mode and time.
+func Snapshot(t testing.TB, folder string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	require.NoError(t, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
@@ -119,4 +121,13 @@ func snapshot(t *testing.T, folder string) map[string]string {
 		return nil
 	}))
 	return files
+}
+
+// Merged returns all files of several sets; a later set wins.
+func Merged(sets ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, set := range sets {
+		maps.Copy(all, set)
+	}
+	return all
 }

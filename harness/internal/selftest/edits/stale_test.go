@@ -1,4 +1,5 @@
-package harness_test
+// Package edits_test edits crates and checks that no run is about what they were before.
+package edits_test
 
 import (
 	"archive/zip"
@@ -17,6 +18,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // worktree is a crate on disk and what its tests have to see of it.
@@ -38,7 +40,7 @@ func TestNeverStale(t *testing.T) {
 	number := 0
 	fresh := func() string { number++; return fmt.Sprint(1000 + number) } // the same length, so that sizes show nothing
 
-	top := filepath.Dir(writeCrate(t, nil))
+	top := filepath.Dir(selftest.WriteCrate(t, nil))
 	trees := make([]*worktree, 2)
 	for i := range trees {
 		trees[i] = newWorktree(t, filepath.Join(top, fmt.Sprint("tree", i)))
@@ -70,10 +72,10 @@ func newWorktree(t *testing.T, folder string) *worktree {
 	w := &worktree{folder: folder, tests: map[string]string{}, state: map[string]string{
 		"rust": "0", "helper": "0", "python": "0", "data": "0", "feature": "off", "env": "0", "conftest": "none", "extra": "none",
 	}}
-	edit(t, folder, map[string]string{
-		"python/Cargo.toml":     tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
-		"python/Cargo.lock":     tinyLockWithHelper(t),
-		"python/pyproject.toml": tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
+	selftest.Edit(t, folder, map[string]string{
+		"python/Cargo.toml":     selftest.Tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
+		"python/Cargo.lock":     selftest.TinyLockWithHelper(t),
+		"python/pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
 		"helper/Cargo.toml":     "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
 		// Each value has a fixed length on its line, so that an edit changes no size.
 		"python/src/lib.rs": `use pyo3::prelude::*;
@@ -119,7 +121,7 @@ def check(request):
 
 func (w *worktree) addTest(t *testing.T, file, name string) {
 	w.tests[file] = name
-	edit(t, w.folder, map[string]string{"python/tests/" + file: "import state\n\ndef " + name + "(request):\n    state.check(request)\n"})
+	selftest.Edit(t, w.folder, map[string]string{"python/tests/" + file: "import state\n\ndef " + name + "(request):\n    state.check(request)\n"})
 }
 
 // text returns what the tests have to see.
@@ -141,7 +143,7 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 		if info, err := os.Stat(path); err == nil {
 			old = info.ModTime()
 		}
-		edit(t, w.folder, map[string]string{file: text})
+		selftest.Edit(t, w.folder, map[string]string{file: text})
 		when := []time.Time{{}, old, old.Add(-time.Hour), time.Now().Add(time.Hour)}[random.IntN(4)]
 		if !when.IsZero() && !old.IsZero() {
 			require.NoError(t, os.Chtimes(path, when, when))
@@ -155,7 +157,7 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 		"feature": func() {
 			w.state["feature"] = map[string]string{"on": "off", "off": "on"}[w.state["feature"]]
 			features := map[string]string{"on": "default = [\"loud\"]", "off": "default = []"}[w.state["feature"]]
-			edit(t, w.folder, map[string]string{"python/Cargo.toml": tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n\n[features]\nloud = []\n" + features + "\n"})
+			selftest.Edit(t, w.folder, map[string]string{"python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n\n[features]\nloud = []\n" + features + "\n"})
 		},
 		"module": func() { change("python", "python/python/tiny/part.py", "PART = \""+value+"\"\n") },
 		"extra": func() {
@@ -163,7 +165,7 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 				change("extra", "python/python/tiny/extra.py", "EXTRA = \""+value+"\"\n")
 			} else {
 				w.state["extra"] = "none"
-				edit(t, w.folder, map[string]string{"python/python/tiny/extra.py": ""})
+				selftest.Edit(t, w.folder, map[string]string{"python/python/tiny/extra.py": ""})
 			}
 		},
 		"conftest": func() {
@@ -171,7 +173,7 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 				change("conftest", "python/tests/conftest.py", "import pytest\n\n@pytest.fixture\ndef value():\n    return \""+value+"\"\n")
 			} else {
 				w.state["conftest"] = "none"
-				edit(t, w.folder, map[string]string{"python/tests/conftest.py": ""})
+				selftest.Edit(t, w.folder, map[string]string{"python/tests/conftest.py": ""})
 			}
 		},
 		"test": func() {
@@ -182,19 +184,19 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 			case 1: // renamed
 				name := w.tests[file]
 				delete(w.tests, file)
-				edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
+				selftest.Edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
 				w.addTest(t, "test_"+value+".py", name)
 			case 2: // new
 				w.addTest(t, "test_"+value+".py", "test_"+value)
 			case 3: // deleted
 				if len(w.tests) > 1 {
 					delete(w.tests, file)
-					edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
+					selftest.Edit(t, w.folder, map[string]string{"python/tests/" + file: ""})
 				}
 			}
 		},
 		"built on the host": func() {
-			edit(t, w.folder, map[string]string{"python/python/tiny/_tiny.cpython-311-x86_64-linux-gnu.so": "not " + value})
+			selftest.Edit(t, w.folder, map[string]string{"python/python/tiny/_tiny.cpython-311-x86_64-linux-gnu.so": "not " + value})
 		},
 		"times alone": func() {
 			when := time.Now().Add(time.Duration(random.IntN(1000)-500) * time.Hour)
@@ -212,8 +214,8 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 // TestPythonThatIsBuiltIn checks that Python files that the compiler reads by a name with a space, or that maturin
 // copies, are not those of the last build.
 func TestPythonThatIsBuiltIn(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
-		"src/lib.rs":     strings.Replace(tiny["src/lib.rs"], "        42\n", "        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
+	crate := selftest.WriteCrate(t, map[string]string{
+		"src/lib.rs":     strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
 		"my data/a b.py": "1\n", "tiny.data/purelib/tiny_data.py": "VALUE = 1\n",
 		"tests/test_tiny.py": "import os, tiny, tiny_data\n\ndef test_values():\n    assert f\"{tiny.answer()} {tiny_data.VALUE}\" == os.environ[\"WANT\"]\n",
 	})
@@ -223,7 +225,7 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 		{"2 2", "tiny.data/purelib/tiny_data.py", "VALUE = 2\n"},
 	} {
 		if step.file != "" {
-			edit(t, crate, map[string]string{step.file: step.text})
+			selftest.Edit(t, crate, map[string]string{step.file: step.text})
 		}
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "g", Env: map[string]string{"WANT": step.want}}}})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
@@ -233,7 +235,7 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 // TestWheelOfTheSameName checks that a package from a folder is the current one, not an earlier one with the same name
 // and version.
 func TestWheelOfTheSameName(t *testing.T) {
-	crate := writeCrate(t, map[string]string{
+	crate := selftest.WriteCrate(t, map[string]string{
 		"requirements-test.txt": "--find-links wheels\nwhl\n",
 		"tests/test_tiny.py":    "import tiny, whl\n\ndef test_value():\n    assert whl.VALUE == 1\n",
 		"wheels/.keep":          " ",

@@ -1,4 +1,4 @@
-package harness_test
+package projects_test
 
 import (
 	"path/filepath"
@@ -9,12 +9,13 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/selftest"
 )
 
 // TestAsPlainPytest checks that, whatever the version of pytest, the place of its configuration, its options and
 // plugins, the tests and their outcomes are those of plain pytest in the same image.
 func TestAsPlainPytest(t *testing.T) {
-	h := thisHost(t)
+	h := selftest.ThisHost(t)
 	suite := map[string]string{
 		"tests/conftest.py": "import pytest\n\n@pytest.fixture(scope='session')\ndef once():\n    return [1]\n\n@pytest.fixture\ndef broken():\n    raise RuntimeError('set-up')\n",
 		"tests/test_tiny.py": `"""Sums.
@@ -78,24 +79,23 @@ class TestClass:
 		{"8.4, setup.cfg, xdist", "pytest==8.4.2 pytest-xdist", map[string]string{"setup.cfg": "[tool:pytest]\naddopts = -n 2 --import-mode=importlib\n"}, ""},
 		{"9.0, tox.ini, doctests, run-parallel", "pytest==9.0.2 pytest-run-parallel", map[string]string{"tox.ini": "[pytest]\naddopts = --doctest-modules --ignore=src\n"}, ""},
 		{"9.1, pyproject.toml, forked and coverage", "pytest==9.1.1 pytest-forked==1.7.5 pytest-cov", map[string]string{
-			"pyproject.toml": tiny["pyproject.toml"] + "[tool.pytest.ini_options]\naddopts = \"--forked --cov=tiny --cov-report=xml\"\ntestpaths = [\"tests\"]\n",
+			"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pytest.ini_options]\naddopts = \"--forked --cov=tiny --cov-report=xml\"\ntestpaths = [\"tests\"]\n",
 		}, ""},
 		{"9.2, pyproject.toml of its own kind, forked, benchmark, timeout", "pytest==9.2.0 pytest-forked==1.7.5 pytest-benchmark pytest-timeout", map[string]string{
-			"pyproject.toml": tiny["pyproject.toml"] + "[tool.pytest]\naddopts = [\"--forked\", \"--benchmark-disable\", \"--strict-markers\", \"--import-mode=append\"]\ntimeout = \"60\"\nfaulthandler_timeout = \"30\"\nfilterwarnings = [\"error\"]\n",
+			"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pytest]\naddopts = [\"--forked\", \"--benchmark-disable\", \"--strict-markers\", \"--import-mode=append\"]\ntimeout = \"60\"\nfaulthandler_timeout = \"30\"\nfilterwarnings = [\"error\"]\n",
 		}, "-o addopts=--import-mode=append"},
 		{"9.2, no configuration", "pytest==9.2.0", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			crate := writeCrate(t, merged(suite, c.files))
+			crate := selftest.WriteCrate(t, selftest.Merged(suite, c.files))
 			junit := filepath.Join(t.TempDir(), "junit.xml")
 			t.Setenv("PYO3TEST_JUNIT", junit)
 			s := harness.Suite{Crate: crate, Requirements: strings.Fields(c.requirements)}
 			r := harnesstest.Record(t, s)
 			require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
-			ours := readJUnit(t, junit)
-			tree, built, err := harness.Prepared(t, s)
-			require.NoError(t, err)
-			theirs := h.byHand(t, built, tree, strings.Fields(c.plain)...)
+			ours := selftest.ReadJUnit(t, junit)
+			tree, built := selftest.Prepared(t, s)
+			theirs := h.ByHand(t, built, tree, strings.Fields(c.plain)...)
 			require.Greater(t, len(theirs), 14)
 			require.ElementsMatch(t, theirs, ours)
 			require.NotContains(t, r.Text(), "disagree", r.Text())
