@@ -31,7 +31,7 @@ func (g *group) conclude(ctx context.Context) {
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // pytest's own report at its end is missing
 		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.clock.phase, g.stopping, g.lastSeen)))
-		g.problems[len(g.problems)-1].Listed = g.ledger.collected && slices.ContainsFunc(g.selected, func(t *test) bool { return t.outcome == verdict.NotRun })
+		g.problems[len(g.problems)-1].Listed = g.ledger.collected && slices.ContainsFunc(g.selected, func(t *test) bool { return t.end.Outcome == verdict.NotRun })
 	}
 	if g.ledger.exited != nil && g.ledger.exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
@@ -196,7 +196,7 @@ func (g *group) reconcile() {
 	ran := verdict.Ran{CollectErrors: g.ledger.collectErrors, CollectSkips: g.ledger.collectSkips, ExitStatus: *g.ledger.exitStatus}
 	for _, test := range g.selected {
 		if g.ledger.due[test.Index] { // a killed pytest leaves no JUnit file
-			ran.Tests = append(ran.Tests, test.Test)
+			ran.Tests = append(ran.Tests, test.end)
 		}
 	}
 	for _, problem := range verdict.Reconcile(ran, cases) {

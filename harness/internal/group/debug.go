@@ -59,6 +59,6 @@ func (g *group) debugTest(ctx context.Context, test *test) {
 	case status != 0:
 		v.Outcome, v.Text = verdict.Failed, fmt.Sprintf("pytest ended with status %d", status)
 	}
-	test.closed, test.outcome = true, v.Outcome
+	test.closed, test.end = true, test.End(v.Outcome)
 	g.emitTest(test, g.endOf(test, v))
 }

@@ -159,7 +159,7 @@ func (g *group) notes(test *test) (notes []string) {
 		notes = append(notes, "fixtures: "+test.fixtures)
 	}
 	if test.after != nil {
-		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.outcome))
+		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.end.Outcome))
 	}
 	return notes
 }

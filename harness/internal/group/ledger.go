@@ -60,7 +60,7 @@ type test struct {
 	selected bool
 	begun    bool            // its start is reported
 	closed   bool            // its end is reported
-	outcome  verdict.Outcome // once it is closed
+	end      verdict.Ended // once it is closed
 }
 
 // start is what is known of one start of a test.

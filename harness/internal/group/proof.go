@@ -40,9 +40,9 @@ func (g *group) culprits() []proof {
 	var crashed, forked []proof
 	for _, test := range g.selected {
 		switch {
-		case test.outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
+		case test.end.Outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
 			crashed = append(crashed, proof{test, true})
-		case test.outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
+		case test.end.Outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
 			forked = append(forked, proof{test, false})
 		}
 	}

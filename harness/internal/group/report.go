@@ -15,9 +15,6 @@ import (
 	"pyo3test/harness/internal/verdict"
 )
 
-// keptText bounds, in bytes, each text that is kept of a test whose verdict is reported.
-const keptText = 256
-
 // testOf names a test for reporters.
 func (g *group) testOf(test *test) report.Test {
 	return report.Test{Group: g.Name, Name: test.name, NodeID: test.NodeID}
@@ -47,10 +44,14 @@ func (g *group) emitTest(test *test, e report.Event) {
 // reportEnd gives a test its verdict and reports it.
 func (g *group) reportEnd(test *test) {
 	v := test.Verdict()
-	test.closed, test.outcome = true, v.Outcome
+	test.closed, test.end = true, test.End(v.Outcome)
 	g.emitTest(test, g.endOf(test, v))
 	g.redSeen = g.redSeen || v.Outcome.Red()
-	test.Shrink(keptText) // what follows needs no more than the outcomes
+	// Ten thousand tests must not need memory for all that they print.
+	test.Reports, test.Seen = nil, ""
+	if test.Finish != nil {
+		test.Finish.Stdout, test.Finish.Stderr = "", ""
+	}
 }
 
 // endOf describes the end of a test for reporters.

@@ -86,8 +86,8 @@ func TestStandstillOfPytest(t *testing.T) {
 	require.Equal(t, []string{"stop"}, session.orders)
 	require.True(t, g.again)
 	say(t, g, `{"ev":"finish","index":0,"pid":10,"exit":0,"complete":true}`) // too late
-	require.Equal(t, verdict.Error, g.selected[0].Verdict().Outcome)
-	require.Contains(t, g.selected[0].Verdict().Text, "stood still after the end of a.py::t0 and was killed after 1m0s\ncause: ")
+	require.Equal(t, verdict.Error, g.selected[0].end.Outcome)
+	require.Contains(t, session.played.text(), "stood still after the end of a.py::t0 and was killed after 1m0s\ncause: ")
 }
 
 // TestStandstillThatEnds: a pytest that moves on during its dump is left alone.
@@ -100,7 +100,7 @@ func TestStandstillThatEnds(t *testing.T) {
 	seen(g)
 	require.Empty(t, session.orders)
 	require.Empty(t, g.stopping)
-	require.Equal(t, verdict.Passed, g.selected[0].Verdict().Outcome)
+	require.Equal(t, verdict.Passed, g.selected[0].end.Outcome)
 }
 
 // TestBystanders: only the test whose report pytest is stuck at is red. A test whose result is lost runs again.
@@ -119,7 +119,7 @@ func TestBystanders(t *testing.T) {
 		closed = append(closed, test.closed)
 	}
 	require.Equal(t, []bool{false, true, false, false}, closed)
-	require.Equal(t, verdict.Error, g.selected[1].Verdict().Outcome)
+	require.Equal(t, verdict.Error, g.selected[1].end.Outcome)
 	g.standing, g.stopping, g.again = false, "", false
 	say(t, g, `{"ev":"start","index":0,"pid":20}`)
 	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.session.(*ordered).played.names(), "a subtest begins once")
@@ -135,8 +135,8 @@ func TestLateReport(t *testing.T) {
 	g.closeRunning()
 	require.False(t, g.selected[0].closed)
 	require.True(t, g.selected[1].closed)
-	require.Equal(t, verdict.Error, g.selected[1].Verdict().Outcome)
-	require.Contains(t, g.selected[1].Seen, "stood still after the end of a.py::t1")
+	require.Equal(t, verdict.Error, g.selected[1].end.Outcome)
+	require.Contains(t, g.session.(*ordered).played.text(), "stood still after the end of a.py::t1")
 }
 
 // TestStandstillsAreCounted: pytest is not restarted forever because of a hook that never returns.

@@ -23,20 +23,6 @@ func (t *Test) AddReport(r Report) {
 	t.Reports = append(t.Reports, r)
 }
 
-// Shrink shortens each text of the test to a limit in bytes, and returns their total size afterwards.
-func (t *Test) Shrink(limit int) (size int) {
-	for i := range t.Reports {
-		t.Reports[i].shrink(limit)
-		size += t.Reports[i].texts()
-	}
-	if t.Finish != nil {
-		t.Finish.Stdout, t.Finish.Stderr = Clip(t.Finish.Stdout, limit), Clip(t.Finish.Stderr, limit)
-		size += len(t.Finish.Stdout) + len(t.Finish.Stderr)
-	}
-	t.Seen = Clip(t.Seen, limit)
-	return size + len(t.Seen)
-}
-
 func (r *Report) texts() int {
 	size := len(r.Longrepr) + len(r.Message)
 	for _, pair := range slices.Concat(r.Sections, r.Properties) {

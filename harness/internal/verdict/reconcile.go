@@ -37,10 +37,24 @@ const (
 
 // Ran holds all that was seen of a session that ended by itself.
 type Ran struct {
-	Tests         []Test // those that were to run
+	Tests         []Ended // those that were to run
 	CollectErrors []CollectError
 	CollectSkips  []CollectSkip
 	ExitStatus    int // pytest's own
+}
+
+// Ended is what is compared of a test.
+type Ended struct {
+	NodeID    string
+	Classname string // how pytest's JUnit file names it
+	Name      string
+	Outcome   Outcome
+	states    []State // of the testcases that pytest writes for it
+}
+
+// End returns what is compared of the test, with its outcome.
+func (t Test) End(outcome Outcome) Ended {
+	return Ended{NodeID: t.NodeID, Classname: t.Classname, Name: t.Name, Outcome: outcome, states: t.states()}
 }
 
 // Reconcile compares what was seen of a session with pytest's own account of it. It returns a sentence for each
@@ -53,7 +67,7 @@ func Reconcile(ran Ran, junit []Case) (problems []string) {
 		nodes[c] = nodeID
 	}
 	for _, test := range ran.Tests {
-		for _, state := range test.states() {
+		for _, state := range test.states {
 			add(Case{test.Classname, test.Name, state}, test.NodeID)
 		}
 	}
@@ -150,8 +164,7 @@ func (t Test) states() (states []State) {
 func (r Ran) contradictsStatus() string {
 	red := len(r.CollectErrors) > 0
 	for _, test := range r.Tests {
-		outcome := test.Verdict().Outcome
-		red = red || outcome.Red() && outcome != Leaky // which pytest does not know
+		red = red || test.Outcome.Red() && test.Outcome != Leaky // which pytest does not know
 	}
 	switch {
 	case red && (r.ExitStatus == exitOK || r.ExitStatus == ExitNoTests):
