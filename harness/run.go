@@ -100,8 +100,9 @@ func Execute(suite Suite, o Options) report.Result {
 	}
 	run.evidence.Begin()
 	run.emit(report.RunStarted{Name: o.Name, Crate: crateFolder(suite.Crate)})
-	defer stream.Ticking()()
+	stopTicking := stream.Ticking()
 	run.all(ctx)
+	stopTicking() // nothing is drawn below the summary
 	if err := stream.End(); err != nil {
 		run.emit(report.Problem{Text: err.Error()})
 		_ = stream.End() // red now
@@ -443,7 +444,7 @@ func (r *run) config(g Group) group.Config {
 
 // finish checks whether the run may be cached, and whether --failed found its tests.
 func (r *run) finish() {
-	if n := len(r.Flags.Only); n > 0 && len(r.stream.Result().Outcomes) == 0 && !r.stream.Red("") {
+	if n := len(r.Flags.Only); n > 0 && r.stream.Result().Tests == 0 && !r.stream.Red("") {
 		r.emit(report.Problem{Cause: report.CauseCollection, Text: fmt.Sprintf(
 			"none of the %d tests that did not pass when they ran last is there any more: run without --failed", n)})
 	}

@@ -22,6 +22,7 @@ import (
 // history is what the recordings of a crate's runs tell of its tests. They are in a folder of the user's cache.
 type history struct {
 	crate, folder string
+	runs          []pastRun // in the order of their starts
 	known         known
 	err           error // of a recording that cannot be read
 }
@@ -63,6 +64,7 @@ func (a asked) covers(file string) bool {
 type pastRun struct {
 	asked
 	report.Result
+	file       string
 	cutOff     bool // its recording ends before it did
 	start, end time.Time
 }
@@ -77,9 +79,10 @@ func (p *pastRun) Report(at time.Time, _ report.Event) error {
 }
 
 const (
-	// mostRecordings and mostBytes bound what is kept of a crate's recordings.
+	// mostRecordings is how many recordings of a crate are kept, and more only while runs overlap.
 	mostRecordings = 10
-	mostBytes      = 64 << 20
+	// longestRun is how long a run without an end may be under way.
+	longestRun = 24 * time.Hour
 	// cutOff is why a run whose recording ends too early left tests without a verdict.
 	cutOff = "it was cut off"
 	// unreadable is why nothing is known of a run.
@@ -97,16 +100,16 @@ func remember(crate string) (*history, error) {
 	if err != nil {
 		return nil, err
 	}
-	var runs []pastRun
 	for _, name := range names {
 		run, err := readRun(filepath.Join(h.folder, name))
-		if err != nil {
+		switch {
+		case err == nil:
+			h.runs = append(h.runs, run)
+		case !errors.Is(err, fs.ErrNotExist): // otherwise another run has removed it
 			h.err = errors.Join(h.err, err)
-			continue
 		}
-		runs = append(runs, run)
 	}
-	h.known = after(runs)
+	h.known = after(slices.Clone(h.runs))
 	if h.err != nil {
 		h.known.Unsettled[""] = unreadable
 	}
@@ -126,6 +129,7 @@ func (h *history) names() (names []string, err error) {
 }
 
 func readRun(file string) (run pastRun, err error) {
+	run.file = file
 	f, err := os.Open(file)
 	if err != nil {
 		return run, err
@@ -240,10 +244,35 @@ func (h *history) record(a asked) (*recording, error) {
 	if err != nil {
 		return nil, cache.Failed(errors.Join(err, file.Close(), os.Remove(file.Name())))
 	}
-	if err := cache.Prune(h.folder, mostRecordings, mostBytes); err != nil {
+	if err := h.prune(); err != nil {
 		return nil, cache.Failed(errors.Join(err, file.Close()))
 	}
 	return &recording{recorder, file}, nil
+}
+
+// prune removes the oldest recordings if a newer one has all that they tell in its Before, and enough are left with the one
+// that starts now.
+func (h *history) prune() (err error) {
+	kept := 0
+	var ended time.Time // when the last of those before kept ended
+	for i, run := range h.runs {
+		if ended.Before(run.start) && len(h.runs)-i+1 >= mostRecordings {
+			kept = i
+		}
+		end := run.end
+		if run.cutOff { // it may be under way
+			end = run.start.Add(longestRun)
+		}
+		if end.After(ended) {
+			ended = end
+		}
+	}
+	for _, run := range h.runs[:kept] {
+		if removed := os.Remove(run.file); !errors.Is(removed, fs.ErrNotExist) { // another run may have removed it
+			err = errors.Join(err, removed)
+		}
+	}
+	return err
 }
 
 // Close ends the recording.

@@ -173,6 +173,53 @@ func TestOldRecordings(t *testing.T) {
 	require.Equal(t, map[string]bool{"old.py::t": true}, only)
 }
 
+// TestOldRecordingsOfRunsAtATime: a recording is kept until a later one knows what it tells.
+func TestOldRecordingsOfRunsAtATime(t *testing.T) {
+	emptyCache(t)
+	endA := recorded{asked: asked{Tests: []string{"a.py"}}, outcomes: map[string]verdict.Outcome{"a.py::t": verdict.Passed}}.begin(t)
+	recorded{asked: asked{Tests: []string{"b.py"}}, outcomes: map[string]verdict.Outcome{"b.py::t": verdict.Failed}}.record(t)
+	part := recorded{asked: asked{Tests: []string{"c.py"}}, outcomes: map[string]verdict.Outcome{"c.py::t": verdict.Passed}}
+	count := func() int {
+		h, err := remember("crate")
+		require.NoError(t, err)
+		only, why, err := h.notPassed()
+		require.NoError(t, err)
+		require.True(t, only["b.py::t"] || why == cutOff, "b.py failed, and a.py may be cut off")
+		return len(h.runs)
+	}
+	for range 2 * mostRecordings {
+		part.record(t)
+		count()
+	}
+	require.Equal(t, 2*mostRecordings+2, count(), "the first run is under way")
+	endA()
+	for range mostRecordings {
+		part.record(t)
+		count()
+	}
+	require.Equal(t, mostRecordings, count())
+	h, err := remember("crate")
+	require.NoError(t, err)
+	only, why, err := h.notPassed()
+	require.NoError(t, err)
+	require.Empty(t, why, "the first run has ended")
+	require.Equal(t, map[string]bool{"b.py::t": true}, only)
+}
+
+// TestEmptyRecording: a run that was killed before it wrote a line is one that was cut off.
+func TestEmptyRecording(t *testing.T) {
+	emptyCache(t)
+	recorded{}.record(t)
+	h, err := remember("crate")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(h.folder, "99990101T000000.000000000-1.jsonl"), nil, 0o600))
+	h, err = remember("crate")
+	require.NoError(t, err)
+	_, why, err := h.notPassed()
+	require.NoError(t, err)
+	require.Equal(t, cutOff, why)
+}
+
 // TestUnreadableRecordings: a recording that is damaged or of another format is an error of --failed, never a green.
 func TestUnreadableRecordings(t *testing.T) {
 	for want, damage := range map[string]func(string) string{

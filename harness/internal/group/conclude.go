@@ -37,7 +37,7 @@ func (g *group) conclude(ctx context.Context) {
 		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
 		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and look what the tests write"})
 	}
-	if g.ledger.pid != 0 && g.Evidence.Wanted(g.red()) {
+	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
 	g.reportExit()

@@ -58,8 +58,8 @@ type test struct {
 	// What the group decides.
 	name     string // of the subtest, relative to the group's
 	selected bool
-	begun    bool            // its start is reported
-	closed   bool            // its end is reported
+	begun    bool          // its start is reported
+	closed   bool          // its end is reported
 	end      verdict.Ended // once it is closed
 }
 

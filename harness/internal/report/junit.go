@@ -30,6 +30,7 @@ type (
 		Cases    []*junitCase `xml:"testcase"`
 
 		seconds float64
+		kept    textBudget
 	}
 	junitCase struct {
 		Classname  string           `xml:"classname,attr"`
@@ -64,7 +65,6 @@ type JUnit struct {
 	run    *JUnitSuite
 	groups map[string]*JUnitSuite
 	cases  map[Test]*junitCase // what failed, by test, for what is found out later
-	kept   textBudget
 }
 
 // NewJUnit returns a reporter that has seen nothing of the run with a name.
@@ -125,7 +125,7 @@ func (j *JUnit) Report(_ time.Time, e Event) error {
 		c.Skipped = &junitText{Type: "collection", Message: legal(e.Text)}
 		j.suite(e.Group).add(c)
 	case TestEnded:
-		c := e.testcase(&j.kept)
+		c := e.testcase(&j.suite(e.Group).kept)
 		if e.Outcome.Red() {
 			j.cases[e.Test] = c
 		}
@@ -135,7 +135,7 @@ func (j *JUnit) Report(_ time.Time, e Event) error {
 		if c := j.cases[e.Test]; c != nil {
 			for _, told := range []*junitText{c.Failure, c.Error} {
 				if told != nil {
-					told.Text += legal("\n\n" + j.kept.clip(e.Text))
+					told.Text += legal("\n\n" + verdict.Clip(e.Text, keptText))
 				}
 			}
 		}

@@ -96,7 +96,8 @@ func (r *Recorder) Err() error {
 	return fmt.Errorf("record the run: %w", r.err)
 }
 
-// ErrCutOff is the error of Replay for a recording that ends before its run did: the run is under way, or was killed.
+// ErrCutOff is the error of Replay for a recording that ends before its run did, perhaps before its first line: the run
+// is under way, or was killed.
 var ErrCutOff = errors.New("the recording ends before its run did")
 
 // maxRecorded bounds a line of a recording, in bytes.
@@ -108,6 +109,9 @@ const maxRecorded = 64 << 20
 func Replay(in io.Reader, run any, to ...Reporter) (Result, error) {
 	lines := bufio.NewReaderSize(in, 64<<10)
 	first, err := readLine(lines)
+	if errors.Is(err, io.EOF) {
+		err = ErrCutOff
+	}
 	if err != nil {
 		return Result{}, err
 	}

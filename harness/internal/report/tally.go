@@ -23,6 +23,8 @@ type Result struct {
 	Refused bool
 	// Ended reports whether the run came to its end.
 	Ended bool
+	// Tests is how many tests have a verdict.
+	Tests int
 }
 
 // Tally counts what the events of a run say, and checks that they do not contradict each other: a test that ends twice,
@@ -35,6 +37,7 @@ type Tally struct {
 	groups         map[string]*groupTally
 	order          []string // the groups' names, as they started
 	outcomes       map[string]verdict.Outcome
+	tests          int // that have ended
 }
 
 // groupTally is what is known of a group.
@@ -115,7 +118,10 @@ func (t *Tally) Result() Result {
 	if outcomes == nil {
 		outcomes = map[string]verdict.Outcome{}
 	}
-	return Result{Red: t.red(), Cause: t.cause, Outcomes: outcomes, Beside: t.beside, Refused: len(t.order) == 0 && t.problems > 0, Ended: t.ended}
+	return Result{
+		Red: t.red(), Cause: t.cause, Outcomes: outcomes, Beside: t.beside, Tests: t.tests,
+		Refused: len(t.order) == 0 && t.problems > 0, Ended: t.ended,
+	}
 }
 
 // Report takes the next event. Its error says how it contradicts the earlier ones.
@@ -247,6 +253,7 @@ func (t *Tally) takeTestEnd(g *groupTally, e TestEnded) error {
 		return contradiction(e, "of "+e.Name+", which had not started")
 	}
 	g.tests[e.Name] = testEnded
+	t.tests++
 	g.counts[e.Outcome]++
 	if e.Left > 0 {
 		g.leaky++
