@@ -51,7 +51,7 @@ func TestEngineFailures(t *testing.T) {
 	rust := func(number string) map[string]string {
 		return map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", number, 1)}
 	}
-	gone := "the Docker engine at " + p.host() + " answers no more (no answer): look why it ended, start it, then run again\n"
+	gone := "the Docker engine at " + p.host() + " no longer answers (no answer): find out why it ended, start it, then run again\n"
 	require.Contains(t, green(t), "built tiny")
 
 	t.Run("started again between runs", func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestEngineFailures(t *testing.T) {
 		p.fill(t, 100<<20)
 		for _, place := range []string{"/tmp/filling", "filling"} {
 			red(t, tests("open('"+place+"', 'wb', 0).write(bytes(1 << 28)); raise OSError"), "", nil,
-				"test_between", "OSError", engine.DiskFull+", and look what the tests write\n", "pytest ended in the middle of session finish: exit status 1", "3 of 3 tests: 2 passed, 1 failed")
+				"test_between", "OSError", engine.DiskFull+", and check what the tests write\n", "pytest ended in the middle of session finish: exit status 1", "3 of 3 tests: 2 passed, 1 failed")
 		}
 		green(t)
 	})

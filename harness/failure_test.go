@@ -89,12 +89,12 @@ func TestBadSuites(t *testing.T) {
 		"no folder":         {harness.Suite{Crate: "no/such/folder"}, "Crate: no folder "},
 		"a file":            {harness.Suite{Crate: filepath.Join(crate, "Cargo.toml")}, "is not a folder"},
 		"no Cargo.toml":     {harness.Suite{Crate: filepath.Join(crate, "tests")}, "no Cargo.toml in " + filepath.Join(crate, "tests")},
-		"isolation":         {harness.Suite{Crate: crate, Isolation: "some"}, `Isolation: "some" is none of`},
+		"isolation":         {harness.Suite{Crate: crate, Isolation: "some"}, `Isolation: "some" is not one of`},
 		"workers":           {harness.Suite{Crate: crate, Isolation: harness.InProcess, Workers: 2}, "Workers: 2 with Isolation"},
 		"negative":          {harness.Suite{Crate: crate, TestTimeout: -time.Second}, "TestTimeout: "},
 		"memory":            {harness.Suite{Crate: crate, Memory: 1000}, "Memory: 1000 bytes"},
 		"tests and groups":  {harness.Suite{Crate: crate, Tests: []string{"a"}, Groups: []harness.Group{{Name: "a"}}}, "Tests: set together with Groups"},
-		"two of one name":   {harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "a"}, {Name: "a"}}}, `Groups[1].Name: "a" is there twice`},
+		"two of one name":   {harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "a"}, {Name: "a"}}}, `Groups[1].Name: "a" is used twice`},
 		"a nameless group":  {harness.Suite{Crate: crate, Groups: []harness.Group{{}}}, "Groups[0].Name"},
 		"pytest argument":   {harness.Suite{Crate: crate, PytestArgs: []string{"--junitxml=x"}}, "PytestArgs: --junitxml=x is the harness's own: set the variable PYO3TEST_JUNIT"},
 		"include":           {harness.Suite{Crate: crate, Include: []string{"no/such"}}, "Include: no file or folder"},
@@ -164,7 +164,7 @@ func TestSessionsThatFail(t *testing.T) {
 		outcomes  map[string]string
 	}{
 		"no tests": {map[string]string{"tests/test_tiny.py": "", "tests/data.txt": "x"}, "",
-			[]string{"no tests found in {crate}: name files in Tests, or look at testpaths", "0 of 0 tests: none was found"}, map[string]string{}},
+			[]string{"no tests found in {crate}: name files in Tests, or check testpaths", "0 of 0 tests: none was found"}, map[string]string{}},
 		"all files skip themselves": {map[string]string{"tests/test_tiny.py": "import pytest\npytest.skip('not today', allow_module_level=True)\n"}, "",
 			[]string{"no tests found: every file skips itself"}, map[string]string{"tests/test_tiny.py": "skipped"}},
 		"a collection error": {map[string]string{"tests/test_bad.py": "import no_such_module\n", "tests/test_tiny.py": passing}, "",

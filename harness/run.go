@@ -446,7 +446,7 @@ func (r *run) config(g Group) group.Config {
 func (r *run) finish() {
 	if n := len(r.Flags.Only); n > 0 && r.stream.Result().Tests == 0 && !r.stream.Red("") {
 		r.emit(report.Problem{Cause: report.CauseCollection, Text: fmt.Sprintf(
-			"none of the %d tests that did not pass when they ran last is there any more: run without --failed", n)})
+			"none of the %d tests that did not pass in their last run exists any more: run without --failed", n)})
 	}
 	now, err := r.readSources()
 	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {

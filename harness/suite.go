@@ -157,7 +157,7 @@ func (s Suite) complete() (Suite, error) {
 		s.Isolation = Forked
 	case Forked, Subprocess, InProcess:
 	default:
-		refuse("Isolation: %q is none of %q, %q and %q", s.Isolation, Forked, Subprocess, InProcess)
+		refuse("Isolation: %q is not one of %q, %q and %q", s.Isolation, Forked, Subprocess, InProcess)
 	}
 	if s.Isolation == InProcess && s.Workers > 1 {
 		refuse("Workers: %d with Isolation %q: one process runs one test at a time; use groups", s.Workers, InProcess)
@@ -188,11 +188,11 @@ func (s Suite) complete() (Suite, error) {
 	setDefault(&s.Memory, DefaultMemory)
 	setDefault(&s.Processes, DefaultProcesses)
 	if s.Python != "" && !pythonVersion.MatchString(s.Python) {
-		refuse("Python: %q is no version: write \"3.12\"", s.Python)
+		refuse("Python: %q is not a version: write \"3.12\"", s.Python)
 	}
 	for _, name := range s.SystemPackages {
 		if !packageName.MatchString(name) {
-			refuse("SystemPackages: %q is no name of a Debian package", name)
+			refuse("SystemPackages: %q is not the name of a Debian package", name)
 		}
 	}
 	if len(s.Groups) > 0 && len(s.Tests) > 0 {
@@ -204,7 +204,7 @@ func (s Suite) complete() (Suite, error) {
 		case !groupName.MatchString(group.Name):
 			refuse("Groups[%d].Name: %q: use letters, digits and ._+-", i, group.Name)
 		case names[group.Name]:
-			refuse("Groups[%d].Name: %q is there twice", i, group.Name)
+			refuse("Groups[%d].Name: %q is used twice", i, group.Name)
 		}
 		names[group.Name] = true
 	}

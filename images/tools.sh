@@ -18,7 +18,7 @@ for tool in python3 cargo rustc gcc tar timeout; do
 	command -v "$tool" >/dev/null || missing+=("$tool")
 done
 [ ${#missing[@]} -eq 0 ] || refuse "lacks ${missing[*]}: it has to bring Python, Rust, gcc and Debian's usual tools"
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "has $(python3 --version): it has to be 3.11 or later"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "has $(python3 --version): it must be 3.11 or later"
 python3 -c 'import venv, ensurepip' 2>/dev/null || refuse "has a Python without venv or ensurepip: on Debian, install python3-venv in it"
 
 # Only some crates, or some reports, need these.

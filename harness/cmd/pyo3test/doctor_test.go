@@ -167,7 +167,7 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 `,
 			},
 			want:  []string{"auto-initialize note", "extension-module note", "lock note", "native-module note", "threads note"},
-			words: []string{"the import of patient starts 1 thread (at-import)", "CRATE/Cargo.lock is missing", "CRATE/patient.cpython-310-x86_64-linux-gnu.so lies among the sources"},
+			words: []string{"the import of patient starts 1 thread (at-import)", "CRATE/Cargo.lock is missing", "CRATE/patient.cpython-310-x86_64-linux-gnu.so is among the sources"},
 		},
 		"a build that fails": {files: map[string]string{"src/lib.rs": "fn\n"}, code: exitFailed, want: []string{"run breaks"}, words: []string{"build failed for"}},
 		"an import that fails": {

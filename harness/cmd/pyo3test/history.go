@@ -189,7 +189,7 @@ func (k known) take(run pastRun) {
 func whyUnsettled(cause report.Cause) string {
 	switch cause {
 	case report.CauseProject:
-		return "this was no project that can be tested"
+		return "the project could not be tested"
 	case report.CauseSetup:
 		return "the engine, an image or the network failed"
 	case report.CauseBuild:

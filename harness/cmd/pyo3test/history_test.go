@@ -223,7 +223,7 @@ func TestEmptyRecording(t *testing.T) {
 // TestUnreadableRecordings: a recording that is damaged or of another format is an error of --failed, never a green.
 func TestUnreadableRecordings(t *testing.T) {
 	for want, damage := range map[string]func(string) string{
-		"this is no recording of a run":                 func(string) string { return "\x00\n" },
+		"this is not a recording of a run":              func(string) string { return "\x00\n" },
 		"has format 2.0, made by pyo3test 9.9.9":        func(string) string { return `{"recording":"2.0","pyo3test":"9.9.9"}` + "\n" },
 		"line 3 of the recording: not an event":         func(text string) string { return strings.Replace(text, `"group-started"`, `"group-star`, 1) },
 		"contradict each other: test-ended of a.py::t,": func(text string) string { return strings.Replace(text, `"test-started"`, `"test-begun"`, 1) },

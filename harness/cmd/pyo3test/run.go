@@ -93,7 +93,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 func oneOf[W ~string](into *string, words ...W) func(string) error {
 	return func(value string) error {
 		if !slices.Contains(words, W(value)) {
-			return fmt.Errorf("it is none of %q", words)
+			return fmt.Errorf("it must be one of %q", words)
 		}
 		*into = value
 		return nil
@@ -203,7 +203,7 @@ func (f runFlags) reporter(out io.Writer, crate string) (report.Reporter, func()
 		}
 	}
 	if f.shell && screen.Terminal == nil {
-		return nil, nil, errors.New("--shell: this is no terminal")
+		return nil, nil, errors.New("--shell: standard output is not a terminal")
 	}
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
 		screen.GitHub = os.Getenv("GITHUB_WORKSPACE")

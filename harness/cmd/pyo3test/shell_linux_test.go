@@ -45,7 +45,7 @@ func TestShell(t *testing.T) {
 
 	code, _, errs := call(t, "run", "--shell", crate)
 	require.Equal(t, exitUsage, code)
-	require.Contains(t, errs, "--shell: this is no terminal")
+	require.Contains(t, errs, "--shell: standard output is not a terminal")
 }
 
 // TestKeep: the container's final state is kept as an image, and no container of it keeps running.

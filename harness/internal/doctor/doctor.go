@@ -48,7 +48,7 @@ var noModule = regexp.MustCompile(`No module named '([^']+)'`)
 // Red returns the finding that a run fails before its first test. failed is why; with again, the finding repeats it,
 // because the user has not seen it.
 func Red(failed string, again bool) Finding {
-	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "it is said above"}
+	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "the output above says why"}
 	if again {
 		red.Why = failed
 	}

@@ -90,10 +90,10 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 		err = run(ctx, []string{layout.Venv + "/bin/python", "-P", file, ".", string(questions)}, nil, &said)
 	}
 	if err != nil {
-		return facts, fmt.Errorf("look at the project in the container: %w: %s", err, said.String())
+		return facts, fmt.Errorf("inspect the project in the container: %w: %s", err, said.String())
 	}
 	if err := json.Unmarshal(said.Bytes(), &facts); err != nil {
-		return facts, fmt.Errorf("look at the project in the container: %w: %.500s", err, said.String())
+		return facts, fmt.Errorf("inspect the project in the container: %w: %.500s", err, said.String())
 	}
 	facts.Session.IniFile, facts.Session.Said = host(facts.Session.IniFile), host(facts.Session.Said)
 	for i := range facts.Session.OneProcess {
@@ -133,7 +133,7 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits forever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
 	}
 	if scope := f.Machine.PtraceScope; scope >= 2 {
-		add("ptrace", Note, fmt.Sprintf("kernel.yama.ptrace_scope is %d", scope), "the kernel lets nobody without rights look into a process: a hung test's report has Python's stacks alone, no native ones",
+		add("ptrace", Note, fmt.Sprintf("kernel.yama.ptrace_scope is %d", scope), "the kernel does not let unprivileged users inspect a process: a hung test's report has Python's stacks alone, no native ones",
 			"sysctl kernel.yama.ptrace_scope=1 on the engine's machine", seePtrace)
 	}
 	const little = 2 << 30
@@ -154,7 +154,7 @@ func (f Facts) ofForked() (found []Finding) {
 			Why: "by hand, `pytest --forked` is an unknown option; the harness has a fork runner of its own", Fix: "nothing, or name pytest-forked with the other requirements", See: seeForked})
 		if newerThanForked.MatchString(pytest) {
 			found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s does not work with pytest-forked up to %s", pytest, newestForked),
-				Why: "its reports cannot be told from process to process: every test is red", Fix: "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
+				Why: "its reports cannot be passed between processes: every test is red", Fix: "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
 		} else if f.warningsAreErrors() {
 			found = append(found, f.warningsFinding(newestForked, ""))
 		}

@@ -116,7 +116,7 @@ func (f files) variables() (found []Finding) {
 func unread(name, where string) Finding {
 	fix := "take it out"
 	if strings.Contains(name, "VERSION_CHECK") {
-		fix += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, which its name says not to use; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
+		fix += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, whose name says not to use it; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
 	}
 	return Finding{Check: "variable", Level: Note, What: where + " sets " + name + ", which neither PyO3 nor this crate reads",
 		Why: "it has no effect: what it seems to switch is as it was", Fix: fix, See: "https://pyo3.rs/main/building-and-distribution"}
@@ -125,7 +125,7 @@ func unread(name, where string) Finding {
 // modules finds native modules among the sources.
 func (f files) modules() (found []Finding) {
 	for _, path := range f.native {
-		found = append(found, Finding{Check: "native-module", Level: Note, What: path + " lies among the sources",
+		found = append(found, Finding{Check: "native-module", Level: Note, What: path + " is among the sources",
 			Why: "plain pytest imports it, however old it is; the harness builds its own and leaves this one out",
 			Fix: "after an edit of Rust, build again (maturin develop) before plain pytest, or remove it"})
 	}

@@ -21,7 +21,7 @@ func (e *Engine) Advice(ctx context.Context, words string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	if _, err := e.cli.Ping(ctx); err != nil {
-		return fmt.Sprintf("the Docker engine at %s answers no more (%v): look why it ended, start it, then run again", e.Host, shortDialError(err))
+		return fmt.Sprintf("the Docker engine at %s no longer answers (%v): find out why it ended, start it, then run again", e.Host, shortDialError(err))
 	}
 	return ""
 }

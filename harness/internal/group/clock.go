@@ -82,7 +82,7 @@ func (c *clock) stand(still time.Duration) {
 func (c *clock) giveUp() error {
 	switch {
 	case c.quiet.tooLong(c.now):
-		return fmt.Errorf("the agent in the container said nothing for %v: its engine or container hangs, or a test stopped it or left it no processor time", silence)
+		return fmt.Errorf("the agent in the container sent nothing for %v: its engine or container hangs, or a test stopped it or left it no processor time", silence)
 	case !c.grace.IsZero() && c.now.After(c.grace):
 		return errors.New("pytest was told to end and its end was not reported")
 	case !c.lastEnd.IsZero() && c.now.After(c.lastEnd):

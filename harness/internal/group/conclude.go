@@ -35,7 +35,7 @@ func (g *group) conclude(ctx context.Context) {
 	}
 	if g.ledger.exited != nil && g.ledger.exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
-		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and look what the tests write"})
+		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and check what the tests write"})
 	}
 	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
@@ -212,5 +212,5 @@ func (g *group) noTestsWords() string {
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
-	return fmt.Sprintf("no tests found in %s: name files in Tests, or look at testpaths and python_files in the project's pytest configuration", where)
+	return fmt.Sprintf("no tests found in %s: name files in Tests, or check testpaths and python_files in the project's pytest configuration", where)
 }

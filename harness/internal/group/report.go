@@ -107,7 +107,7 @@ func (g *group) reportCollection() {
 		}
 	}
 	if g.stopping == "" && len(g.ledger.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
-		g.note("no tests to run: -run or -skip leave out all that were collected")
+		g.note("no tests to run: -run or -skip exclude all tests that were collected")
 	}
 }
 
@@ -164,7 +164,7 @@ func (g *group) statusWords(status int) string {
 // untoldWords returns what may have caused an exit that looks ordinary but was not reported.
 func (g *group) untoldWords() string {
 	if exit := g.ledger.exited.Exit; exit != nil && *exit != verdict.ExitUsage {
-		return "\nit left with os._exit or SystemExit, or the descriptor by which it tells of its tests was closed (os.closerange, for example)"
+		return "\nit left with os._exit or SystemExit, or the descriptor through which it reports its tests was closed (os.closerange, for example)"
 	}
 	return ""
 }

@@ -81,7 +81,7 @@ func (r Report) Whole(read func(name string) ([]byte, error)) string {
 func (r Report) facts() string {
 	text := ""
 	if r.Facts != "" {
-		text += "\nwhat the system tells of the process:\n" + r.Facts + "\n"
+		text += "\nwhat the system reports about the process:\n" + r.Facts + "\n"
 	}
 	if len(r.Parent) > 0 {
 		text += "\nthe threads that its parent has beside its main one:\n" + strings.Join(r.Parent, "\n") + "\n"

@@ -49,7 +49,7 @@ func installPackages(
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
 	relay := &lastLines{pass: progress(emit)}
 	script := `export DEBIAN_FRONTEND=noninteractive
-		command -v apt-get >/dev/null || { echo "the base image has no apt-get: it has to be a Debian for this" >&2; exit 1; }
+		command -v apt-get >/dev/null || { echo "the base image has no apt-get: installing packages needs a base made from Debian" >&2; exit 1; }
 		export DEBCONF_NOWARNINGS=yes
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null && rm -rf /var/lib/apt/lists/* /var/log/apt`
 	argv := append([]string{"sh", "-c", script, "sh"}, packages...)

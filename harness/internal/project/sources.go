@@ -138,7 +138,7 @@ func (s source) tables(open Open) (tables []map[string]any, err error) {
 	for _, value := range values {
 		table, ok := value.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("%v is no source", value)
+			return nil, fmt.Errorf("%v is not a source", value)
 		}
 		if table, err = s.table(table, open); err != nil {
 			return nil, err

@@ -101,7 +101,7 @@ func TestSourcesThatCannotBe(t *testing.T) {
 		`{ git = "../helper" }`:          "the repository ../helper of this host does not travel: use path",
 		`{ index = "i", extra = "fast"}`: "a source for one extra cannot be honoured without a lock file: run `uv lock`",
 		`{ hg = "x" }`:                   "a source of this kind cannot be honoured",
-		`"x"`:                            "x is no source",
+		`"x"`:                            "x is not a source",
 	} {
 		folder := crate(t, nil)
 		text := maturin + "[project]\nname = \"x\"\ndependencies = [\"helper\"]\n[tool.uv.sources]\nhelper = " + source + "\n"

@@ -160,10 +160,10 @@ func readHeader(data []byte, run any) error {
 	var h header
 	var major, minor int
 	if err := json.Unmarshal(data, &h); err != nil {
-		return fmt.Errorf("this is no recording of a run: %w", err)
+		return fmt.Errorf("this is not a recording of a run: %w", err)
 	}
 	if _, err := fmt.Sscanf(h.Recording, "%d.%d", &major, &minor); err != nil {
-		return fmt.Errorf("this is no recording of a run: its first line has no format")
+		return fmt.Errorf("this is not a recording of a run: its first line has no format")
 	}
 	if major != formatMajor {
 		return fmt.Errorf("the recording has format %s, made by pyo3test %s, and this version reads %d.x: use that version", h.Recording, h.PyO3Test, formatMajor)

@@ -312,7 +312,7 @@ func TestRecordings(t *testing.T) {
 	_, err = replay(strings.Replace(text, `"1.0"`, `"2.0"`, 1))
 	require.EqualError(t, err, "the recording has format 2.0, made by pyo3test 9.9.9, and this version reads 1.x: use that version")
 	_, err = replay(strings.Replace(text, `"1.0"`, `"one"`, 1))
-	require.ErrorContains(t, err, "no recording of a run")
+	require.ErrorContains(t, err, "not a recording of a run")
 	_, err = replay(strings.Replace(text, `"hung"`, `7`, 1))
 	require.ErrorContains(t, err, "line 5 of the recording: test-ended: ")
 	newer := strings.Replace(text, `"1.0"`, `"1.7"`, 1)

@@ -355,7 +355,7 @@ func (t *Tally) summary() string {
 
 // whyNone holds what kept tests from running, by cause.
 var whyNone = map[Cause]string{
-	CauseProject:     ": this is no project that can be tested",
+	CauseProject:     ": this project cannot be tested",
 	CauseSetup:       ": the engine, an image, the network or the cache folder failed",
 	CauseBuild:       ": the build failed",
 	CauseCollection:  ": pytest could not collect, or found nothing",

@@ -42,11 +42,11 @@ func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 	case err != nil:
 		return err
 	case string(old) == string(content):
-		p.note("%s is there already", file)
+		p.note("%s exists already", file)
 	case strings.Count(string(content), "\n") > longest:
-		p.note("%s is there and differs, and is left as it is: remove it to have it anew", file)
+		p.note("%s exists and differs; it is left as it is: remove it to have it written again", file)
 	default:
-		p.note("%s is there, and is left as it is; this would be written:\n\n%s", file, content)
+		p.note("%s exists and is left as it is; this would be written:\n\n%s", file, content)
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ def check(look: Look, runtimes: list[range]) -> None:
     """Refuse a sample in which a thread waits with a timeout, or for the GIL while that is free."""
     waiting = [each for each in look.threads if each.timed]
     if not look.threads or len(waiting) == len(look.threads):
-        raise Moving("nobody is blocked for good")
+        raise Moving("no thread is blocked forever")
     if not waiting:
         return
     if len({each.address for each in waiting}) > 1 or not any(waiting[0].address in each for each in runtimes):
