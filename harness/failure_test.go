@@ -118,7 +118,7 @@ func TestBadProjects(t *testing.T) {
 		"broken pyproject.toml":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = [\n"}, []string{"/tiny/pyproject.toml:2:"}},
 		"another build backend":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"setuptools.build_meta\"\n"}, []string{"does not name maturin as its build backend"}},
 		"broken Cargo.toml":      {map[string]string{"Cargo.toml": "[package\n"}, []string{"/tiny/Cargo.toml:2:"}},
-		"a dependency elsewhere": {map[string]string{"Cargo.toml": selftest.Tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"pyo3test-selftest", "other: no Cargo.toml there"}},
+		"a dependency elsewhere": {map[string]string{"Cargo.toml": selftest.Tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"/crates/other: no Cargo.toml there"}},
 		"a compile error": {map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", "\"42\"", 1)},
 			[]string{"build failed for ", "error[E0308]: mismatched types", "--> {crate}/src/lib.rs:9:9"}},
 		"a requirement that nobody has": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "dependencies = [\"no-such-project-of-pyo3test\"]\n"},

@@ -37,7 +37,8 @@ type T = report.T
 // nothing is left running.
 func Run(t *testing.T, suite Suite) {
 	t.Helper()
-	RunT(testingT{t, subtest.ReadFlags().JSON}, suite)
+	flags := subtest.ReadFlags()
+	runT(testingT{t, flags.JSON}, suite, flags.Verbose)
 }
 
 type testingT struct {
@@ -60,10 +61,13 @@ func (t testingT) Attr(key, value string) {
 func (t testingT) Output() io.Writer { return visible.Writer{To: t.T.Output()} }
 
 // RunT is like Run, for other implementations of T. They receive texts and attributes as the tests wrote them, control
-// characters included, and must print nothing that a terminal or a CI system obeys.
-func RunT(t T, suite Suite) {
+// characters included, and must print nothing that a terminal or a CI system obeys. They also receive what cargo and other
+// tools print, which Run shows under -v only.
+func RunT(t T, suite Suite) { runT(t, suite, true) }
+
+func runT(t T, suite Suite, verbose bool) {
 	flags := subtest.ReadFlags()
-	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{report.NewGoTest(t, flags.Verbose)}}
+	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{report.NewGoTest(t, verbose)}}
 	options.Deadline, _ = t.Deadline()
 	if flags.Artifacts {
 		options.Artifacts = t.ArtifactDir()
