@@ -17,7 +17,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/project"
-	"pyo3test/pytests/scripts"
+	"pyo3test/harness/internal/scaffold/helper"
 )
 
 // Project is the project to write into.
@@ -104,7 +104,7 @@ func (p Project) Conftest(plan *Plan) error {
 // Script plans a copy of the helper script and of the plugin with which it runs the tests.
 func (p Project) Script(plan *Plan) error {
 	folder := filepath.Join(p.Folder, "scripts")
-	if err := plan.create(filepath.Join(folder, "test-python.sh"), scripts.TestPython, 0o755); err != nil {
+	if err := plan.create(filepath.Join(folder, "test-python.sh"), helper.TestPython, 0o755); err != nil {
 		return err
 	}
 	plugin := agent.Plugin()

@@ -1,5 +1,5 @@
-// Package scripts_test runs the helper script as its users do: on this machine, with its own Rust and Python.
-package scripts_test
+// Package helper_test runs the helper script as its users do: on this machine, with its own Rust and Python.
+package helper_test
 
 import (
 	"io/fs"
@@ -27,7 +27,7 @@ func TestHelperScript(t *testing.T) {
 	script, err := filepath.Abs("test-python.sh")
 	require.NoError(t, err)
 	crate := filepath.Join(t.TempDir(), "a crate")
-	require.NoError(t, os.CopyFS(crate, os.DirFS("../legacy")))
+	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../../pytests/legacy")))
 	cache := t.TempDir()
 	run := func(folder string, args ...string) (string, error) {
 		c := exec.Command(script, args...)
@@ -115,9 +115,9 @@ func TestHelperScript(t *testing.T) {
 func TestHelperScriptWithThePlugin(t *testing.T) {
 	needTools(t)
 	crate := filepath.Join(t.TempDir(), "crate")
-	require.NoError(t, os.CopyFS(crate, os.DirFS("../modern")))
+	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../../pytests/modern")))
 	folder := filepath.Join(crate, "scripts")
-	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"), os.DirFS("../../harness/internal/agent/python/site/pyo3test_plugin")))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"), os.DirFS("../../agent/python/site/pyo3test_plugin")))
 	script := filepath.Join(folder, "test-python.sh")
 	text, err := os.ReadFile("test-python.sh")
 	require.NoError(t, err)
