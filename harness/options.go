@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -21,7 +20,7 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	var options Suite
 	var read mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
-		Result: &options, Metadata: &read, MatchName: sameOption, DecodeHook: duration,
+		Result: &options, Metadata: &read, MatchName: project.IsOption, DecodeHook: duration,
 	})
 	if err == nil {
 		err = decoder.Decode(p.Tool.PyO3Test)
@@ -44,10 +43,6 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	}
 	slices.Sort(unknown)
 	return s, unknown, nil
-}
-
-func sameOption(key, field string) bool {
-	return strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), field)
 }
 
 // duration decodes a TOML value as a duration. A number is in seconds.

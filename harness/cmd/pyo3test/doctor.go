@@ -78,7 +78,7 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if findings = append(findings, probed...); len(failed) > 0 {
 		findings = append(findings, doctor.Red(strings.Join(failed, "\n"), asJSON))
 	}
-	reached, err := reach(ctx, pythonOf(p), len(failed) > 0)
+	reached, err := reach(ctx, p, len(failed) > 0)
 	if err != nil {
 		return err
 	}
@@ -139,23 +139,14 @@ func (f *failures) Report(_ time.Time, e report.Event) error {
 	return nil
 }
 
-// pythonOf returns the version of Python that a project's [tool.pyo3test] asks for, "" if none.
-func pythonOf(p project.Project) (version string) {
-	for key, value := range p.Tool.PyO3Test {
-		if strings.EqualFold(key, "python") {
-			version, _ = value.(string)
-		}
-	}
-	return version
-}
-
 // reach checks whether builds reach the package indexes, in the tools image that the run used, if it got that far.
-func reach(ctx context.Context, python string, red bool) ([]doctor.Finding, error) {
+func reach(ctx context.Context, p project.Project, red bool) ([]doctor.Finding, error) {
 	e, err := engine.Connect(ctx)
 	if err != nil {
 		return nil, nil // the run reported it
 	}
 	defer e.Close()
+	python, _ := p.Option("Python").(string)
 	tools, ok, err := image.Find(ctx, e, agent.Programs(), python)
 	if err != nil || !ok {
 		return nil, err

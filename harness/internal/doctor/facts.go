@@ -265,7 +265,7 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 
 // ofOneProcess returns what cannot work if each test has its own process.
 func (f Facts) ofOneProcess(p project.Project) (found []Finding) {
-	if p.Tool.PyO3Test["isolation"] == "inprocess" {
+	if p.Option("Isolation") == "inprocess" {
 		return nil
 	}
 	for _, each := range f.Session.OneProcess {

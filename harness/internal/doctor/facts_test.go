@@ -20,6 +20,6 @@ func TestOneProcess(t *testing.T) {
 		require.Equal(t, Note, each.Level)
 		require.Contains(t, each.Fix, `isolation = "inprocess"`)
 	}
-	p.Tool.PyO3Test = map[string]any{"isolation": "inprocess"}
+	p.Tool.PyO3Test = map[string]any{"Isolation": "inprocess"}
 	require.Empty(t, facts.ofOneProcess(p))
 }

@@ -119,3 +119,19 @@ func (p Project) data() string {
 	}
 	return ""
 }
+
+// IsOption reports whether a key of [tool.pyo3test] means a field of the Suite: in any case, with or without dashes or
+// underscores.
+func IsOption(key, field string) bool {
+	return strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), field)
+}
+
+// Option returns the value that [tool.pyo3test] has for a field of the Suite, nil if it has none.
+func (p Project) Option(field string) any {
+	for key, value := range p.Tool.PyO3Test {
+		if IsOption(key, field) {
+			return value
+		}
+	}
+	return nil
+}
