@@ -178,7 +178,7 @@ func (s *Session) Err() error {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		if status, err := s.process.Wait(ctx); err == nil {
-			return fmt.Errorf("the agent, which watches the tests in their container, ended with %s: did a test kill it? Its last words: %q", endWords(status), s.stderr.String())
+			return fmt.Errorf("the agent, which watches the tests in their container, ended with %s: did a test kill it? Its last words: %q", endText(status), s.stderr.String())
 		}
 	}
 	if words := s.stderr.String(); words != "" {
@@ -190,8 +190,8 @@ func (s *Session) Err() error {
 // endTimeout bounds how long the engine may take to report the exit status of an agent that has ended.
 const endTimeout = 5 * time.Second
 
-// endWords describes an exit status as shells and engines use it: above 128 it is a signal.
-func endWords(status int) string {
+// endText describes an exit status as shells and engines use it: above 128 it is a signal.
+func endText(status int) string {
 	if status > 128 {
 		return verdict.SignalName(status - 128)
 	}

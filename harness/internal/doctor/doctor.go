@@ -100,14 +100,14 @@ func ofPyO3(pyo3 project.PyO3) (found []Finding) {
 		version = pyo3.Wanted
 	}
 	has := func(feature string) bool { return slices.Contains(pyo3.Features, feature) }
-	words := "PyO3 " + version
+	what := "PyO3 " + version
 	if len(pyo3.Features) > 0 {
-		words += ", features " + strings.Join(pyo3.Features, ", ")
+		what += ", features " + strings.Join(pyo3.Features, ", ")
 	}
 	if version == "" {
-		words = pyo3.Manifest + " does not depend on PyO3 itself"
+		what = pyo3.Manifest + " does not depend on PyO3 itself"
 	}
-	found = append(found, Finding{Check: "pyo3", Level: Fine, What: words})
+	found = append(found, Finding{Check: "pyo3", Level: Fine, What: what})
 	if has("auto-initialize") {
 		found = append(found, Finding{Check: "auto-initialize", Level: Note, What: pyo3.Manifest + ": PyO3's feature auto-initialize, in an extension",
 			Why: "it is for programs that embed Python: in a module that Python has imported it does nothing, and it asks for a linkable libpython",

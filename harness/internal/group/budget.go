@@ -87,7 +87,7 @@ func (g *group) endDeadlock(proof protocol.Deadlock) {
 // deadlock is the proof that a process can never end; nil if there is none.
 type deadlock struct{ proof protocol.Deadlock }
 
-func (d *deadlock) words() string {
+func (d *deadlock) sentence() string {
 	if d.proof.Threads > 1 {
 		return fmt.Sprintf("none of its %d threads can ever run again", d.proof.Threads)
 	}
@@ -118,14 +118,14 @@ func (g *group) expire(test *test) {
 			g.clock.grace = g.clock.now.Add(killTimeout)
 		}
 		test.killed = g.clock.now
-		g.must(g.session.Send(protocol.Kill{PID: test.pid, Reason: verdict.KilledHung, Message: test.hungWords()}))
+		g.must(g.session.Send(protocol.Kill{PID: test.pid, Reason: verdict.KilledHung, Message: test.hungText()}))
 	})
 }
 
-// hungWords explains in one line why the test is hung.
-func (t *test) hungWords() string {
+// hungText explains in one line why the test is hung.
+func (t *test) hungText() string {
 	if t.deadlock != nil {
-		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", t.deadlock.proof.After, t.deadlock.words())
+		return fmt.Sprintf("hung: deadlock proved after %.1fs: %s", t.deadlock.proof.After, t.deadlock.sentence())
 	}
 	return fmt.Sprintf("hung: no end within %v", t.budget)
 }
@@ -146,7 +146,7 @@ func (g *group) expirePhase(d *deadlock) {
 	}
 	after := fmt.Sprintf(" after %v", g.clock.budget(g.clock.phase))
 	if d != nil {
-		after = ": deadlock proved: " + d.words()
+		after = ": deadlock proved: " + d.sentence()
 	}
 	g.stopping = "pytest hung during " + at
 	g.clock.grace = g.clock.now.Add(2*dumpTimeout + killTimeout)
@@ -174,7 +174,7 @@ func (g *group) expireExit(d *deadlock) {
 	}
 	after := fmt.Sprintf("within %v", g.Budgets.Exit)
 	if d != nil {
-		after = "(deadlock proved: " + d.words() + ")"
+		after = "(deadlock proved: " + d.sentence() + ")"
 	}
 	g.clock.phaseEnd = time.Time{}
 	g.askDumps(g.ledger.pid, hang.Circumstances{AtExit: true}, func(seen hang.Report) {

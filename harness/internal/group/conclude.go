@@ -104,7 +104,7 @@ func (g *group) closeRunning() {
 
 // endRunning sets the result of a test that was running when the session ended.
 func (g *group) endRunning(test *test) {
-	words := ""
+	text := ""
 	finish := verdict.Finish{Duration: g.clock.now.Sub(test.at).Seconds()}
 	switch {
 	case test.still:
@@ -112,19 +112,19 @@ func (g *group) endRunning(test *test) {
 		return
 	case test.expired && test.Seen != "":
 		killed := verdict.KilledHung
-		finish.Killed, words = &killed, test.hungWords()+", during "+test.Phase
+		finish.Killed, text = &killed, test.hungText()+", during "+test.Phase
 	case g.ledger.exited != nil && g.stopping == "":
 		finish.Exit, finish.Signal = g.ledger.exited.Exit, g.ledger.exited.Signal
 		if g.ledger.exited.Memory != "" {
 			killed := verdict.KilledMemory
 			finish.Killed = &killed
 		}
-		words = "pytest's own process ended while this test ran: " + g.exitWords() + g.untoldWords()
+		text = "pytest's own process ended while this test ran: " + g.exitText() + g.untoldText()
 	default:
 		return // its result is unknown
 	}
 	test.Finish = &finish
-	test.Reports = append(test.Reports, verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: words, Path: test.Path, Line: test.Line})
+	test.Reports = append(test.Reports, verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: text, Path: test.Path, Line: test.Line})
 }
 
 // whyNotRun explains why tests did not run.
@@ -137,7 +137,7 @@ func (g *group) whyNotRun() string {
 	case g.round > 0:
 		return "pytest was started again, and did not collect them any more"
 	case g.ledger.exited != nil:
-		return "pytest ended before them: " + g.exitWords()
+		return "pytest ended before them: " + g.exitText()
 	}
 	return "the group ended before them"
 }
@@ -148,9 +148,9 @@ func (g *group) judgeExit() string {
 	case g.exitFault != "":
 		return g.exitFault
 	case g.ledger.exited.Exit == nil:
-		return "pytest's session was over, and its process died: " + g.exitWords()
+		return "pytest's session was over, and its process died: " + g.exitText()
 	case *g.ledger.exited.Exit != *g.ledger.exitStatus:
-		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.ledger.exitStatus, g.exitWords())
+		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.ledger.exitStatus, g.exitText())
 	case !g.ledger.left:
 		return fmt.Sprintf("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
 			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.ledger.exitStatus)
@@ -175,10 +175,10 @@ func (g *group) reconcile() {
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && *g.ledger.exitStatus != verdict.ExitNoTests:
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.ledger.exitStatus,
-			g.statusWords(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
+			g.statusText(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && len(g.hungFiles) == 0:
-		g.problem("%s", g.noTestsWords())
+		g.problem("%s", g.noTestsText())
 		g.problems[len(g.problems)-1].Cause = report.CauseCollection
 		return
 	case len(g.ledger.junit) == 0 && g.ledger.exited.DiskFull:
@@ -204,7 +204,7 @@ func (g *group) reconcile() {
 	}
 }
 
-func (g *group) noTestsWords() string {
+func (g *group) noTestsText() string {
 	if len(g.ledger.collectSkips) > 0 {
 		return "no tests found: every file skips itself as it is collected"
 	}

@@ -24,7 +24,7 @@ func (g *group) debug(ctx context.Context) {
 		g.problem("%v", err)
 	case len(g.problems) > 0 || g.Stream.Red(g.Name):
 	case !g.ledger.collected:
-		g.problem("pytest ended before it had collected the tests: %s", g.exitWords())
+		g.problem("pytest ended before it had collected the tests: %s", g.exitText())
 	case len(g.selected) != 1:
 		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected), len(g.ledger.tests))
 	default:

@@ -87,7 +87,7 @@ func (g *group) runProof(ctx context.Context, p proof, number int) (string, erro
 	if err := listen(ctx, session, seen); err != nil && !errors.Is(err, errNotEnded) {
 		return "", err
 	}
-	return seen.words(), nil
+	return seen.result(), nil
 }
 
 // proven listens to a rerun, and holds what it has shown.
@@ -146,8 +146,8 @@ func (s *proven) event(e protocol.Event) error {
 	return nil
 }
 
-// words describes what the rerun has shown, as text to follow "run once more".
-func (s *proven) words() string {
+// result describes what the rerun has shown, as text to follow "run once more".
+func (s *proven) result() string {
 	where := "in a fresh interpreter, without a fork"
 	if s.debugger {
 		where += ", under gdb"
@@ -172,12 +172,12 @@ func (s *proven) words() string {
 	case s.debugger && len(s.stacks.Stacks) > 0:
 		return strings.TrimSuffix(where, ": ") + "\n" + s.stacks.Crash(s.g.read)
 	}
-	return where + "its process ended: " + s.exitWords()
+	return where + "its process ended: " + s.exitText()
 }
 
-func (s *proven) exitWords() string {
+func (s *proven) exitText() string {
 	if s.ledger.exited == nil {
 		return "its end was not reported"
 	}
-	return verdict.ExitWords(s.ledger.exited.Exit, s.ledger.exited.Signal) + "\n" + strings.TrimSpace(s.ledger.exited.Text)
+	return verdict.ExitText(s.ledger.exited.Exit, s.ledger.exited.Signal) + "\n" + strings.TrimSpace(s.ledger.exited.Text)
 }

@@ -135,47 +135,47 @@ func (g *group) place(file string, line int) report.Place {
 	return report.Place{File: g.Tree.HostPath(file), Line: line}
 }
 
-// exitWords describes how pytest's process ended.
-func (g *group) exitWords() string {
+// exitText describes how pytest's process ended.
+func (g *group) exitText() string {
 	if g.ledger.exited == nil {
 		return "its end was not reported"
 	}
-	words := verdict.ExitWords(g.ledger.exited.Exit, g.ledger.exited.Signal)
+	text := verdict.ExitText(g.ledger.exited.Exit, g.ledger.exited.Signal)
 	if exit := g.ledger.exited.Exit; exit != nil && *exit == verdict.ExitUsage {
-		words += " (" + g.statusWords(*exit) + ")"
+		text += " (" + g.statusText(*exit) + ")"
 	}
 	if g.ledger.exited.Memory != "" {
-		words += ", " + g.ledger.exited.Memory
+		text += ", " + g.ledger.exited.Memory
 	}
 	if log := strings.TrimSpace(g.ledger.exited.Text); log != "" {
-		words += "\nthe end of its output:\n" + log
+		text += "\nthe end of its output:\n" + log
 	}
-	return words
+	return text
 }
 
-// statusWords returns what an exit status of pytest means and, for an unknown option or setting, what to do.
-func (g *group) statusWords(status int) string {
+// statusText returns what an exit status of pytest means and, for an unknown option or setting, what to do.
+func (g *group) statusText(status int) string {
 	if status == verdict.ExitUsage {
-		return usageWords(g.ledger.exited.Text)
+		return usageText(g.ledger.exited.Text)
 	}
 	return verdict.StatusMeaning(status)
 }
 
-// untoldWords returns what may have caused an exit that looks ordinary but was not reported.
-func (g *group) untoldWords() string {
+// untoldText returns what may have caused an exit that looks ordinary but was not reported.
+func (g *group) untoldText() string {
 	if exit := g.ledger.exited.Exit; exit != nil && *exit != verdict.ExitUsage {
 		return "\nit left with os._exit or SystemExit, or the descriptor through which it reports its tests was closed (os.closerange, for example)"
 	}
 	return ""
 }
 
-// foreignWords describes an imported module that is not the built one.
-func foreignWords(e protocol.Foreign) string {
+// foreignText describes an imported module that is not the built one.
+func foreignText(e protocol.Foreign) string {
 	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or keep its folder off sys.path", e.Module, e.File, e.Built)
 }
 
-// importWords explains an extension that cannot be imported.
-func importWords(e protocol.Import) string {
+// importText explains an extension that cannot be imported.
+func importText(e protocol.Import) string {
 	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
 }
 

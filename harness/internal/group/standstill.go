@@ -24,7 +24,7 @@ func (g *group) awaitPytest(budget time.Duration) {
 func (g *group) expireStandstill(d *deadlock) {
 	after := fmt.Sprintf(" after %v", g.Budgets.Finish)
 	if d != nil {
-		after = ": deadlock proved: " + d.words()
+		after = ": deadlock proved: " + d.sentence()
 	}
 	untold := g.ledger.untold()
 	at := "between two tests"

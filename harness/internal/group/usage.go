@@ -62,8 +62,8 @@ var (
 	unknownSetting = regexp.MustCompile(`Unknown config option: (\w+)`)
 )
 
-// usageWords explains pytest's usage errors from its output and names the PyPI projects to install.
-func usageWords(log string) string {
+// usageText explains pytest's usage errors from its output and names the PyPI projects to install.
+func usageText(log string) string {
 	var wanted []string
 	want := func(project, why string) {
 		if !slices.ContainsFunc(wanted, func(line string) bool { return strings.HasPrefix(line, project+" ") }) {

@@ -136,7 +136,7 @@ func (g *group) take(e protocol.Event) error {
 	switch e := e.(type) {
 	case protocol.Import:
 		if !e.OK && g.stopping == "" {
-			g.problem("%s", importWords(e))
+			g.problem("%s", importText(e))
 		}
 	case protocol.Started:
 		g.enter(collecting)
@@ -172,7 +172,7 @@ func (g *group) take(e protocol.Event) error {
 func (g *group) takeOther(e protocol.Event) {
 	switch e := e.(type) {
 	case protocol.Foreign:
-		g.problem("%s", foreignWords(e))
+		g.problem("%s", foreignText(e))
 	case protocol.Bytecode:
 		g.Bytecode.Add(g.compileSettings(), e.File, e.Data)
 	case protocol.Deadlock:
@@ -209,6 +209,6 @@ func (g *group) endPytest() {
 	case len(g.ledger.running) == 1 && g.canGoOn(): // the test killed it
 		g.again = true
 	default:
-		g.problem("pytest ended in the middle of %s: %s%s", g.clock.phase, g.exitWords(), g.untoldWords())
+		g.problem("pytest ended in the middle of %s: %s%s", g.clock.phase, g.exitText(), g.untoldText())
 	}
 }

@@ -228,8 +228,8 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, emit report.
 	}
 	script.Cancel = func() error { return script.Process.Signal(os.Interrupt) } // lets it clean up
 	script.WaitDelay = 10 * time.Second
-	words := &lastLines{pass: progress(emit)}
-	script.Stderr = words
+	printed := &lastLines{pass: progress(emit)}
+	script.Stderr = printed
 	packed, err := script.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("debian base: %w", err)
@@ -246,8 +246,8 @@ func debianBase(ctx context.Context, e *engine.Engine, name string, emit report.
 	waited := script.Wait()
 	defer func() { _ = e.RemoveImage(context.WithoutCancel(ctx), name+"-unverified") }()
 	switch {
-	case waited != nil && imported == nil, waited != nil && words.last != "":
-		return fmt.Errorf("debian base: %s (%w)", words.last, waited)
+	case waited != nil && imported == nil, waited != nil && printed.last != "":
+		return fmt.Errorf("debian base: %s (%w)", printed.last, waited)
 	case imported != nil:
 		return fmt.Errorf("debian base: %w", imported)
 	}

@@ -137,8 +137,8 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return fmt.Errorf("%s: %w", relay.last, err)
 	}
 	var version strings.Builder
-	print := []string{"python3", "-c", "import platform; print(platform.python_version())"}
-	if err := Run(ctx, c, engine.Command{Argv: print}, nil, &version); err != nil {
+	argv := []string{"python3", "-c", "import platform; print(platform.python_version())"}
+	if err := Run(ctx, c, engine.Command{Argv: argv}, nil, &version); err != nil {
 		return fmt.Errorf("ask for Python's version: %w", err)
 	}
 	i.Python = strings.TrimSpace(version.String())
@@ -157,14 +157,14 @@ func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec e
 	if err != nil {
 		return nil, err
 	}
-	var words strings.Builder
+	var output strings.Builder
 	settings, err := network.tar()
 	if err == nil {
 		unpack := engine.Command{Argv: []string{"tar", "-x", "--no-same-owner", "-C", layout.Scratch}}
-		err = Run(ctx, c, unpack, settings, &words)
+		err = Run(ctx, c, unpack, settings, &output)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, words.String()), c.Remove(context.WithoutCancel(ctx)))
+		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, output.String()), c.Remove(context.WithoutCancel(ctx)))
 	}
 	return c, nil
 }

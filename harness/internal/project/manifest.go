@@ -259,8 +259,8 @@ func (c *closure) addFile(path string) {
 
 // resolved returns a path with its links resolved, if it exists, and else the cleaned path.
 func resolved(path string) string {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		return real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
 	}
 	return filepath.Clean(path)
 }

@@ -77,12 +77,12 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	}
 	var included, vouched []string
 	for _, name := range slices.Concat(s.Include, s.Travel) {
-		place, real, err := p.include(name)
+		place, destination, err := p.include(name)
 		if err != nil {
 			return Tree{}, err
 		}
-		included, vouched = append(included, place), append(vouched, real)
-		if isFolder(real) {
+		included, vouched = append(included, place), append(vouched, destination)
+		if isFolder(destination) {
 			needed.folders = append(needed.folders, place)
 		} else {
 			needed.files = append(needed.files, place)

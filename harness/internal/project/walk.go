@@ -261,20 +261,20 @@ func (w *walker) link(p place) error {
 			return w.keep(p, target)
 		}
 	}
-	real, err := filepath.EvalSymlinks(p.host)
+	destination, err := filepath.EvalSymlinks(p.host)
 	if err != nil {
 		return w.keep(p, target) // it leads nowhere on the host either
 	}
-	around := func(folder string) bool { return within(folder, p.name) && within(folder, real) }
+	around := func(folder string) bool { return within(folder, p.name) && within(folder, destination) }
 	if p.linked == "" && slices.ContainsFunc(w.folders, around) {
-		inside, err := filepath.Rel(filepath.Dir(p.name), real)
+		inside, err := filepath.Rel(filepath.Dir(p.name), destination)
 		if err != nil {
 			return fmt.Errorf("read the sources: %w", err)
 		}
 		return w.keep(p, inside)
 	}
-	info, err := os.Stat(real)
-	follow := err == nil && w.vouches(p, real) && (info.Mode().IsRegular() || info.IsDir() && p.linked == "")
+	info, err := os.Stat(destination)
+	follow := err == nil && w.vouches(p, destination) && (info.Mode().IsRegular() || info.IsDir() && p.linked == "")
 	if !follow {
 		w.git.watch(p.host)
 		if !slices.Contains(w.links, p.name) {
@@ -282,12 +282,12 @@ func (w *walker) link(p place) error {
 		}
 		return w.keep(p, target)
 	}
-	p.host = real
+	p.host = destination
 	if info.Mode().IsRegular() {
 		return w.file(p)
 	}
-	p.linked = real
-	if !w.leads(real) {
+	p.linked = destination
+	if !w.leads(destination) {
 		p.output = p.name // only what git tracks of it
 	}
 	return w.folder(p)

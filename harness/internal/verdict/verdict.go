@@ -271,7 +271,7 @@ func (v *Verdict) judgeEnd(t Test) {
 	}
 	v.Phase = t.Phase
 	if v.Text == "" || len(t.Reports) == 0 {
-		v.Text = "its process ended: " + ExitWords(f.Exit, f.Signal)
+		v.Text = "its process ended: " + ExitText(f.Exit, f.Signal)
 	}
 	if (v.Outcome == Hung || v.Outcome == Crashed) && t.Seen != "" {
 		v.Text = strings.TrimRight(v.Text, "\n") + "\n" + t.Seen
@@ -290,8 +290,8 @@ func (v *Verdict) judgeLeft(t Test) {
 	}
 }
 
-// ExitWords returns how a process ended: "exit status 3", or a signal by name.
-func ExitWords(exit, signal *int) string {
+// ExitText returns how a process ended: "exit status 3", or a signal by name.
+func ExitText(exit, signal *int) string {
 	switch {
 	case signal != nil:
 		return SignalName(*signal)
