@@ -127,7 +127,7 @@ func probe(out io.Writer, p project.Project, module string) (found []doctor.Find
 type failures []string
 
 // Report takes an event.
-func (f *failures) Report(_ time.Time, e report.Event) error {
+func (f *failures) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	switch e := e.(type) {
 	case report.Problem:
 		*f = append(*f, e.Text)

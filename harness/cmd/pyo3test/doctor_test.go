@@ -27,13 +27,8 @@ func patient(t *testing.T, files map[string]string) string {
 	all, err := patientFiles()
 	require.NoError(t, err)
 	maps.Copy(all, files)
-	for name, content := range all {
-		if content == "" {
-			continue
-		}
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
-	}
+	maps.DeleteFunc(all, func(_, content string) bool { return content == "" })
+	require.NoError(t, writeFiles(crate, all))
 	return crate
 }
 
@@ -249,7 +244,7 @@ func TestDoctorFixes(t *testing.T) {
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
 }
 
-// TestDoctorChecks: what a crate with several faults is told, the worst first.
+// TestDoctorChecks: the findings on a crate with several faults, the worst first.
 func TestDoctorChecks(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := patient(t, map[string]string{
@@ -274,12 +269,12 @@ func TestDoctorChecks(t *testing.T) {
 func TestDoctorScreen(t *testing.T) {
 	var out strings.Builder
 	show(&out, []doctor.Finding{
-		{Level: doctor.Breaks, What: "the first", Why: "it breaks", Fix: "mend it", See: "https://example.com"},
+		{Level: doctor.Breaks, What: "the first", Why: "it breaks", Fix: "fix it", See: "https://example.com"},
 		{Level: doctor.ByHand, What: "the second"}, {Level: doctor.Note, What: "the third", Fix: "perhaps"}, {Level: doctor.Fine, What: "the fourth"},
 	})
 	require.Equal(t, `      BREAKS the first
              why  it breaks
-             fix  mend it
+             fix  fix it
              see  https://example.com
      BY HAND the second
         NOTE the third

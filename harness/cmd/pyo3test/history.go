@@ -70,7 +70,7 @@ type pastRun struct {
 }
 
 // Report keeps the times of the run's events.
-func (p *pastRun) Report(at time.Time, _ report.Event) error {
+func (p *pastRun) Report(at time.Time, _ report.Event, _ *report.Tally) error {
 	if p.start.IsZero() {
 		p.start = at
 	}

@@ -26,6 +26,20 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
+// writeFiles writes files below a folder, over those that are there.
+func writeFiles(folder string, files map[string]string) error {
+	for name, text := range files {
+		file := filepath.Join(folder, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // modern copies the crate to a folder with a space and a non-ASCII letter in its name. It is always in the same place,
 // so that it is built only once, and no run of it is remembered.
 func modern(t *testing.T, files map[string]string) string {
@@ -35,10 +49,7 @@ func modern(t *testing.T, files map[string]string) string {
 	require.NoError(t, err)
 	require.NoError(t, os.RemoveAll(last.folder))
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../pytests/modern")))
-	for name, content := range files {
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(crate, name)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(crate, name), []byte(content), 0o644))
-	}
+	require.NoError(t, writeFiles(crate, files))
 	return crate
 }
 

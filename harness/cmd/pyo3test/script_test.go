@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,9 @@ func TestScripts(t *testing.T) {
 				ts.Check(os.RemoveAll(folder))
 				ts.Check(placeCrate(args[0], folder))
 				if own := ts.MkAbs("crate"); isFolder(own) {
-					ts.Check(overlay(folder, own))
+					files, err := readFiles(own)
+					ts.Check(err)
+					ts.Check(writeFiles(folder, files))
 				}
 				last, err := remember(folder)
 				ts.Check(err)
@@ -64,8 +67,7 @@ func TestScripts(t *testing.T) {
 			"exits":   exits,
 			"replace": replace,
 			"write": func(ts *testscript.TestScript, _ bool, args []string) {
-				ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
-				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(args[1], `\n`, "\n")), 0o644))
+				ts.Check(writeFiles("/", map[string]string{ts.MkAbs(args[0]): strings.ReplaceAll(args[1], `\n`, "\n")}))
 			},
 		},
 	})
@@ -85,35 +87,19 @@ func placeCrate(name, folder string) error {
 	if err != nil {
 		return err
 	}
-	for name, text := range files {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeFiles(folder, files)
 }
 
-// overlay copies files into a folder, over those that are there.
-func overlay(folder, files string) error {
-	return filepath.WalkDir(files, func(path string, entry os.DirEntry, err error) error {
+// readFiles returns the files below a folder.
+func readFiles(folder string) (map[string]string, error) {
+	found, files := map[string]string{}, os.DirFS(folder)
+	return found, fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, err := filepath.Rel(files, path)
-		if err != nil {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(folder, name), data, 0o644)
+		data, err := fs.ReadFile(files, name)
+		found[name] = string(data)
+		return err
 	})
 }
 

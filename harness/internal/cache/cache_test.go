@@ -119,17 +119,9 @@ func TestLockFiles(t *testing.T) {
 	unlock, err := Lock(t.Context(), "test", nil)
 	require.NoError(t, err)
 	unlock()
-	names := func() (names []string) {
-		entries, err := os.ReadDir(folder)
-		require.NoError(t, err)
-		for _, entry := range entries {
-			names = append(names, entry.Name())
-		}
-		return names
-	}
-	require.Equal(t, []string{"held", "new"}, names())
+	require.Equal(t, []string{"held", "new"}, names(t, folder))
 	release()
-	require.Equal(t, []string{"new"}, names())
+	require.Equal(t, []string{"new"}, names(t, folder))
 }
 
 // TestLockAfterRemoval checks that a lock on a file that has since been removed does not count as the lock on its

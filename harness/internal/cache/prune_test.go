@@ -25,23 +25,26 @@ func TestPrune(t *testing.T) {
 			clock = clock.Add(time.Second)
 		}
 	}
-	names := func() (names []string) {
-		entries, err := os.ReadDir(folder)
-		require.NoError(t, err)
-		for _, entry := range entries {
-			names = append(names, entry.Name())
-		}
-		return names
-	}
 	const all = 6 << 20
 	fill(1, 1, 1, 1)
 	require.NoError(t, Prune(folder, 3, all))
-	require.Equal(t, []string{"2", "3", "4"}, names())
+	require.Equal(t, []string{"2", "3", "4"}, names(t, folder))
 	fill(1, 3<<20, 4<<20, 2<<20)
 	require.NoError(t, Prune(folder, 3, all))
-	require.Equal(t, []string{"3", "4"}, names())
+	require.Equal(t, []string{"3", "4"}, names(t, folder))
 	fill(1, 1, 1, 7<<20)
 	require.NoError(t, Prune(folder, 3, all))
-	require.Equal(t, []string{"4"}, names(), "the newest stays")
+	require.Equal(t, []string{"4"}, names(t, folder), "the newest stays")
 	require.NoError(t, Prune(filepath.Join(folder, "none"), 3, all))
+}
+
+// names returns the names in a folder.
+func names(t *testing.T, folder string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
 }

@@ -33,8 +33,7 @@ func readFiles(folder string) (files, error) {
 		}
 		if entry.IsDir() {
 			_, environment := os.Stat(filepath.Join(path, "pyvenv.cfg"))
-			ignored := func(pattern string) bool { matches, _ := filepath.Match(pattern, entry.Name()); return matches }
-			if path != folder && slices.ContainsFunc(project.Ignored(), ignored) || environment == nil {
+			if path != folder && project.IsIgnored(entry.Name()) || environment == nil {
 				return fs.SkipDir
 			}
 			return nil

@@ -39,7 +39,7 @@ func TestJUnit(t *testing.T) {
 	emit := func(r *Run, events ...report.Event) {
 		t.Helper()
 		for _, e := range events {
-			require.NoError(t, r.junit.Report(time.Time{}, e))
+			require.NoError(t, r.junit.Report(time.Time{}, e, nil))
 		}
 	}
 	has := func(cases, red int) {
@@ -84,10 +84,10 @@ func TestOnlyRunsWithGroupsStayInTheCache(t *testing.T) {
 	t.Setenv(JUnitVariable, "")
 	r := New("TestA", "", report.NewJUnit("TestA"))
 	r.Begin()
-	require.NoError(t, r.junit.Report(time.Time{}, report.Problem{Cause: report.CauseBuild, Text: "no"}))
+	require.NoError(t, r.junit.Report(time.Time{}, report.Problem{Cause: report.CauseBuild, Text: "no"}, nil))
 	require.Empty(t, r.Finish(true))
 	require.NoDirExists(t, r.folder)
-	require.NoError(t, r.junit.Report(time.Time{}, report.GroupStarted{Group: "g"}))
+	require.NoError(t, r.junit.Report(time.Time{}, report.GroupStarted{Group: "g"}, nil))
 	require.Contains(t, r.Finish(true), r.folder)
 	require.FileExists(t, filepath.Join(r.folder, "junit.xml"))
 }

@@ -28,7 +28,7 @@ func (p phase) short() string { return [...]string{"start", "collect", "tests", 
 // silence bounds how long the agent may be silent; it beats each second.
 const silence = time.Minute
 
-// clock holds the deadlines of a group. It does not read the time: its methods are told.
+// clock holds the deadlines of a group. It does not read the time: its callers set it.
 type clock struct {
 	budgets Budgets
 	now     time.Time // of the event or tick at hand
@@ -44,7 +44,7 @@ type clock struct {
 type deadlines struct {
 	phaseEnd time.Time // when the phase's budget ends
 	stopAt   time.Time // when a group that winds down is ended, with or without its stacks
-	grace    time.Time // when to give up on a pytest that was told to end
+	grace    time.Time // when to give up on a pytest that was stopped
 	quiet    quiet     // how long the agent has been silent
 }
 

@@ -69,7 +69,7 @@ func newPlayed(t testing.TB) *played {
 }
 
 // Report keeps an event.
-func (p *played) Report(_ time.Time, e report.Event) error {
+func (p *played) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	p.events = append(p.events, e)
 	return nil
 }

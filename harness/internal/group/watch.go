@@ -21,14 +21,6 @@ type listener interface {
 // brokenStream is the error of a stream of events that did not end as it should.
 type brokenStream struct{ error }
 
-// broken wraps an error of a stream; nil stays nil.
-func broken(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &brokenStream{err}
-}
-
 // listen passes a session's events to a listener until the last one, and returns how the stream ended: nil if the agent
 // ended it properly.
 func listen(ctx context.Context, s session, to listener) error {
@@ -40,7 +32,10 @@ func listen(ctx context.Context, s session, to listener) error {
 		select {
 		case event, ok := <-s.Events():
 			if !ok {
-				return broken(s.Err())
+				if err := s.Err(); err != nil {
+					return &brokenStream{err}
+				}
+				return nil
 			}
 			if err := to.event(event); err != nil {
 				return err

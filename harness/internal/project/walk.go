@@ -25,6 +25,9 @@ func Ignored() []string {
 	return slices.Concat(never, outputs, []string{"target", "site-packages", "venv", ".venv", "build", "dist"})
 }
 
+// IsIgnored reports whether a folder of that name is one of Ignored.
+func IsIgnored(name string) bool { return matchesAny(Ignored(), name) }
+
 // native matches modules built on the host. They are for another Python or system, and the container builds its own.
 var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 

@@ -32,7 +32,6 @@ type T interface {
 type GoTest struct {
 	top     T
 	verbose bool // shows what the tools print that make images and builds
-	tally   Tally
 	started time.Time
 	open    map[Test]*subtestOpen // a group has neither Name nor NodeID
 	// excluded holds the tests that testing does not run.
@@ -68,8 +67,7 @@ func (g *GoTest) line(at time.Time, phase, text string) {
 }
 
 // Report shows an event.
-func (g *GoTest) Report(at time.Time, e Event) error {
-	_ = g.tally.Report(at, e) // the stream's own tally objects
+func (g *GoTest) Report(at time.Time, e Event, so *Tally) error {
 	switch e := e.(type) {
 	case RunStarted:
 		g.started = at
@@ -116,7 +114,7 @@ func (g *GoTest) Report(at time.Time, e Event) error {
 	case GroupStarted:
 		return g.begin(Test{Group: e.Group})
 	case GroupEnded:
-		g.endGroup(e)
+		g.endGroup(e, so.group(e.Group).summary())
 	}
 	return nil
 }
@@ -258,13 +256,12 @@ func (g *GoTest) failedExit(e ExitFailed) {
 	}
 }
 
-func (g *GoTest) endGroup(e GroupEnded) {
+func (g *GoTest) endGroup(e GroupEnded, summary string) {
 	open := g.open[Test{Group: e.Group}]
 	if open == nil {
 		return // testing does not run it
 	}
 	delete(g.open, Test{Group: e.Group})
-	summary := g.tally.group(e.Group).summary()
 	open.end(func(t T) {
 		t.Attr(subtest.Phases, phaseTimes(e.Phases))
 		t.Attr(subtest.Summary, summary)

@@ -100,7 +100,7 @@ func FailedRun(name, text string) *JUnitSuite {
 }
 
 // Report keeps an event.
-func (j *JUnit) Report(_ time.Time, e Event) error {
+func (j *JUnit) Report(_ time.Time, e Event, _ *Tally) error {
 	switch e := e.(type) {
 	case GroupStarted:
 		if j.groups[e.Group] == nil {

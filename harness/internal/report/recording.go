@@ -67,7 +67,7 @@ func NewRecorder(out io.Writer, version string, run any) (*Recorder, error) {
 }
 
 // Report records an event. It never objects: that a recording cannot be written changes no verdict.
-func (r *Recorder) Report(at time.Time, e Event) error {
+func (r *Recorder) Report(at time.Time, e Event, _ *Tally) error {
 	switch ended := e.(type) {
 	case Tick:
 		return nil
@@ -201,7 +201,7 @@ func (p *player) play(data []byte) error {
 		return fmt.Errorf("%s: %w", line.Kind, err)
 	}
 	e := value.Elem().Interface().(Event)
-	if err := p.tally.Report(line.At, e); err != nil {
+	if err := p.tally.take(e); err != nil {
 		return err
 	}
 	if first := line.At.Add(-maxTicks * time.Second); !p.last.IsZero() && p.last.Before(first) {
@@ -219,7 +219,7 @@ func (p *player) play(data []byte) error {
 func (p *player) pass(at time.Time, e Event) error {
 	var errs []error
 	for _, to := range p.to {
-		errs = append(errs, to.Report(at, e))
+		errs = append(errs, to.Report(at, e, &p.tally))
 	}
 	return errors.Join(errs...)
 }

@@ -26,6 +26,16 @@ func play(events []Event, to ...Reporter) error {
 	return errors.Join(errs...)
 }
 
+// tallied counts events, and returns what contradicts what.
+func tallied(events []Event) (*Tally, error) {
+	var tally Tally
+	var errs []error
+	for _, e := range events {
+		errs = append(errs, tally.take(e))
+	}
+	return &tally, errors.Join(errs...)
+}
+
 func named(id string) Test {
 	return Test{Group: "g", Name: strings.ReplaceAll(id, "::", "/"), NodeID: id}
 }
@@ -89,8 +99,8 @@ func TestResult(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var tally Tally
-			require.NoError(t, play(c.events, &tally))
+			tally, err := tallied(c.events)
+			require.NoError(t, err)
 			if c.want.Outcomes == nil {
 				c.want.Outcomes = map[string]verdict.Outcome{}
 			}
@@ -108,8 +118,7 @@ func TestResult(t *testing.T) {
 // TestSummaries: the last line of a group and of a run says what happened, and never looks green if something failed.
 func TestSummaries(t *testing.T) {
 	summary := func(events ...Event) string {
-		var tally Tally
-		_ = play(append([]Event{RunStarted{Name: "run"}}, events...), &tally)
+		tally, _ := tallied(append([]Event{RunStarted{Name: "run"}}, events...))
 		return tally.summary()
 	}
 	started, two := GroupStarted{Group: "g"}, Selected{Group: "g", Tests: 2, Collected: 3}
@@ -182,10 +191,10 @@ func (e excluding) Run(string, func(T)) bool { return true }
 // TestExcluded: what testing does not run is reported, once.
 func TestExcluded(t *testing.T) {
 	g := NewGoTest(excluding{&fakeT{name: "run", out: &bytes.Buffer{}}}, false)
-	require.NoError(t, g.Report(time.Time{}, RunStarted{Name: "run"}))
-	require.ErrorIs(t, g.Report(time.Time{}, start("a::t")), ErrExcluded)
-	require.NoError(t, g.Report(time.Time{}, end("a::t", verdict.Passed)))
-	require.ErrorIs(t, g.Report(time.Time{}, end("a::u", verdict.NotRun)), ErrExcluded)
+	require.NoError(t, g.Report(time.Time{}, RunStarted{Name: "run"}, &Tally{}))
+	require.ErrorIs(t, g.Report(time.Time{}, start("a::t"), &Tally{}), ErrExcluded)
+	require.NoError(t, g.Report(time.Time{}, end("a::t", verdict.Passed), &Tally{}))
+	require.ErrorIs(t, g.Report(time.Time{}, end("a::u", verdict.NotRun), &Tally{}), ErrExcluded)
 }
 
 // TestHostileText: nothing that comes from a test is obeyed by who reads a reporter's output.
@@ -208,9 +217,10 @@ func TestHostileText(t *testing.T) {
 	obeyed := regexp.MustCompile(`(?m)^\s*(::error::|--- (PASS|FAIL)|=== RUN)|##\[`)
 	for _, quiet := range []bool{false, true} {
 		var out bytes.Buffer
-		var tally Tally
 		screen := Screen{Out: &out, Quiet: quiet, Verbose: true, Title: evil, Failed: evil, GitHub: "/home/job", Colour: true, Again: func(id string) string { return id }}
-		require.NoError(t, play(events, NewTerminal(screen), &tally))
+		require.NoError(t, play(events, NewTerminal(screen)))
+		tally, err := tallied(events)
+		require.NoError(t, err)
 		require.Equal(t, verdict.Failed, tally.Result().Outcomes[test.NodeID], "the name stays the test's own")
 		text := out.String()
 		for _, colour := range []ours{red, green, yellow, plain} {

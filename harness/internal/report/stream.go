@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Reporter shows or keeps the events of a run. A Stream calls it for one event at a time. Its error makes the run fail:
-// ErrExcluded, or a contradiction among the events.
+// Reporter shows or keeps the events of a run. A Stream calls it for one event at a time, with a tally that has counted
+// the event. Its error makes the run fail, unless it is ErrExcluded.
 type Reporter interface {
-	Report(at time.Time, e Event) error
+	Report(at time.Time, e Event, so *Tally) error
 }
 
 // Emit reports an event.
@@ -42,9 +42,9 @@ func (s *Stream) Emit(e Event) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	at := s.now()
-	errs := []error{s.tally.Report(at, e)}
+	errs := []error{s.tally.take(e)}
 	for _, to := range s.reporters {
-		errs = append(errs, to.Report(at, e))
+		errs = append(errs, to.Report(at, e, &s.tally))
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/verdict"
@@ -124,8 +123,8 @@ func (t *Tally) Result() Result {
 	}
 }
 
-// Report takes the next event. Its error says how it contradicts the earlier ones.
-func (t *Tally) Report(_ time.Time, e Event) error {
+// take takes the next event. Its error says how it contradicts the earlier ones.
+func (t *Tally) take(e Event) error {
 	switch e.(type) {
 	case Tick:
 		return nil
@@ -142,14 +141,14 @@ func (t *Tally) Report(_ time.Time, e Event) error {
 	case t.ended:
 		return contradiction(e, "after the end of the run")
 	}
-	return t.take(e)
+	return t.count(e)
 }
 
 func contradiction(e Event, why string) error {
 	return fmt.Errorf("the events of the run contradict each other: %s %s", e.kind(), why)
 }
 
-func (t *Tally) take(e Event) error {
+func (t *Tally) count(e Event) error {
 	switch e := e.(type) {
 	case Problem:
 		return t.takeProblem(e)

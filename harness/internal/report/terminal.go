@@ -42,8 +42,8 @@ type Screen struct {
 type Terminal struct {
 	Screen
 	live    live
-	lent    bool // to a shell or a debugger
-	tally   Tally
+	lent    bool   // to a shell or a debugger
+	tally   *Tally // of the events so far
 	crate   string
 	started time.Time
 	at      time.Time // of the event at hand
@@ -177,9 +177,8 @@ func (t *Terminal) tellHidden(group string, isRed bool) {
 }
 
 // Report shows an event.
-func (t *Terminal) Report(at time.Time, e Event) error {
-	t.at = at
-	_ = t.tally.Report(at, e) // the stream's own tally objects
+func (t *Terminal) Report(at time.Time, e Event, so *Tally) error {
+	t.at, t.tally = at, so
 	switch e := e.(type) {
 	case RunStarted:
 		t.started, t.spoken, t.crate = at, at, e.Crate
@@ -239,17 +238,14 @@ func (t *Terminal) takeGroup(e Event) {
 	case TestEnded:
 		t.endTest(e)
 	case FileFailed:
-		t.fileEnd(e.Test, verdict.Error, e.text())
-		t.red = append(t.red, redLine{verdict.Error, status(verdict.Error, ""), e.NodeID, "could not be collected"})
-		t.annotate(status(verdict.Error, ""), e.NodeID, e.Place, e.text())
+		t.error(e.Test, e.Place, e.text(), "could not be collected")
 	case FileSkipped:
 		if !t.Quiet {
-			t.fileEnd(e.Test, verdict.Skipped, e.text())
+			t.showFiles(e.Group)
+			t.showEnd(e.Test, verdict.Skipped, "", 0, e.text())
 		}
 	case ExitFailed:
-		t.fileEnd(Test{Group: e.Group, NodeID: ExitName}, verdict.Error, e.Text)
-		t.red = append(t.red, redLine{verdict.Error, status(verdict.Error, ""), ExitName, firstLine(e.Text)})
-		t.annotate(status(verdict.Error, ""), ExitName, Place{}, e.Text)
+		t.error(Test{Group: e.Group, NodeID: ExitName}, Place{}, e.Text, firstLine(e.Text))
 	case Proof:
 		t.tell(e.Group, e.Text)
 	case GroupEnded:
@@ -350,10 +346,13 @@ func (t *Terminal) endTest(e TestEnded) {
 	}
 }
 
-// fileEnd shows the verdict of a file as a whole, or of the interpreter.
-func (t *Terminal) fileEnd(test Test, outcome verdict.Outcome, text string) {
+// error shows what is wrong with a file as a whole, or with the interpreter's end.
+func (t *Terminal) error(test Test, place Place, text, why string) {
 	t.showFiles(test.Group)
-	t.showEnd(test, outcome, "", 0, text)
+	t.showEnd(test, verdict.Error, "", 0, text)
+	word := status(verdict.Error, "")
+	t.red = append(t.red, redLine{verdict.Error, word, test.NodeID, why})
+	t.annotate(word, test.NodeID, place, text)
 }
 
 func (t *Terminal) showEnd(test Test, outcome verdict.Outcome, signal string, seconds float64, text string) {

@@ -18,7 +18,6 @@ type Test2JSON struct {
 	encoder *json.Encoder
 	pkg     string
 	again   func(nodeID string) string
-	tally   Tally
 	run     string // the name of the run's test
 	at      time.Time
 	starts  map[string]time.Time // by full name
@@ -60,9 +59,8 @@ func (j *Test2JSON) testName(test Test) string {
 }
 
 // Report writes an event.
-func (j *Test2JSON) Report(at time.Time, e Event) error {
+func (j *Test2JSON) Report(at time.Time, e Event, so *Tally) error {
 	j.at = at
-	_ = j.tally.Report(at, e) // the stream's own tally objects
 	switch e := e.(type) {
 	case RunStarted:
 		j.run = visible.Word(e.Name)
@@ -92,7 +90,7 @@ func (j *Test2JSON) Report(at time.Time, e Event) error {
 		j.attr(j.name(e.Group), subtest.Files, strconv.Itoa(e.Files))
 		j.attr(j.name(e.Group), subtest.Tests, strconv.Itoa(e.Tests))
 	case GroupEnded:
-		j.endGroup(e)
+		j.endGroup(e, so.group(e.Group))
 	case RunEnded:
 		j.endRun(e)
 	default:
@@ -179,8 +177,8 @@ func redAction(red bool) string {
 	return "pass"
 }
 
-func (j *Test2JSON) endGroup(e GroupEnded) {
-	name, g := j.name(e.Group), j.tally.group(e.Group)
+func (j *Test2JSON) endGroup(e GroupEnded, g *groupTally) {
+	name := j.name(e.Group)
 	j.attr(name, subtest.Phases, phaseTimes(e.Phases))
 	j.attr(name, subtest.Summary, g.summary())
 	j.print(name, g.summary())
