@@ -47,7 +47,11 @@ fn main() {
 // TestBuildScriptReachesNoOtherCrate checks that what a crate's build script does to the caches that it can reach
 // changes neither the tests nor the build of another crate.
 func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_wrong():\n    assert tiny.answer() == 0\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import tiny
+
+def test_wrong():
+    assert tiny.answer() == 0
+`})
 	other := filepath.Join(filepath.Dir(crate), "hostile")
 	selftest.Edit(t, other, selftest.Tiny)
 	selftest.Edit(t, other, map[string]string{"Cargo.lock": selftest.TinyLock(t), "build.rs": hostile})
@@ -68,13 +72,25 @@ func TestBuildScriptReachesNoOtherCrate(t *testing.T) {
 // the build leaves running is ended.
 func TestFetchRunsNoCodeOfTheProject(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
-		"Cargo.toml":         selftest.Tiny["Cargo.toml"] + "helper = \"0.1\"\n",
-		"Cargo.lock":         selftest.TinyLockWithHelper(t),
-		".cargo/config.toml": "[build]\nrustc-wrapper = \"./wrapper.sh\"\n[patch.crates-io]\nhelper = { path = \"helper\" }\n",
-		"wrapper.sh":         "#!/bin/sh\ntouch /cache/ran /build/ran 2>/dev/null\nexec \"$@\"\n",
-		"helper/Cargo.toml":  "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
-		"helper/src/lib.rs":  "pub const NUMBER: i32 = 42;\n",
-		"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        helper::NUMBER\n", 1),
+		"Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = \"0.1\"\n",
+		"Cargo.lock": selftest.TinyLockWithHelper(t),
+		".cargo/config.toml": `[build]
+rustc-wrapper = "./wrapper.sh"
+[patch.crates-io]
+helper = { path = "helper" }
+`,
+		"wrapper.sh": `#!/bin/sh
+touch /cache/ran /build/ran 2>/dev/null
+exec "$@"
+`,
+		"helper/Cargo.toml": `[package]
+name = "helper"
+version = "0.1.0"
+edition = "2024"
+`,
+		"helper/src/lib.rs": "pub const NUMBER: i32 = 42;\n",
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        helper::NUMBER\n",
+			1),
 		"build.rs": `use std::{path::Path, process::{Command, Stdio}};
 
 fn main() {
@@ -127,8 +143,14 @@ func TestEnvironmentIsWhatWasInstalled(t *testing.T) {
 	require.Regexp(t, `the build has changed /opt/venv/lib/\S+/added\.pth: a build script must not write`, r.Text())
 
 	selftest.Edit(t, crate, map[string]string{
-		"build.rs":             "",
-		"edits/pyproject.toml": "[build-system]\nrequires = [\"setuptools\"]\nbuild-backend = \"setuptools.build_meta\"\n[project]\nname = \"edits\"\nversion = \"1\"\n",
+		"build.rs": "",
+		"edits/pyproject.toml": `[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "edits"
+version = "1"
+`,
 		"edits/setup.py": `import glob, os
 from setuptools import setup
 

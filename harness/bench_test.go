@@ -54,7 +54,8 @@ func compare(t *testing.T, unit string, goal string, n int, names []string, side
 		t.Logf("%-60s %9.3f %s (%.3f to %.3f)", names[i], values[i][n/2], unit, values[i][n/4], values[i][n-1-n/4])
 	}
 	for i := range medians[1:] {
-		t.Logf("against %-52s ratio %.2f, difference %+.3f %s; goal: %s", names[i+1], medians[0]/medians[i+1], medians[0]-medians[i+1], unit, goal)
+		t.Logf("against %-52s ratio %.2f, difference %+.3f %s; goal: %s", names[i+1], medians[0]/medians[i+1],
+			medians[0]-medians[i+1], unit, goal)
 	}
 	return medians
 }
@@ -119,7 +120,8 @@ func (h host) benchWarm(t *testing.T) {
 	ours()
 	c, tree := h.up(t, harness.Suite{Crate: crate, Requirements: strings.Fields(forkedPair)})
 	compare(t, "s", "at most 0.7 s more", rounds,
-		[]string{"compiled test binary on rpds_py, nothing changed", "pytest --forked exec'ed in a container that is up"},
+		[]string{"compiled test binary on rpds_py, nothing changed",
+			"pytest --forked exec'ed in a container that is up"},
 		func() float64 { return seconds(ours) },
 		func() float64 {
 			return seconds(func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest --forked -q") })
@@ -154,9 +156,12 @@ func (h host) benchParts(t *testing.T) {
 		}},
 		{"upload", func() { require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack)) }},
 		{"exec", func() { inside(t, c, "true") }},
-		{"start and end of the agent", func() { inside(t, c, ": | "+layout.Tools+"/python -I "+layout.Agent+"/agent.py") }},
-		{"start of pytest and collection", func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
-		{"the same again, rewritten tests kept", func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"start and end of the agent",
+			func() { inside(t, c, ": | "+layout.Tools+"/python -I "+layout.Agent+"/agent.py") }},
+		{"start of pytest and collection",
+			func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
+		{"the same again, rewritten tests kept",
+			func() { inside(t, c, "cd "+layout.Sources+"/"+tree.Crate+" && pytest -q --collect-only") }},
 		{"removal", func() { require.NoError(t, c.Remove(t.Context())) }},
 	}
 	values := make([][]float64, len(pieces))
@@ -167,7 +172,8 @@ func (h host) benchParts(t *testing.T) {
 	}
 	for i, piece := range pieces {
 		slices.Sort(values[i])
-		t.Logf("%-60s %9.3f s (%.3f to %.3f)", piece.name, values[i][rounds/2], values[i][rounds/4], values[i][rounds-1-rounds/4])
+		t.Logf("%-60s %9.3f s (%.3f to %.3f)", piece.name, values[i][rounds/2], values[i][rounds/4],
+			values[i][rounds-1-rounds/4])
 	}
 }
 
@@ -192,7 +198,8 @@ func (h host) benchNative(t *testing.T) {
 	workaround := func() { byHand("maturin develop --release && pytest --forked -q tests") }
 	workaround()
 	compare(t, "s", "ratio at most 0.7", rounds,
-		[]string{"compiled test binary on rpds_py, nothing changed", "natively: maturin develop --release && pytest --forked"},
+		[]string{"compiled test binary on rpds_py, nothing changed",
+			"natively: maturin develop --release && pytest --forked"},
 		func() float64 { return seconds(ours) }, func() float64 { return seconds(workaround) })
 }
 
@@ -242,8 +249,16 @@ sys.exit(pytest.main(["-p", "no:forked", "-q"], plugins=[Loop()]))
 func (h host) benchForkRunner(t *testing.T) {
 	const tests = 1000
 	crate := selftest.WriteCrate(t, map[string]string{
-		"pyproject.toml":     selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\nrequirements = [\"pytest==9.1.1\", \"pytest-forked==1.7.5\"]\n",
-		"tests/test_tiny.py": fmt.Sprintf("import pytest, tiny\n\n@pytest.mark.parametrize('n', range(%d))\ndef test_n(n):\n    assert tiny.answer() == 42\n", tests),
+		"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.pyo3test]
+requirements = ["pytest==9.1.1", "pytest-forked==1.7.5"]
+`,
+		"tests/test_tiny.py": fmt.Sprintf(`import pytest, tiny
+
+@pytest.mark.parametrize('n', range(%d))
+def test_n(n):
+    assert tiny.answer() == 42
+`, tests),
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Workers: 2})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
@@ -255,7 +270,8 @@ func (h host) benchForkRunner(t *testing.T) {
 			require.NoError(t, err)
 			defer session.Close()
 			require.NoError(t, session.Send(protocol.Start{
-				Python: layout.Venv + "/bin/python", Dir: where, Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
+				Python: layout.Venv + "/bin/python", Dir: where,
+				Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
 				Args: []string{"-q"}, Out: "/tmp/out", Imports: []protocol.Module{}, Compiled: []string{},
 			}))
 			order, finished := []int{}, 0
@@ -275,11 +291,13 @@ func (h host) benchForkRunner(t *testing.T) {
 	}
 	forked := func() { inside(t, c, "cd "+where+" && pytest --forked -q --junitxml=/tmp/j.xml") }
 	least := func(workers int) {
-		inside(t, c, fmt.Sprintf("cd %s && cat >/tmp/bare.py <<'END'\n%sEND\npython /tmp/bare.py %d", where, bare, workers))
+		inside(t, c, fmt.Sprintf("cd %s && cat >/tmp/bare.py <<'END'\n%sEND\npython /tmp/bare.py %d", where, bare,
+			workers))
 	}
 	for workers, goal := range map[int]string{1: "ratio at most 0.7", 2: "ratio at most 0.4"} {
 		compare(t, "s", goal, rounds,
-			[]string{fmt.Sprintf("1,000 trivial tests, our runner, events on, %d workers", workers), "pytest-forked", "the least: fork, pytest's protocol, exit"},
+			[]string{fmt.Sprintf("1,000 trivial tests, our runner, events on, %d workers", workers), "pytest-forked",
+				"the least: fork, pytest's protocol, exit"},
 			func() float64 { return seconds(withAgent(workers)) }, func() float64 { return seconds(forked) },
 			func() float64 { return seconds(func() { least(workers) }) })
 	}
@@ -299,7 +317,9 @@ func (h host) benchForkRunner(t *testing.T) {
 	}
 	cpu := func(f func()) func() float64 {
 		usage := func() float64 {
-			text := strings.Fields(inside(t, c, "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || sed -n 's/usage_usec \\(.*\\)/\\1000/p' /sys/fs/cgroup/cpu.stat"))
+			text := strings.Fields(inside(t, c,
+				"cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || sed -n 's/usage_usec "+
+					"\\(.*\\)/\\1000/p' /sys/fs/cgroup/cpu.stat"))
 			number, err := strconv.ParseFloat(text[0], 64)
 			require.NoError(t, err)
 			return number / 1e6
@@ -310,7 +330,8 @@ func (h host) benchForkRunner(t *testing.T) {
 			return (usage() - before) / tests
 		}
 	}
-	compare(t, "ms CPU a test", "difference at most 0.3", rounds, []string{"our runner, events on, with the agent", "our runner alone"}, cpu(withAgent(1)), cpu(withoutEvents))
+	compare(t, "ms CPU a test", "difference at most 0.3", rounds,
+		[]string{"our runner, events on, with the agent", "our runner alone"}, cpu(withAgent(1)), cpu(withoutEvents))
 }
 
 // benchEdits measures the time from one-line edits to their verdict, against the same by hand in a running container.
@@ -326,7 +347,8 @@ func (h host) benchEdits(t *testing.T) {
 	require.NoError(t, err)
 	tree, err := p.Collect(project.Selection{}, os.Open)
 	require.NoError(t, err)
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network, engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network,
+		engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
@@ -344,21 +366,30 @@ func (h host) benchEdits(t *testing.T) {
 		require.NoError(t, f.Close())
 	}
 	rust := func(i string) string { return "\npub fn edited_" + i + "() -> u32 {\n    " + i + "\n}\n" }
-	compare(t, "s", "ratio at most 1.1", rounds, []string{"one line of Python edited, to verdict", "by hand in a container that is up"},
+	compare(t, "s", "ratio at most 1.1", rounds,
+		[]string{"one line of Python edited, to verdict", "by hand in a container that is up"},
 		func() float64 {
 			next()
 			return seconds(func() { appendHost("tests/test_functions.py", fmt.Sprintf("\nEDIT = %d\n", n)); ours() })
 		},
 		func() float64 {
-			return seconds(func() { byHand(fmt.Sprintf("echo 'EDIT = %d' >> tests/test_functions.py && pytest --forked -q", n)) })
+			return seconds(func() {
+				byHand(fmt.Sprintf("echo 'EDIT = %d' >> "+
+					"tests/test_functions.py && pytest --forked -q",
+					n))
+			})
 		})
-	compare(t, "s", "ratio at most 1.1", 5, []string{"one line of Rust edited, to verdict", "by hand in a container that is up"},
+	compare(t, "s", "ratio at most 1.1", 5,
+		[]string{"one line of Rust edited, to verdict", "by hand in a container that is up"},
 		func() float64 {
 			next()
 			return seconds(func() { appendHost("src/functions.rs", rust(fmt.Sprint(n))); ours() })
 		},
 		func() float64 {
-			return seconds(func() { byHand("cat >> src/functions.rs <<'END'\n" + rust(fmt.Sprint(n)) + "END\n" + develop) })
+			return seconds(func() {
+				byHand("cat >> src/functions.rs <<'END'\n" + rust(fmt.Sprint(n)) + "END\n" +
+					develop)
+			})
 		})
 }
 
@@ -368,7 +399,11 @@ func (h host) benchGroups(t *testing.T) {
 	require.NoError(t, err)
 	busy := map[string]string{}
 	for i := range 4 { // four seconds of work
-		busy[fmt.Sprintf("tests/test_%d.py", i)] = "import time, pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_busy(n):\n" +
+		busy[fmt.Sprintf("tests/test_%d.py", i)] = `import time, pytest
+
+@pytest.mark.parametrize('n', range(20))
+def test_busy(n):
+` +
 			"    end = time.process_time() + 0.05\n    while time.process_time() < end: pass\n"
 	}
 	t.Run("little to do", func(t *testing.T) { benchGroupsOf(t, modernPackage, files) })
@@ -413,7 +448,8 @@ func (h host) benchFresh(t *testing.T) {
 		}
 	}
 	compare(t, "s", "ratio at most 1.15", 3,
-		[]string{"nothing there, to the first verdicts of rpds_py", "by hand: pack the base, install, build, pytest --forked"},
+		[]string{"nothing there, to the first verdicts of rpds_py",
+			"by hand: pack the base, install, build, pytest --forked"},
 		empty(func(t *testing.T, p *privateEngine) {
 			output, ok := p.run(t, crate, "", nil)
 			require.True(t, ok, output)
@@ -428,7 +464,8 @@ func (h host) benchFresh(t *testing.T) {
 			defer e.Close()
 			require.NoError(t, e.Import(t.Context(), "by-hand", base, nil))
 			require.NoError(t, packed.Wait())
-			c, err := image.StartBuilder(t.Context(), e, h.Network, engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
+			c, err := image.StartBuilder(t.Context(), e, h.Network,
+				engine.Spec{Image: "by-hand", Purpose: "test", User: "0:0"})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, c.Remove(t.Context())) }()
 			of, err := project.Read(crate)
@@ -436,7 +473,9 @@ func (h host) benchFresh(t *testing.T) {
 			tree, err := of.Collect(project.Selection{}, os.Open)
 			require.NoError(t, err)
 			require.NoError(t, c.UploadTar(t.Context(), "/", tree.Pack))
-			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+" && cd /src && "+
-				"export PATH=/opt/venv/bin:$PATH && maturin develop -q --release && pytest --forked -q tests", h.Network.Env()...)
+			inside(t, c, "python3 -m venv /opt/venv && /opt/venv/bin/pip install -q maturin "+forkedPair+
+				" && cd /src && "+
+				"export PATH=/opt/venv/bin:$PATH && maturin develop -q --release && pytest --forked -q tests",
+				h.Network.Env()...)
 		}))
 }

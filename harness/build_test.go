@@ -21,11 +21,23 @@ import (
 // incremental one, and the tree is never written to.
 func TestBuildsCostWhatChanged(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
-		"pyproject.toml":          selftest.Tiny["pyproject.toml"] + "\n[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
-		"src/lib.rs":              strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1),
-		"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 1\n",
-		"python/tiny/gone.py":     "",
-		"tests/test_tiny.py":      "import tiny\n\ndef test_answer():\n    assert (tiny.answer(), tiny.PART) == (42, 1)\n",
+		"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.maturin]
+module-name = "tiny._tiny"
+python-source = "python"
+`,
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny",
+			"#[pyo3(name = \"_tiny\")]\nmod tiny", 1),
+		"python/tiny/__init__.py": `from ._tiny import answer
+
+PART = 1
+`,
+		"python/tiny/gone.py": "",
+		"tests/test_tiny.py": `import tiny
+
+def test_answer():
+    assert (tiny.answer(), tiny.PART) == (42, 1)
+`,
 	})
 	run := func(outcome harnesstest.Outcome) *harnesstest.Recorder {
 		t.Helper()
@@ -39,10 +51,17 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 
 	require.Contains(t, run(harnesstest.Passed).Text(), "unchanged: tiny._tiny", "no edit")
 
-	selftest.Edit(t, crate, map[string]string{"python/tiny/__init__.py": "from ._tiny import answer\n\nPART = 2\n"})
+	selftest.Edit(t, crate, map[string]string{"python/tiny/__init__.py": `from ._tiny import answer
+
+PART = 2
+`})
 	require.Contains(t, run(harnesstest.Failed).Text(), "unchanged: tiny._tiny", "an edit of Python")
 
-	selftest.Edit(t, crate, map[string]string{"tests/test_tiny.py": "", "tests/test_other.py": "import tiny\n\ndef test_part():\n    assert tiny.PART == 2\n"})
+	selftest.Edit(t, crate, map[string]string{"tests/test_tiny.py": "", "tests/test_other.py": `import tiny
+
+def test_part():
+    assert tiny.PART == 2
+`})
 	renamed := run(harnesstest.Passed)
 	require.Contains(t, renamed.Text(), "unchanged: tiny._tiny", "a renamed test")
 	require.Len(t, renamed.Sub("tiny").Subs(), 1, "the old file's test is gone")
@@ -51,8 +70,12 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 	lib := filepath.Join(crate, "src/lib.rs")
 	never := fmt.Sprint(time.Now().UnixNano() % 1e9) // an engine may have seen any fixed number
 	selftest.Edit(t, crate, map[string]string{
-		"src/lib.rs":          strings.ReplaceAll(strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny", "#[pyo3(name = \"_tiny\")]\nmod tiny", 1), "42", never),
-		"tests/test_other.py": "import tiny\n\ndef test_answer():\n    assert tiny.answer() == " + never + "\n",
+		"src/lib.rs": strings.ReplaceAll(strings.Replace(selftest.Tiny["src/lib.rs"], "mod tiny",
+			"#[pyo3(name = \"_tiny\")]\nmod tiny", 1), "42", never),
+		"tests/test_other.py": `import tiny
+
+def test_answer():
+    assert tiny.answer() == ` + never + "\n",
 	})
 	old := time.Now().Add(-time.Hour * 24 * 365)
 	require.NoError(t, os.Chtimes(lib, old, old))
@@ -63,7 +86,9 @@ func TestBuildsCostWhatChanged(t *testing.T) {
 
 // TestBuiltOnTheHost checks that a module that was built on the host is not copied and does not shadow the container's.
 func TestBuiltOnTheHost(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library", "tests/tiny.abi3.so": "not a library"})
+	crate := selftest.WriteCrate(t,
+		map[string]string{"tiny.cpython-311-x86_64-linux-gnu.so": "not a library",
+			"tests/tiny.abi3.so": "not a library"})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 }
@@ -72,7 +97,8 @@ func TestBuiltOnTheHost(t *testing.T) {
 func TestProfileAndEnvironment(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
 		"Cargo.toml": selftest.Tiny["Cargo.toml"] + "\n[features]\nloud = []\n",
-		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        if cfg!(feature = \"loud\") && cfg!(debug_assertions) { 1 } else { 0 }\n", 1),
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n",
+			"        if cfg!(feature = \"loud\") && cfg!(debug_assertions) { 1 } else { 0 }\n", 1),
 		"tests/test_tiny.py": `import importlib.metadata, os, resource
 import tiny
 
@@ -93,8 +119,10 @@ def test_confined():
 `,
 	})
 	r := harnesstest.Record(t, harness.Suite{
-		Crate: crate, Profile: "dev", Features: []string{"loud"}, Env: map[string]string{"COLOUR": "red"}, Requirements: []string{"attrs"},
-		Groups: []harness.Group{{Name: "first", Env: map[string]string{"GROUP": "only"}, PytestArgs: []string{"--maxfail=77"}}},
+		Crate: crate, Profile: "dev", Features: []string{"loud"}, Env: map[string]string{"COLOUR": "red"},
+		Requirements: []string{"attrs"},
+		Groups: []harness.Group{{Name: "first", Env: map[string]string{"GROUP": "only"},
+			PytestArgs: []string{"--maxfail=77"}}},
 	})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Len(t, r.Sub("first").Subs(), 3)
@@ -102,7 +130,8 @@ def test_confined():
 
 // TestBuiltOnce checks that two test processes that need the same build at the same time make it once.
 func TestBuiltOnce(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
+	crate := selftest.WriteCrate(t,
+		map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] + fmt.Sprintf("\n// %d\n", time.Now().UnixNano())})
 	binary := compiled(t, anycratePackage)
 	var texts [2]bytes.Buffer
 	var both [2]*exec.Cmd
@@ -123,7 +152,10 @@ func TestBuiltOnce(t *testing.T) {
 // TestBuildPastItsDeadline checks that a build that takes too long is ended and red, leaves no container, and does not
 // block the next.
 func TestBuildPastItsDeadline(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"build.rs": "fn main() {\n    std::thread::sleep(std::time::Duration::from_secs(3600));\n}\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"build.rs": `fn main() {
+    std::thread::sleep(std::time::Duration::from_secs(3600));
+}
+`})
 	h := thisHost(t)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, BuildTimeout: 15 * time.Second})
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
@@ -142,7 +174,8 @@ func TestBuildPastItsDeadline(t *testing.T) {
 // build.
 func TestNoiseOfTheLoader(t *testing.T) {
 	crate := selftest.WriteCrate(t, nil)
-	r := harnesstest.Record(t, harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"LD_PRELOAD": "/nowhere.so"}})
+	r := harnesstest.Record(t,
+		harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"LD_PRELOAD": "/nowhere.so"}})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "object '/nowhere.so' from LD_PRELOAD cannot be preloaded")
 }

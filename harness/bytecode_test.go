@@ -15,10 +15,18 @@ import (
 func TestCompiledOnce(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	file := func(number, more string) map[string]string {
-		return map[string]string{"tests/test_tiny.py": "import pathlib, tiny\n\ndef test_answer():\n    assert tiny.answer() == " + number + "\n\nLITERAL = 1 is 1\n" + more}
+		return map[string]string{"tests/test_tiny.py": `import pathlib, tiny
+
+def test_answer():
+    assert tiny.answer() == ` + number + "\n\nLITERAL = 1 is 1\n" + more}
 	}
 	// A test that spoils the compiled files does so in its own container only.
-	spoil := "\ndef test_spoil():\n    files = list(pathlib.Path(__file__).parent.rglob('*.pyc'))\n    assert files\n    for file in files: file.write_bytes(b'')\n"
+	spoil := `
+def test_spoil():
+    files = list(pathlib.Path(__file__).parent.rglob('*.pyc'))
+    assert files
+    for file in files: file.write_bytes(b'')
+`
 	crate := selftest.WriteCrate(t, file("42", spoil))
 	selftest.Edit(t, crate, map[string]string{"tests/__init__.py": " "})
 	run := func(outcome harnesstest.Outcome) string {

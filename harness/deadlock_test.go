@@ -63,11 +63,14 @@ def test_last():
 func TestDeadlockIsProved(t *testing.T) {
 	crate := selftest.WriteCrate(t, deadlocking)
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: time.Minute})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed", "tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed",
+		"tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	hung := group.Subs()[1].Text()
 	for _, want := range []string{
 		crate + "/tests/test_tiny.py:6: hung in call", "none of its 2 threads can ever run again, during call",
-		`'worker' wants the GIL`, "proof: nothing moved in ", "waits without a timeout for another thread", "test_deadlock  " + crate + "/tests/test_tiny.py:8", "tiny::tiny::deadlock", "holds the GIL", "so far", "again: go test -run ",
+		`'worker' wants the GIL`, "proof: nothing moved in ", "waits without a timeout for another thread",
+		"test_deadlock  " + crate + "/tests/test_tiny.py:8", "tiny::tiny::deadlock", "holds the GIL", "so far",
+		"again: go test -run ",
 	} {
 		require.Contains(t, hung, want)
 	}
@@ -82,18 +85,24 @@ func TestDeadlockIsProved(t *testing.T) {
 func TestDeadlockInPytestsOwnProcess(t *testing.T) {
 	crate := selftest.WriteCrate(t, deadlocking)
 	group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: harness.InProcess})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed", "tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_slow": "passed",
+		"tests/test_tiny.py::test_deadlock": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Subs()[1].Text(), "none of its 2 threads can ever run again, during call")
 	require.Contains(t, group.Subs()[1].Text(), "'worker' wants the GIL")
 }
 
 // TestDeadlockThatIsNotProved checks that a deadlock uses up its budget if the project says so.
 func TestDeadlockThatIsNotProved(t *testing.T) {
-	files := map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\nno-deadlock-proof = true\ntest-timeout = 4\n"}
+	files := map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.pyo3test]
+no-deadlock-proof = true
+test-timeout = 4
+`}
 	for name, text := range deadlocking {
 		files[name] = text
 	}
-	group, _ := recordRed(t, harness.Suite{Crate: selftest.WriteCrate(t, files), Tests: []string{"tests/test_tiny.py::test_deadlock"}})
+	group, _ := recordRed(t,
+		harness.Suite{Crate: selftest.WriteCrate(t, files), Tests: []string{"tests/test_tiny.py::test_deadlock"}})
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 4s, during call")
 	require.NotContains(t, group.Subs()[0].Text(), "wants the GIL")
 }

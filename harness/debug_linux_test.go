@@ -32,12 +32,18 @@ def test_other():
 func TestDebug(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
 		"tests/test_tiny.py": debugged,
-		"pyproject.toml":     selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"1s\"\n[tool.pytest.ini_options]\naddopts = \"--forked --strict-markers\"\n",
+		"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.pyo3test]
+test-timeout = "1s"
+[tool.pytest.ini_options]
+addopts = "--forked --strict-markers"
+`,
 	})
 	binary := compiled(t, anycratePackage)
 	begin := func(args ...string) *exec.Cmd {
 		c := command(binary, "testdata/anycrate", append([]string{"-test.v", "-test.timeout=10m"}, args...)...)
-		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_DEBUG=1", "SELFTEST_REQUIREMENTS=pytest pytest-timeout", "PYO3TEST_ARTIFACTS="+t.TempDir())
+		c.Env = append(os.Environ(), "SELFTEST_CRATE="+crate, "PYO3TEST_DEBUG=1",
+			"SELFTEST_REQUIREMENTS=pytest pytest-timeout", "PYO3TEST_ARTIFACTS="+t.TempDir())
 		c.WaitDelay = time.Minute
 		return c
 	}
@@ -68,13 +74,15 @@ func TestDebug(t *testing.T) {
 		require.NoError(t, c.Start())
 		output := answer([]string{"p 'the answer', answer\nc\n"}, out, in)
 		require.NoError(t, c.Wait(), output)
-		for _, want := range []string{"go test ends this in ", "add -timeout 0", "('the answer', 42)", "a terminal: False", "1 passed", "--- PASS: TestPython/tiny/tests/test_tiny.py/test_stops"} {
+		for _, want := range []string{"go test ends this in ", "add -timeout 0", "('the answer', 42)",
+			"a terminal: False", "1 passed", "--- PASS: TestPython/tiny/tests/test_tiny.py/test_stops"} {
 			require.Contains(t, output, want)
 		}
 		require.NotContains(t, output, "test_other")
 	})
 	t.Run("terminal", func(t *testing.T) {
-		for name, typed := range map[string][]string{"goes on": {"c\r"}, "is left": {"q\r"}, "is interrupted": {"import time; time.sleep(1000)\r", "\x03", "q\r"}} {
+		for name, typed := range map[string][]string{"goes on": {"c\r"}, "is left": {"q\r"},
+			"is interrupted": {"import time; time.sleep(1000)\r", "\x03", "q\r"}} {
 			c := begin(one)
 			terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 40, Cols: 123})
 			require.NoError(t, err, name)

@@ -19,12 +19,14 @@ import (
 // inTools runs a script in a container of the tools image, with the network, and returns what it prints on both streams.
 func (h host) inTools(t *testing.T, script, input string) string {
 	t.Helper()
-	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network, engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
+	c, err := image.StartBuilder(t.Context(), h.Engine, h.Network,
+		engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(t.Context())) }()
 	var output strings.Builder
 	env := append(h.Network.Env(), "PATH="+layout.Path)
-	err = image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env}, strings.NewReader(input), &output)
+	err = image.Run(t.Context(), c, engine.Command{Argv: []string{"bash", "-ec", script}, Env: env},
+		strings.NewReader(input), &output)
 	require.NoError(t, err, output.String())
 	return output.String()
 }
@@ -56,32 +58,56 @@ def has(name):
 def test_installed():
     assert (pytest.__version__, has("attrs"), has("tox"), has("tiny")) == %s
 `
-	group := selftest.Tiny["pyproject.toml"] + "requires-python = \">=3.11\"\n[project.optional-dependencies]\nfast = [\"attrs==25.3.0\"]\n[dependency-groups]\ntest = [\"pytest==8.4.2\", \"tiny[fast]\"]\nother = [\"tox\"]\n"
+	group := selftest.Tiny["pyproject.toml"] + `requires-python = ">=3.11"
+[project.optional-dependencies]
+fast = ["attrs==25.3.0"]
+[dependency-groups]
+test = ["pytest==8.4.2", "tiny[fast]"]
+other = ["tox"]
+`
 	lock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv lock --quiet && cat uv.lock", group)
-	pylock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv export --quiet --group test --no-emit-project --format pylock.toml", group)
+	pylock := h.inTools(t, "mkdir /tmp/l && cd /tmp/l && cat >pyproject.toml && uv export --quiet --group test "+
+		"--no-emit-project --format pylock.toml",
+		group)
 	newer := strings.ReplaceAll(group, "25.3.0", "25.4.0") // the lock decides
 	for _, c := range []struct {
 		name, from, versions string
 		files                map[string]string
 		suite                harness.Suite
 	}{
-		{"uv.lock", `uv.lock, group "test"`, `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "uv.lock": lock}, harness.Suite{}},
-		{"pylock.toml", "pylock.toml", `("8.4.2", "25.3.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer, "pylock.toml": pylock}, harness.Suite{}},
-		{"group", `group "test" of pyproject.toml`, `("8.4.2", "25.4.0", None, "0.1.0")`, map[string]string{"pyproject.toml": newer}, harness.Suite{}},
+		{"uv.lock", `uv.lock, group "test"`, `("8.4.2", "25.3.0", None, "0.1.0")`,
+			map[string]string{"pyproject.toml": newer, "uv.lock": lock}, harness.Suite{}},
+		{"pylock.toml", "pylock.toml", `("8.4.2", "25.3.0", None, "0.1.0")`,
+			map[string]string{"pyproject.toml": newer, "pylock.toml": pylock}, harness.Suite{}},
+		{"group", `group "test" of pyproject.toml`, `("8.4.2", "25.4.0", None, "0.1.0")`,
+			map[string]string{"pyproject.toml": newer}, harness.Suite{}},
 		{
 			"a source of uv", `group "test" of pyproject.toml`, `("8.4.2", "99.0", None, "0.1.0")`,
 			map[string]string{
-				"pyproject.toml": strings.ReplaceAll(newer, "attrs==25.4.0", "attrs") + "[tool.uv.sources]\nattrs = { path = \"packages/attrs\" }\n", "packages/attrs/backend.py": localBackend,
-				"packages/attrs/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n[project]\nname = \"attrs\"\nversion = \"99.0\"\n",
+				"pyproject.toml": strings.ReplaceAll(newer, "attrs==25.4.0", "attrs") +
+					"[tool.uv.sources]\nattrs = { path = \"packages/attrs\" }\n",
+				"packages/attrs/backend.py": localBackend,
+				"packages/attrs/pyproject.toml": `[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "attrs"
+version = "99.0"
+`,
 			},
 			harness.Suite{},
 		},
 		{
 			"requirements file", "requirements-test.txt", `("8.4.1", "25.2.0", None, "0.1.0")`,
-			map[string]string{"requirements-test.txt": "-r more/base.txt\ntiny\npytest<9\n", "more/base.txt": "-c bounds.txt\nattrs\n", "more/bounds.txt": "attrs==25.2.0\npytest==8.4.1\n"},
+			map[string]string{"requirements-test.txt": `-r more/base.txt
+tiny
+pytest<9
+`, "more/base.txt": "-c bounds.txt\nattrs\n", "more/bounds.txt": "attrs==25.2.0\npytest==8.4.1\n"},
 			harness.Suite{},
 		},
-		{"the Suite", "the Suite", `("8.4.2", None, "4.30.0", "0.1.0")`, map[string]string{"pyproject.toml": newer}, harness.Suite{Requirements: []string{"pytest==8.4.2", "tox==4.30.0"}}},
+		{"the Suite", "the Suite", `("8.4.2", None, "4.30.0", "0.1.0")`, map[string]string{"pyproject.toml": newer},
+			harness.Suite{Requirements: []string{"pytest==8.4.2", "tox==4.30.0"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.files["tests/test_tiny.py"] = strings.Replace(sees, "%s", c.versions, 1)
@@ -111,15 +137,32 @@ func TestDependenciesThatCannotBeHad(t *testing.T) {
 		suite harness.Suite
 		says  []string
 	}{
-		"a conflict":            {nil, harness.Suite{Requirements: []string{"attrs==25.3.0", "attrs==25.4.0"}}, []string{"installing the Suite", "attrs==25.3.0", "a requirement cannot be had as it is written"}},
-		"no such version":       {map[string]string{"requirements-test.txt": "attrs==0.0.1\n"}, harness.Suite{}, []string{"installing requirements-test.txt", "attrs==0.0.1", "a requirement cannot be had as it is written"}},
-		"a wrong hash":          {map[string]string{"requirements-test.txt": "attrs==25.3.0 --hash=sha256:" + strings.Repeat("0", 64) + "\n"}, harness.Suite{}, []string{"Hash mismatch for `attrs==25.3.0`"}},
-		"pytest is left out":    {map[string]string{"pylock.toml": "lock-version = \"1.0\"\ncreated-by = \"hand\"\npackages = []\n#name = \"pytest\"\n[x]\nname = \"pytest\"\n"}, harness.Suite{}, []string{"no pytest in the test environment: pylock.toml leaves it out"}},
-		"a system package":      {nil, harness.Suite{SystemPackages: []string{"no-such-package"}}, []string{"SystemPackages: install no-such-package: ", "Unable to locate package no-such-package"}},
-		"no such Python":        {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
-		"a system library":      {map[string]string{"build.rs": "fn main() { println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{}, []string{"cannot find -lnosuchlibrary", "name its Debian package in SystemPackages"}},
-		"a file that is left":   {map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] + "const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{}, []string{"elsewhere.txt", "name it in Include"}},
-		"an option of no field": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{}, []string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},
+		"a conflict": {nil, harness.Suite{Requirements: []string{"attrs==25.3.0", "attrs==25.4.0"}},
+			[]string{"installing the Suite", "attrs==25.3.0", "a requirement cannot be had as it is written"}},
+		"no such version": {map[string]string{"requirements-test.txt": "attrs==0.0.1\n"}, harness.Suite{},
+			[]string{"installing requirements-test.txt", "attrs==0.0.1",
+				"a requirement cannot be had as it is written"}},
+		"a wrong hash": {map[string]string{"requirements-test.txt": "attrs==25.3.0 --hash=sha256:" +
+			strings.Repeat("0", 64) + "\n"}, harness.Suite{}, []string{"Hash mismatch for `attrs==25.3.0`"}},
+		"pytest is left out": {map[string]string{"pylock.toml": `lock-version = "1.0"
+created-by = "hand"
+packages = []
+#name = "pytest"
+[x]
+name = "pytest"
+`}, harness.Suite{}, []string{"no pytest in the test environment: pylock.toml leaves it out"}},
+		"a system package": {nil, harness.Suite{SystemPackages: []string{"no-such-package"}},
+			[]string{"SystemPackages: install no-such-package: ", "Unable to locate package no-such-package"}},
+		"no such Python": {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
+		"a system library": {map[string]string{"build.rs": "fn main() { " +
+			"println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{},
+			[]string{"cannot find -lnosuchlibrary", "name its Debian package in SystemPackages"}},
+		"a file that is left": {map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] +
+			"const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{},
+			[]string{"elsewhere.txt", "name it in Include"}},
+		"an option of no field": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] +
+			"[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{},
+			[]string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.suite.Crate = selftest.WriteCrate(t, c.files)

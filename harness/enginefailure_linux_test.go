@@ -10,7 +10,17 @@ import (
 	"pyo3test/harness/internal/selftest"
 )
 
-const between = "import time\n\ndef test_first():\n    pass\n\ndef test_between():\n    %s\n\ndef test_last():\n    pass\n"
+const between = `import time
+
+def test_first():
+    pass
+
+def test_between():
+    %s
+
+def test_last():
+    pass
+`
 
 // fills is a build script that writes more than there is room for, and leaves nothing.
 const fills = `fn main() {
@@ -51,7 +61,8 @@ func TestEngineFailures(t *testing.T) {
 	rust := func(number string) map[string]string {
 		return map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", number, 1)}
 	}
-	gone := "the Docker engine at " + p.host() + " no longer answers (no answer): find out why it ended, start it, then run again\n"
+	gone := "the Docker engine at " + p.host() +
+		" no longer answers (no answer): find out why it ended, start it, then run again\n"
 	require.Contains(t, green(t), "built tiny")
 
 	t.Run("started again between runs", func(t *testing.T) {
@@ -68,14 +79,16 @@ func TestEngineFailures(t *testing.T) {
 	})
 	t.Run("killed in the tests", func(t *testing.T) {
 		output := red(t, tests("time.sleep(1000)"), "test_between", func() { p.kill(t) },
-			"not run: "+gone, "it was running when its group was ended", "test_last", "1 test not run: "+gone, gone, "the stream of events broke off")
+			"not run: "+gone, "it was running when its group was ended", "test_last", "1 test not run: "+gone, gone,
+			"the stream of events broke off")
 		require.Contains(t, output, "3 of 3 tests: 1 passed, 2 not run")
 		require.NotContains(t, output, "Is the docker daemon running?", "once is enough")
 		p.start(t)
 		green(t)
 	})
 	t.Run("killed in the build", func(t *testing.T) {
-		build := map[string]string{"build.rs": "fn main() { std::thread::sleep(std::time::Duration::from_secs(1000)) }\n"}
+		build := map[string]string{"build.rs": "fn main() { " +
+			"std::thread::sleep(std::time::Duration::from_secs(1000)) }\n"}
 		red(t, build, "Compiling tiny", func() { p.kill(t) }, gone, "build: exec ")
 		p.start(t)
 		green(t)
@@ -84,13 +97,15 @@ func TestEngineFailures(t *testing.T) {
 		defer p.fill(t, everything)
 		full := engine.DiskFull + "\n"
 		p.fill(t, 8<<20)
-		red(t, map[string]string{"requirements-test.txt": "attrs\n"}, "", nil, full, "dependencies failed for ", "No space left on device")
+		red(t, map[string]string{"requirements-test.txt": "attrs\n"}, "", nil, full, "dependencies failed for ",
+			"No space left on device")
 		p.fill(t, everything)
 		p.fill(t, 100<<20)
 		red(t, map[string]string{"build.rs": fills}, "", nil, full, "build failed for ", "No space left on device")
 		p.fill(t, everything)
-		red(t, rust("44"), "Compiling tiny", func() { p.fill(t, 0) }, full, "o space left on device") // in the build or the commit
-		p.fill(t, 0)                                                                                  // the compiler has cleaned up
+		red(t, rust("44"), "Compiling tiny", func() { p.fill(t, 0) }, full,
+			"o space left on device") // in the build or the commit
+		p.fill(t, 0) // the compiler has cleaned up
 		red(t, nil, "", nil, full, "create container: ", "no space left on device")
 		p.fill(t, everything)
 		green(t)
@@ -100,7 +115,8 @@ func TestEngineFailures(t *testing.T) {
 		p.fill(t, 100<<20)
 		for _, place := range []string{"/tmp/filling", "filling"} {
 			red(t, tests("open('"+place+"', 'wb', 0).write(bytes(1 << 28)); raise OSError"), "", nil,
-				"test_between", "OSError", engine.DiskFull+", and check what the tests write\n", "pytest ended in the middle of session finish: exit status 1", "3 of 3 tests: 2 passed, 1 failed")
+				"test_between", "OSError", engine.DiskFull+", and check what the tests write\n",
+				"pytest ended in the middle of session finish: exit status 1", "3 of 3 tests: 2 passed, 1 failed")
 		}
 		green(t)
 	})

@@ -63,7 +63,8 @@ func requireRedJUnit(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(selftest.ReadJUnit(t, file), func(c verdict.Case) bool { return c.State == verdict.Red }), string(data))
+	require.True(t, slices.ContainsFunc(selftest.ReadJUnit(t, file),
+		func(c verdict.Case) bool { return c.State == verdict.Red }), string(data))
 	require.Regexp(t, `<testsuite [^>]*(failures|errors)="[1-9]`, string(data))
 }
 
@@ -85,53 +86,33 @@ func TestBadSuites(t *testing.T) {
 		suite harness.Suite
 		want  string
 	}{
-		"nothing":           {harness.Suite{}, "Crate: not set"},
-		"no folder":         {harness.Suite{Crate: "no/such/folder"}, "Crate: no folder "},
-		"a file":            {harness.Suite{Crate: filepath.Join(crate, "Cargo.toml")}, "is not a folder"},
-		"no Cargo.toml":     {harness.Suite{Crate: filepath.Join(crate, "tests")}, "no Cargo.toml in " + filepath.Join(crate, "tests")},
-		"isolation":         {harness.Suite{Crate: crate, Isolation: "some"}, `Isolation: "some" is not one of`},
-		"workers":           {harness.Suite{Crate: crate, Isolation: harness.InProcess, Workers: 2}, "Workers: 2 with Isolation"},
-		"negative":          {harness.Suite{Crate: crate, TestTimeout: -time.Second}, "TestTimeout: "},
-		"memory":            {harness.Suite{Crate: crate, Memory: 1000}, "Memory: 1000 bytes"},
-		"tests and groups":  {harness.Suite{Crate: crate, Tests: []string{"a"}, Groups: []harness.Group{{Name: "a"}}}, "Tests: set together with Groups"},
-		"two of one name":   {harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "a"}, {Name: "a"}}}, `Groups[1].Name: "a" is used twice`},
-		"a nameless group":  {harness.Suite{Crate: crate, Groups: []harness.Group{{}}}, "Groups[0].Name"},
-		"pytest argument":   {harness.Suite{Crate: crate, PytestArgs: []string{"--junitxml=x"}}, "PytestArgs: --junitxml=x is the harness's own: set the variable PYO3TEST_JUNIT"},
-		"include":           {harness.Suite{Crate: crate, Include: []string{"no/such"}}, "Include: no file or folder"},
-		"root":              {harness.Suite{Crate: crate, Root: filepath.Join(crate, "tests")}, "Root: "},
-		"extras":            {harness.Suite{Crate: crate, Extras: []string{"test"}}, `Extras: the project has no extra "test"`},
-		"requirements file": {harness.Suite{Crate: crate, Requirements: []string{"no-such.txt"}}, "Requirements: no file "},
+		"nothing":   {harness.Suite{}, "Crate: not set"},
+		"no folder": {harness.Suite{Crate: "no/such/folder"}, "Crate: no folder "},
+		"a file":    {harness.Suite{Crate: filepath.Join(crate, "Cargo.toml")}, "is not a folder"},
+		"no Cargo.toml": {harness.Suite{Crate: filepath.Join(crate, "tests")},
+			"no Cargo.toml in " + filepath.Join(crate, "tests")},
+		"isolation": {harness.Suite{Crate: crate, Isolation: "some"}, `Isolation: "some" is not one of`},
+		"workers": {harness.Suite{Crate: crate, Isolation: harness.InProcess, Workers: 2},
+			"Workers: 2 with Isolation"},
+		"negative": {harness.Suite{Crate: crate, TestTimeout: -time.Second}, "TestTimeout: "},
+		"memory":   {harness.Suite{Crate: crate, Memory: 1000}, "Memory: 1000 bytes"},
+		"tests and groups": {harness.Suite{Crate: crate, Tests: []string{"a"}, Groups: []harness.Group{{Name: "a"}}},
+			"Tests: set together with Groups"},
+		"two of one name": {harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "a"}, {Name: "a"}}},
+			`Groups[1].Name: "a" is used twice`},
+		"a nameless group": {harness.Suite{Crate: crate, Groups: []harness.Group{{}}}, "Groups[0].Name"},
+		"pytest argument": {harness.Suite{Crate: crate, PytestArgs: []string{"--junitxml=x"}},
+			"PytestArgs: --junitxml=x is the harness's own: set the variable PYO3TEST_JUNIT"},
+		"include": {harness.Suite{Crate: crate, Include: []string{"no/such"}}, "Include: no file or folder"},
+		"root":    {harness.Suite{Crate: crate, Root: filepath.Join(crate, "tests")}, "Root: "},
+		"extras": {harness.Suite{Crate: crate, Extras: []string{"test"}},
+			`Extras: the project has no extra "test"`},
+		"requirements file": {harness.Suite{Crate: crate, Requirements: []string{"no-such.txt"}},
+			"Requirements: no file "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, text := recordRed(t, c.suite)
 			require.Contains(t, text, c.want)
-		})
-	}
-}
-
-func TestBadProjects(t *testing.T) {
-	for name, c := range map[string]struct {
-		files map[string]string
-		want  []string
-	}{
-		"no pyproject.toml":      {map[string]string{"pyproject.toml": ""}, []string{"no pyproject.toml in ", "maturin init"}},
-		"broken pyproject.toml":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = [\n"}, []string{"/tiny/pyproject.toml:2:"}},
-		"another build backend":  {map[string]string{"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = \"setuptools.build_meta\"\n"}, []string{"does not name maturin as its build backend"}},
-		"broken Cargo.toml":      {map[string]string{"Cargo.toml": "[package\n"}, []string{"/tiny/Cargo.toml:2:"}},
-		"a dependency elsewhere": {map[string]string{"Cargo.toml": selftest.Tiny["Cargo.toml"] + "other = { path = \"../other\" }\n"}, []string{"/crates/other: no Cargo.toml there"}},
-		"a compile error": {map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", "\"42\"", 1)},
-			[]string{"build failed for ", "error[E0308]: mismatched types", "--> {crate}/src/lib.rs:9:9"}},
-		"a requirement that nobody has": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] + "dependencies = [\"no-such-project-of-pyo3test\"]\n"},
-			[]string{"dependencies failed for ", "no-such-project-of-pyo3test"}},
-		"no module": {map[string]string{"src/lib.rs": "", "src/main.rs": "fn main() {}\n", "Cargo.toml": strings.ReplaceAll(selftest.Tiny["Cargo.toml"], "[lib]\ncrate-type = [\"cdylib\"]\n", "")},
-			[]string{"build failed for ", "maturin built no Python module"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			crate := selftest.WriteCrate(t, c.files)
-			_, text := recordRed(t, harness.Suite{Crate: crate})
-			for _, want := range c.want {
-				require.Contains(t, text, crateIn(want, crate))
-			}
 		})
 	}
 }
@@ -146,69 +127,40 @@ fn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {
     Err(pyo3::exceptions::PyOSError::new_err("the licence server is down"))
 }
 `,
-		"tests/test_tiny.py": "import pytest\n\ntiny = pytest.importorskip('tiny', exc_type=Exception)\n\ndef test_answer():\n    pass\n",
+		"tests/test_tiny.py": `import pytest
+
+tiny = pytest.importorskip('tiny', exc_type=Exception)
+
+def test_answer():
+    pass
+`,
 	})
 	group, text := recordRed(t, harness.Suite{Crate: crate})
-	require.Contains(t, text, "the built module tiny.tiny cannot be imported, so no test was run: OSError: the licence server is down")
+	require.Contains(t, text,
+		"the built module tiny.tiny cannot be imported, so no test was run: OSError: the licence server is down")
 	require.Empty(t, group.Subs())
-}
-
-// TestSessionsThatFail checks that what is not the fault of a single test makes the group red, with a message that
-// names it.
-func TestSessionsThatFail(t *testing.T) {
-	const passing = "def test_passes():\n    pass\n"
-	for name, c := range map[string]struct {
-		files     map[string]string
-		isolation harness.Isolation
-		want      []string
-		outcomes  map[string]string
-	}{
-		"no tests": {map[string]string{"tests/test_tiny.py": "", "tests/data.txt": "x"}, "",
-			[]string{"no tests found in {crate}: name files in Tests, or check testpaths", "0 of 0 tests: none was found"}, map[string]string{}},
-		"all files skip themselves": {map[string]string{"tests/test_tiny.py": "import pytest\npytest.skip('not today', allow_module_level=True)\n"}, "",
-			[]string{"no tests found: every file skips itself"}, map[string]string{"tests/test_tiny.py": "skipped"}},
-		"a collection error": {map[string]string{"tests/test_bad.py": "import no_such_module\n", "tests/test_tiny.py": passing}, "",
-			[]string{"1 of 1 tests: 1 passed, 1 collection error"}, map[string]string{"tests/test_tiny.py::test_passes": "passed", "tests/test_bad.py": "error"}},
-		"a conftest that raises": {map[string]string{"conftest.py": "raise RuntimeError('broken conftest')\n"}, "",
-			[]string{"pytest ended in the middle of collection: exit status 4 (a conftest.py that cannot be loaded)", "broken conftest", "{crate}/conftest.py"}, map[string]string{}},
-		"an option of a plugin that is not there": {map[string]string{"pytest.ini": "[pytest]\naddopts = --benchmark-disable\n"}, "",
-			[]string{"exit status 4 (a usage error: add to Requirements pytest-benchmark (for --benchmark-disable))", "unrecognized arguments: --benchmark-disable"}, map[string]string{}},
-		"a test that kills its parent": {map[string]string{"tests/test_tiny.py": "import os, time\n\ndef test_kills():\n    os.kill(os.getppid(), 9)\n    time.sleep(1000)\n\n" + passing}, "",
-			[]string{"2 of 2 tests: 1 passed, 1 crashed"}, map[string]string{"tests/test_tiny.py::test_kills": "crashed", "tests/test_tiny.py::test_passes": "passed"}},
-		"os._exit in pytest's own process": {map[string]string{"tests/test_tiny.py": "import os\n\ndef test_exits():\n    os._exit(0)\n\n" + passing}, harness.InProcess,
-			[]string{"2 of 2 tests: 1 passed, 1 crashed"}, map[string]string{"tests/test_tiny.py::test_exits": "crashed", "tests/test_tiny.py::test_passes": "passed"}},
-		"no JUnit file": {map[string]string{"conftest.py": "import pytest\n\n@pytest.hookimpl(trylast=True)\ndef pytest_unconfigure(config):\n    import os\n    os.remove(config.option.xmlpath)\n", "tests/test_tiny.py": passing}, "",
-			[]string{"pytest left no JUnit file"}, map[string]string{"tests/test_tiny.py::test_passes": "passed"}},
-		"JUnit cut off": {map[string]string{"conftest.py": "import pytest\n\n@pytest.hookimpl(trylast=True)\ndef pytest_unconfigure(config):\n    import os\n    os.truncate(config.option.xmlpath, 150)\n", "tests/test_tiny.py": passing}, "",
-			[]string{"pytest's JUnit file: read JUnit: XML syntax error"}, map[string]string{"tests/test_tiny.py::test_passes": "passed"}},
-		"a stream cut off": {map[string]string{"tests/test_tiny.py": "import os\n\ndef test_closes():\n    os.closerange(3, 4096)\n\n" + passing}, harness.InProcess,
-			[]string{"2 of 2 tests: 1 passed, 1 crashed"}, map[string]string{"tests/test_tiny.py::test_closes": "crashed", "tests/test_tiny.py::test_passes": "passed"}},
-		"SystemExit at import": {map[string]string{"tests/test_bad.py": "raise SystemExit(0)\n", "tests/test_tiny.py": passing}, "",
-			[]string{"pytest's session ended with status 3 before it had collected the tests: an internal error", "SystemExit"}, map[string]string{}},
-		"a coverage below its limit": {map[string]string{"pytest.ini": "[pytest]\naddopts = --cov=tests --cov-fail-under=100\n", "tests/test_tiny.py": passing + "\ndef unused():\n    pass\n"}, "",
-			[]string{"no test failed, and pytest's exit status is 1"}, map[string]string{"tests/test_tiny.py::test_passes": "passed"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			crate := selftest.WriteCrate(t, c.files)
-			group, text := recordRed(t, harness.Suite{Crate: crate, Isolation: c.isolation})
-			for _, want := range c.want {
-				require.Contains(t, text, crateIn(want, crate))
-			}
-			require.Equal(t, c.outcomes, outcomes(group), text)
-		})
-	}
 }
 
 // TestMemory checks that the kernel kills only the test that needs more memory than the group has, and that its verdict
 // says so.
 func TestMemory(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import tiny\n\ndef test_greedy():\n    bytearray(1 << 30)\n    [bytearray(1 << 20) for _ in range(1000)]\n\ndef test_after():\n    pass\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import tiny
+
+def test_greedy():
+    bytearray(1 << 30)
+    [bytearray(1 << 20) for _ in range(1000)]
+
+def test_after():
+    pass
+`})
 	group, text := recordRed(t, harness.Suite{Crate: crate, Memory: 128 << 20})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_greedy": "killed for memory", "tests/test_tiny.py::test_after": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_greedy": "killed for memory",
+		"tests/test_tiny.py::test_after": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Subs()[0].Text(), "killed by the kernel for memory, limit 128 MiB, peak 12")
 
 	group, text = recordRed(t, harness.Suite{Crate: crate, Memory: 128 << 20, Isolation: harness.InProcess})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_greedy": "killed for memory", "tests/test_tiny.py::test_after": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_greedy": "killed for memory",
+		"tests/test_tiny.py::test_after": "passed"}, outcomes(group), text)
 	require.Contains(t, group.Subs()[0].Text(), "killed by the kernel for memory, limit 128 MiB")
 }
 
@@ -228,7 +180,8 @@ def test_last():
     pass
 `})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 8 * time.Second, Processes: 600})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_bomb": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_bomb": "hung",
+		"tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	require.Regexp(t, `cause: \d+ processes run in the container`, group.Subs()[0].Text())
 }
 
@@ -236,7 +189,9 @@ func TestNoEngine(t *testing.T) {
 	crate := selftest.WriteCrate(t, nil)
 	t.Setenv("DOCKER_HOST", "unix:///no/such/socket")
 	_, text := recordRed(t, harness.Suite{Crate: crate})
-	require.Contains(t, text, "find a Docker engine: none answers at DOCKER_HOST; tried unix:///no/such/socket (no such socket): start Docker, or set DOCKER_HOST")
+	require.Contains(t, text,
+		"find a Docker engine: none answers at DOCKER_HOST; tried unix:///no/such/socket (no such socket): start "+
+			"Docker, or set DOCKER_HOST")
 }
 
 func TestBaseThatDoesNotExist(t *testing.T) {
@@ -248,7 +203,10 @@ func TestBaseThatDoesNotExist(t *testing.T) {
 
 // TestEvidence checks what a failed run leaves for its reader.
 func TestEvidence(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "def test_fails():\n    print('said')\n    assert 0\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `def test_fails():
+    print('said')
+    assert 0
+`})
 	folder := t.TempDir()
 	t.Setenv("PYO3TEST_ARTIFACTS", folder)
 	t.Setenv("PYO3TEST_JUNIT", folder+"/junit/")
@@ -267,12 +225,18 @@ func TestEvidence(t *testing.T) {
 
 // TestContainerThatEnds checks that no test is blamed for what was done to its container from outside.
 func TestContainerThatEnds(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import subprocess\n\ndef test_waits():\n    subprocess.run(['sleep', '1000'])\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import subprocess
+
+def test_waits():
+    subprocess.run(['sleep', '1000'])
+`})
 	stopped := make(chan error, 1)
 	go func() { stopped <- stopContainer(t.Context(), t.Name()+"/tiny", "sleep 1000") }()
 	_, text := recordRed(t, harness.Suite{Crate: crate})
 	require.NoError(t, <-stopped)
-	require.Contains(t, text, "the tests' container was stopped from outside, as docker stop, kill and rm -f do: by signal 15, with exit code 143")
+	require.Contains(t, text,
+		"the tests' container was stopped from outside, as docker stop, kill and rm -f do: by "+
+			"signal 15, with exit code 143")
 	require.NotContains(t, text, "did a test kill it?")
 
 	crate = selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import os, pathlib

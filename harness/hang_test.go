@@ -16,15 +16,28 @@ import (
 )
 
 // hanging sleeps where no Python signal handler can run.
-const hanging = "import threading, time\n\ndef test_first():\n    pass\n\ndef test_hangs():\n    print('so far')\n    threading.Lock().acquire() and time.sleep(1000)\n\ndef test_last():\n    pass\n"
+const hanging = `import threading, time
+
+def test_first():
+    pass
+
+def test_hangs():
+    print('so far')
+    threading.Lock().acquire() and time.sleep(1000)
+
+def test_last():
+    pass
+`
 
 func TestHangCostsOneTest(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed",
+		"tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	hung := group.Subs()[1]
 	for _, want := range []string{
-		crate + "/tests/test_tiny.py:6: hung in call", "hung: no end within 2s, during call", "test_hangs  " + crate + "/tests/test_tiny.py:8", "so far", "again: go test -run ",
+		crate + "/tests/test_tiny.py:6: hung in call", "hung: no end within 2s, during call",
+		"test_hangs  " + crate + "/tests/test_tiny.py:8", "so far", "again: go test -run ",
 	} {
 		require.Contains(t, hung.Text(), want)
 	}
@@ -53,7 +66,8 @@ def test_works(served):
 	t.Setenv("PYO3TEST_ARTIFACTS", folder)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 3 * time.Second})
 	text := r.Subs()[0].Subs()[0].Text()
-	require.Regexp(t, `in the [\d.]+s before: it worked, with [\d.]+s of processor time; a second dump found it at `, text)
+	require.Regexp(t, `in the [\d.]+s before: it worked, with [\d.]+s of processor time; a second dump found it at `,
+		text)
 	require.Contains(t, text, "fixtures: served\n")
 	files, err := filepath.Glob(filepath.Join(folder, "*", "tiny", "hang-*.txt"))
 	require.NoError(t, err)
@@ -61,7 +75,8 @@ def test_works(served):
 	whole, err := os.ReadFile(files[0])
 	require.NoError(t, err)
 	for _, want := range []string{
-		"a second dump, a moment later:", "tcp 127.0.0.1:4711 to 0.0.0.0:0 listening", `descendant \d+ of \d+: state S, sleep 1000`,
+		"a second dump, a moment later:", "tcp 127.0.0.1:4711 to 0.0.0.0:0 listening",
+		`descendant \d+ of \d+: state S, sleep 1000`,
 		`processor time [1-9][\d.]* s`, `memory +\d+ kB`, "'python': state ",
 	} {
 		require.Regexp(t, want, string(whole))
@@ -130,7 +145,12 @@ def test_last():
 }
 
 func TestBudgetOfTheProject(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import pytest, time\n\n@pytest.mark.timeout(1)\ndef test_hangs():\n    time.sleep(1000)\n", "pytest.ini": "[pytest]\nmarkers = timeout: seconds\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import pytest, time
+
+@pytest.mark.timeout(1)
+def test_hangs():
+    time.sleep(1000)
+`, "pytest.ini": "[pytest]\nmarkers = timeout: seconds\n"})
 	group, _ := recordRed(t, harness.Suite{Crate: crate})
 	require.Contains(t, group.Subs()[0].Text(), "hung: no end within 1s")
 }
@@ -139,7 +159,8 @@ func TestBudgetOfTheProject(t *testing.T) {
 func TestHangInPytestsOwnProcess(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": hanging})
 	group, text := recordRed(t, harness.Suite{Crate: crate, TestTimeout: 2 * time.Second, Isolation: harness.InProcess})
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed",
+		"tests/test_tiny.py::test_hangs": "hung", "tests/test_tiny.py::test_last": "passed"}, outcomes(group), text)
 	require.Contains(t, text, "3 of 3 tests: 2 passed, 1 hung")
 	require.Contains(t, group.Subs()[1].Text(), "test_hangs  "+crate+"/tests/test_tiny.py:8")
 }
@@ -188,14 +209,30 @@ func TestHangsOutsideTests(t *testing.T) {
 		want     []string
 		outcomes map[string]string
 	}{
-		"import": {map[string]string{"sitecustomize.py": "", "src/lib.rs": "use pyo3::prelude::*;\n\n#[pymodule]\nfn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {\n    loop { std::thread::park(); }\n}\n"},
-			harness.Suite{StartTimeout: 3 * time.Second}, []string{"pytest hung during start and import and was killed", "tiny"}, map[string]string{}},
-		"collection of a file that is asked for": {map[string]string{"tests/test_zz.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second, Tests: []string{"tests/test_zz.py"}},
-			[]string{"pytest hung during collection of tests/test_zz.py and was killed", "{crate}/tests/test_zz.py:2"}, map[string]string{}},
-		"collection of conftest.py": {map[string]string{"tests/conftest.py": rest}, harness.Suite{CollectTimeout: 3 * time.Second},
-			[]string{"pytest hung during collection", "and was killed", "{crate}/tests/conftest.py:2"}, map[string]string{}},
-		"session finish": {map[string]string{"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"}, harness.Suite{FinishTimeout: 2 * time.Second},
-			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"}, map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
+		"import": {map[string]string{"sitecustomize.py": "", "src/lib.rs": `use pyo3::prelude::*;
+
+#[pymodule]
+fn tiny(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    loop { std::thread::park(); }
+}
+`},
+			harness.Suite{StartTimeout: 3 * time.Second},
+			[]string{"pytest hung during start and import and was killed", "tiny"}, map[string]string{}},
+		"collection of a file that is asked for": {map[string]string{"tests/test_zz.py": rest},
+			harness.Suite{CollectTimeout: 3 * time.Second, Tests: []string{"tests/test_zz.py"}},
+			[]string{"pytest hung during collection of tests/test_zz.py and was killed", "{crate}/tests/test_zz.py:2"},
+			map[string]string{}},
+		"collection of conftest.py": {map[string]string{"tests/conftest.py": rest},
+			harness.Suite{CollectTimeout: 3 * time.Second},
+			[]string{"pytest hung during collection", "and was killed", "{crate}/tests/conftest.py:2"},
+			map[string]string{}},
+		"session finish": {map[string]string{"conftest.py": `import time
+
+def pytest_sessionfinish():
+    time.sleep(1000)
+`}, harness.Suite{FinishTimeout: 2 * time.Second},
+			[]string{"pytest hung during session finish and was killed", "pytest_sessionfinish  {crate}/conftest.py:4"},
+			map[string]string{"tests/test_tiny.py::test_answer": "passed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.suite.Crate = selftest.WriteCrate(t, c.files)
@@ -213,7 +250,8 @@ func TestHangAtCollection(t *testing.T) {
 	const rest = "import time\ntime.sleep(1000)\n"
 	crate := selftest.WriteCrate(t, map[string]string{"tests/test_a.py": rest, "tests/test_zz.py": rest})
 	group, text := recordRed(t, harness.Suite{Crate: crate, CollectTimeout: 3 * time.Second})
-	require.Equal(t, map[string]string{"tests/test_a.py": "error", "tests/test_zz.py": "error", "tests/test_tiny.py::test_answer": "passed"}, outcomes(group), text)
+	require.Equal(t, map[string]string{"tests/test_a.py": "error", "tests/test_zz.py": "error",
+		"tests/test_tiny.py::test_answer": "passed"}, outcomes(group), text)
 	for _, file := range []string{"tests/test_a.py", "tests/test_zz.py"} {
 		hung := group.Sub(file + "/(collection)").Text()
 		require.Contains(t, hung, "pytest hung as it imported this file, and was killed after 3s")
@@ -230,16 +268,31 @@ func TestBadExits(t *testing.T) {
 		timeout  time.Duration
 		want     []string
 	}{
-		"an exit handler that waits": {"import atexit, time\n\n@atexit.register\ndef waits():\n    time.sleep(1000)\n", time.Second,
-			[]string{"pytest's session was over, and its interpreter did not end within 1s: it was killed", "waits  {crate}/conftest.py:5"}},
-		"a thread that stays": {"import threading\n\nthreading.Thread(target=threading.Event().wait, name='stays').start()\n", time.Minute, // the proof comes first
-			[]string{"its interpreter did not end (deadlock proved: none of its 2 threads can ever run again)", `"stays"`}},
-		"a crash": {"import atexit, os\n\natexit.register(os.abort)\n", time.Second, []string{"pytest's session was over, and its process died: SIGABRT (6)"}},
+		"an exit handler that waits": {`import atexit, time
+
+@atexit.register
+def waits():
+    time.sleep(1000)
+`, time.Second,
+			[]string{"pytest's session was over, and its interpreter did not end within 1s: it was killed",
+				"waits  {crate}/conftest.py:5"}},
+		"a thread that stays": {`import threading
+
+threading.Thread(target=threading.Event().wait, name='stays').start()
+`, time.Minute, // the proof comes first
+			[]string{"its interpreter did not end (deadlock proved: none of its 2 threads can ever run again)",
+				`"stays"`}},
+		"a crash": {`import atexit, os
+
+atexit.register(os.abort)
+`, time.Second, []string{"pytest's session was over, and its process died: SIGABRT (6)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			suite := harness.Suite{Crate: selftest.WriteCrate(t, map[string]string{"conftest.py": c.conftest}), ExitTimeout: c.timeout}
+			suite := harness.Suite{Crate: selftest.WriteCrate(t, map[string]string{"conftest.py": c.conftest}),
+				ExitTimeout: c.timeout}
 			group, text := recordRed(t, suite)
-			require.Equal(t, map[string]string{"tests/test_tiny.py::test_answer": "passed", "(exit)": "error"}, outcomes(group), text)
+			require.Equal(t, map[string]string{"tests/test_tiny.py::test_answer": "passed", "(exit)": "error"},
+				outcomes(group), text)
 			for _, want := range c.want {
 				require.Contains(t, group.Sub("(exit)").Text(), crateIn(want, suite.Crate))
 			}
@@ -250,7 +303,13 @@ func TestBadExits(t *testing.T) {
 		})
 	}
 	t.Run("work at the end", func(t *testing.T) { // not a hang
-		crate := selftest.WriteCrate(t, map[string]string{"conftest.py": "import atexit, time\n\n@atexit.register\ndef works():\n    end = time.process_time() + 3\n    while time.process_time() < end: pass\n"})
+		crate := selftest.WriteCrate(t, map[string]string{"conftest.py": `import atexit, time
+
+@atexit.register
+def works():
+    end = time.process_time() + 3
+    while time.process_time() < end: pass
+`})
 		r := harnesstest.Record(t, harness.Suite{Crate: crate, ExitTimeout: time.Second})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	})
@@ -265,30 +324,45 @@ func TestDeadline(t *testing.T) {
 	r := harnesstest.RecordUntil(t, harness.Suite{Crate: crate}, end)
 	require.True(t, time.Now().Before(end))
 	require.Equal(t, harnesstest.Failed, r.Outcome())
-	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed", "tests/test_tiny.py::test_hangs": "not run", "tests/test_tiny.py::test_last": "not run"}, outcomes(r.Subs()[0]))
+	require.Equal(t, map[string]string{"tests/test_tiny.py::test_first": "passed",
+		"tests/test_tiny.py::test_hangs": "not run", "tests/test_tiny.py::test_last": "not run"}, outcomes(r.Subs()[0]))
 	require.Contains(t, r.Subs()[0].Text(), "1 test not run: the deadline of go test (-timeout) is near")
 }
 
 // TestDeadlineBetweenTests checks that a group that the deadline ends while no test runs is red too.
 func TestDeadlineBetweenTests(t *testing.T) {
 	for name, files := range map[string]map[string]string{
-		"collection":     {"conftest.py": "import time\n\ndef pytest_collection_modifyitems():\n    time.sleep(1000)\n"},
-		"session finish": {"conftest.py": "import time\n\ndef pytest_sessionfinish():\n    time.sleep(1000)\n"},
+		"collection": {"conftest.py": `import time
+
+def pytest_collection_modifyitems():
+    time.sleep(1000)
+`},
+		"session finish": {"conftest.py": `import time
+
+def pytest_sessionfinish():
+    time.sleep(1000)
+`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			crate := selftest.WriteCrate(t, files)
 			t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 			r := harnesstest.RecordUntil(t, harness.Suite{Crate: crate}, time.Now().Add(10*time.Second))
 			require.Equal(t, harnesstest.Failed, r.Outcome())
-			require.Contains(t, r.Subs()[0].Text(), "the group was ended early, during "+name+": the deadline of go test (-timeout) is near")
+			require.Contains(t, r.Subs()[0].Text(),
+				"the group was ended early, during "+name+": the deadline of go test (-timeout) is near")
 		})
 	}
 }
 
 // TestSlow checks that a test that has used half of its budget is reported, but is not a hang.
 func TestSlow(t *testing.T) {
-	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import time\n\ndef test_slow():\n    time.sleep(7)\n"})
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import time
+
+def test_slow():
+    time.sleep(7)
+`})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, TestTimeout: 12 * time.Second})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
-	require.Regexp(t, `SLOW tests/test_tiny.py::test_slow: 6s of 12s; pid \d+, threads: 1, no thread holds the GIL \(`+crate+`/tests/test_tiny.py:4\)`, r.Subs()[0].Text())
+	require.Regexp(t, `SLOW tests/test_tiny.py::test_slow: 6s of 12s; pid \d+, threads: 1, no thread holds the GIL \(`+
+		crate+`/tests/test_tiny.py:4\)`, r.Subs()[0].Text())
 }

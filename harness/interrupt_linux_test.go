@@ -40,7 +40,18 @@ func interrupted(t *testing.T, crate string, c *exec.Cmd, words string, meanwhil
 	return seen.text.String()
 }
 
-const slow = "import pathlib, time\n\ndef test_first():\n    pass\n\ndef test_slow():\n    pathlib.Path('" + begun + "').touch()\n    time.sleep(%s)\n\ndef test_last():\n    pass\n"
+const slow = `import pathlib, time
+
+def test_first():
+    pass
+
+def test_slow():
+    pathlib.Path('` + begun + `').touch()
+    time.sleep(%s)
+
+def test_last():
+    pass
+`
 
 // begun is a file that the slow test writes: a test is reported as running before its setup, which can be slow on a
 // loaded machine.
@@ -53,7 +64,8 @@ func waitForTest(t *testing.T) {
 	require.NoError(t, err)
 	defer cli.Close()
 	require.Eventually(t, func() bool {
-		found, err := cli.ContainerList(t.Context(), container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
+		found, err := cli.ContainerList(t.Context(),
+			container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", engine.Label))})
 		return err == nil && slices.ContainsFunc(found, func(c container.Summary) bool {
 			_, err := cli.ContainerStatPath(t.Context(), c.ID, begun)
 			return err == nil
@@ -73,8 +85,10 @@ func TestInterrupted(t *testing.T) {
 	inOrder := func(output, why string) {
 		t.Helper()
 		for _, want := range []string{
-			"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": " + why, "test_slow  " + crate + "/tests/test_tiny.py:8",
-			"it was running when its group was ended", "1 test not run: " + why, "3 of 3 tests: 1 passed, 2 not run", "--- FAIL: TestPython",
+			"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": " + why,
+			"test_slow  " + crate + "/tests/test_tiny.py:8",
+			"it was running when its group was ended", "1 test not run: " + why, "3 of 3 tests: 1 passed, 2 not run",
+			"--- FAIL: TestPython",
 		} {
 			require.Contains(t, output, want)
 		}
@@ -96,7 +110,8 @@ func TestInterrupted(t *testing.T) {
 		require.Zero(t, containersOf(t, t.Context(), e, c.Process.Pid))
 	})
 	t.Run("parent gone", func(t *testing.T) {
-		c := command("sh", "testdata/anycrate", "-c", `"$0" -test.v & echo "pid: $! ;"; sleep 1000 >/dev/null 2>&1`, binary)
+		c := command("sh", "testdata/anycrate", "-c", `"$0" -test.v & echo "pid: $! ;"; sleep 1000 >/dev/null 2>&1`,
+			binary)
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		output := interrupted(t, crate, c, running, func() {
 			waitForTest(t)
@@ -115,7 +130,10 @@ func TestInterrupted(t *testing.T) {
 // TestDeadlinesStandStill checks that no deadline advances while a container is paused, or the test process stopped.
 func TestDeadlinesStandStill(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
-		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"9s\"\n",
+		"tests/test_tiny.py": strings.Replace(slow, "%s", "3", 1), "pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.pyo3test]
+test-timeout = "9s"
+`,
 	})
 	binary := compiled(t, anycratePackage)
 	cli, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
@@ -173,7 +191,8 @@ func TestStacksOnRequest(t *testing.T) {
 		_ = c.Process.Signal(syscall.SIGQUIT)
 	})
 	for _, want := range []string{
-		"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": asked for", "test_slow  " + crate + "/tests/test_tiny.py:8",
+		"TestPython/tiny/tests/test_tiny.py/test_slow, running for ", ": asked for",
+		"test_slow  " + crate + "/tests/test_tiny.py:8",
 		"3 of 3 tests: 3 passed", "--- PASS: TestPython",
 	} {
 		require.Contains(t, output, want)

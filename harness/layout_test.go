@@ -14,7 +14,8 @@ import (
 
 // named returns the tiny crate's code as a module with another name.
 func named(module string) string {
-	return strings.Replace(selftest.Tiny["src/lib.rs"], "#[pymodule]\nmod tiny", "#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
+	return strings.Replace(selftest.Tiny["src/lib.rs"], "#[pymodule]\nmod tiny",
+		"#[pymodule]\n#[pyo3(name = \""+module+"\")]\nmod tiny", 1)
 }
 
 // below moves files under a folder.
@@ -29,8 +30,15 @@ func below(folder string, files map[string]string) map[string]string {
 // TestLayouts checks that common layouts of crates need no more settings than by hand. Those below the folder of all files
 // are in the same place, so that what they depend on is compiled once.
 func TestLayouts(t *testing.T) {
-	const helper = "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"
-	const number = "pub fn number() -> i32 {\n    42\n}\n"
+	const helper = `[package]
+name = "helper"
+version = "0.1.0"
+edition = "2024"
+`
+	const number = `pub fn number() -> i32 {
+    42
+}
+`
 	uses := strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        helper::number()\n", 1)
 	test := func(module string) string {
 		return strings.ReplaceAll(selftest.Tiny["tests/test_tiny.py"], "tiny", module)
@@ -45,54 +53,99 @@ func TestLayouts(t *testing.T) {
 		says  string
 	}{
 		{name: "python-source", files: map[string]string{
-			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n"), "src/lib.rs": named("_tiny"),
+			"pyproject.toml": python(`[tool.maturin]
+module-name = "tiny._tiny"
+python-source = "python"
+`), "src/lib.rs": named("_tiny"),
 			"python/tiny/__init__.py": "from ._tiny import answer\n",
 		}},
 		{name: "src layout beside Rust", files: map[string]string{
-			"pyproject.toml": python("[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"src\"\nmanifest-path = \"rust/Cargo.toml\"\n"),
-			"Cargo.toml":     "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": selftest.Tiny["Cargo.toml"], "rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": selftest.TinyLock(t),
+			"pyproject.toml": python(`[tool.maturin]
+module-name = "tiny._tiny"
+python-source = "src"
+manifest-path = "rust/Cargo.toml"
+`),
+			"Cargo.toml": "", "Cargo.lock": "", "src/lib.rs": "", "rust/Cargo.toml": selftest.Tiny["Cargo.toml"],
+			"rust/src/lib.rs": named("_tiny"), "rust/Cargo.lock": selftest.TinyLock(t),
 			"src/tiny/__init__.py": "from ._tiny import answer\n",
 		}},
 		{name: "module, crate and distribution of different names", files: map[string]string{
-			"pyproject.toml": strings.Replace(python("[tool.maturin]\nmodule-name = \"other\"\n"), `name = "tiny"`, `name = "My.Distribution"`, 1),
-			"src/lib.rs":     named("other"), "tests/test_tiny.py": test("other"),
+			"pyproject.toml": strings.Replace(python("[tool.maturin]\nmodule-name = \"other\"\n"), `name = "tiny"`,
+				`name = "My.Distribution"`, 1),
+			"src/lib.rs": named("other"), "tests/test_tiny.py": test("other"),
 		}},
 		{name: "member of a workspace", crate: "bindings/python", files: selftest.Merged(
-			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"bindings/*\", \"helper\"]\nresolver = \"3\"\n[workspace.dependencies]\nhelper = { path = \"helper\" }\n", "Cargo.lock": withHelper, "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
+			map[string]string{"Cargo.toml": `[workspace]
+members = ["bindings/*", "helper"]
+resolver = "3"
+[workspace.dependencies]
+helper = { path = "helper" }
+`, "Cargo.lock": withHelper, "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
 			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
 			below("bindings/python", selftest.Tiny),
-			map[string]string{"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper.workspace = true\n", "bindings/python/src/lib.rs": uses},
+			map[string]string{"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper.workspace = true\n",
+				"bindings/python/src/lib.rs": uses},
 		)},
 		{name: "path dependency outside, without a workspace", crate: "bindings/python", files: selftest.Merged(
-			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "", "src/lib.rs": "", "tests/test_tiny.py": ""},
+			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "", "src/lib.rs": "",
+				"tests/test_tiny.py": ""},
 			map[string]string{"helper/Cargo.toml": helper, "helper/src/lib.rs": number},
 			below("bindings/python", selftest.Tiny),
 			map[string]string{
-				"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../../helper\" }\n", "bindings/python/src/lib.rs": uses,
+				"bindings/python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../../helper\" }\n",
+				"bindings/python/src/lib.rs": uses,
 				"bindings/python/Cargo.lock": withHelper,
 			},
 		)},
-		{name: "no Cargo.lock", files: map[string]string{"Cargo.lock": ""}, says: "the crate has no Cargo.lock: that of its first build is kept in the engine"},
+		{name: "no Cargo.lock", files: map[string]string{"Cargo.lock": ""},
+			says: "the crate has no Cargo.lock: that of its first build is kept in the engine"},
 		{name: "build.rs, flags in .cargo/config.toml, abi3", files: map[string]string{
-			"Cargo.toml":         strings.Replace(selftest.Tiny["Cargo.toml"], `pyo3 = "0.30.1"`, `pyo3 = { version = "0.30.1", features = ["abi3-py311"] }`, 1),
-			"build.rs":           "fn main() {\n    println!(\"cargo:rustc-env=ANSWER={}\", std::fs::read_to_string(\"answer.txt\").unwrap().trim());\n}\n",
+			"Cargo.toml": strings.Replace(selftest.Tiny["Cargo.toml"], `pyo3 = "0.30.1"`,
+				`pyo3 = { version = "0.30.1", features = ["abi3-py311"] }`, 1),
+			"build.rs": `fn main() {
+    println!("cargo:rustc-env=ANSWER={}", std::fs::read_to_string("answer.txt").unwrap().trim());
+}
+`,
 			"answer.txt":         "42\n",
 			".cargo/config.toml": "[build]\nrustflags = [\"--cfg\", \"flagged\"]\n",
-			"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        if cfg!(flagged) { env!(\"ANSWER\").parse().unwrap() } else { 0 }\n", 1),
+			"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n",
+				"        if cfg!(flagged) { env!(\"ANSWER\").parse().unwrap() } else { 0 }\n", 1),
 		}},
-		{name: "rust-toolchain without a rustup", files: map[string]string{"rust-toolchain.toml": "[toolchain]\nchannel = \"1.85\"\n"}, says: "rust-toolchain.toml asks for Rust 1.85; the base image has no rustup, so this was built with rustc 1."},
+		{name: "rust-toolchain without a rustup",
+			files: map[string]string{"rust-toolchain.toml": "[toolchain]\nchannel = \"1.85\"\n"},
+			says: "rust-toolchain.toml asks for Rust 1.85; the base image has no rustup, so " +
+				"this was built with rustc 1."},
 		{name: "a dev group that would bring another pytest", files: map[string]string{
-			"pyproject.toml":     python("[dependency-groups]\ndev = [\"pytest==7.4.4\"]\ntest = [\"pytest==8.4.2\"]\n"),
-			"tests/test_tiny.py": selftest.Tiny["tests/test_tiny.py"] + "\ndef test_pytest():\n    import pytest\n    assert pytest.__version__ == \"8.4.2\"\n",
+			"pyproject.toml": python(`[dependency-groups]
+dev = ["pytest==7.4.4"]
+test = ["pytest==8.4.2"]
+`),
+			"tests/test_tiny.py": selftest.Tiny["tests/test_tiny.py"] + `
+def test_pytest():
+    import pytest
+    assert pytest.__version__ == "8.4.2"
+`,
 		}},
 		{name: "configuration, conftest and .cargo above the crate", crate: "bindings/python", files: selftest.Merged(
-			map[string]string{"Cargo.toml": "", "Cargo.lock": "", "pyproject.toml": "[tool.pytest.ini_options]\npython_files = [\"check_*.py\"]\n", "src/lib.rs": "", "tests/test_tiny.py": ""},
-			map[string]string{"conftest.py": "import pytest\n\n@pytest.fixture\ndef above():\n    return 42\n", ".cargo/config.toml": "[env]\nABOVE = \"42\"\n"},
+			map[string]string{"Cargo.toml": "", "Cargo.lock": "",
+				"pyproject.toml": "[tool.pytest.ini_options]\npython_files = [\"check_*.py\"]\n", "src/lib.rs": "",
+				"tests/test_tiny.py": ""},
+			map[string]string{"conftest.py": `import pytest
+
+@pytest.fixture
+def above():
+    return 42
+`, ".cargo/config.toml": "[env]\nABOVE = \"42\"\n"},
 			below("bindings/python", selftest.Tiny),
 			map[string]string{
 				"bindings/python/Cargo.lock": selftest.TinyLock(t), "bindings/python/tests/test_tiny.py": "",
-				"bindings/python/tests/check_tiny.py": "import tiny\n\ndef test_answer(above):\n    assert tiny.answer() == above\n",
-				"bindings/python/src/lib.rs":          strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        env!(\"ABOVE\").parse().unwrap()\n", 1),
+				"bindings/python/tests/check_tiny.py": `import tiny
+
+def test_answer(above):
+    assert tiny.answer() == above
+`,
+				"bindings/python/src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n",
+					"        env!(\"ABOVE\").parse().unwrap()\n", 1),
 			},
 		)},
 	} {

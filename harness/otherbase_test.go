@@ -31,7 +31,9 @@ func TestAnotherBase(t *testing.T) {
 	script, err := os.ReadFile("../images/debian-base.sh")
 	require.NoError(t, err)
 	base := exec.Command("bash", "-s")
-	base.Env = append(os.Environ(), "DEBIAN_SUITE=trixie", "DEBIAN_PACKAGES=python3.13 python3.13-venv libpython3.13-dev rustup", "BASE_PACKAGES=gcc libc6-dev ca-certificates")
+	base.Env = append(os.Environ(), "DEBIAN_SUITE=trixie",
+		"DEBIAN_PACKAGES=python3.13 python3.13-venv libpython3.13-dev rustup",
+		"BASE_PACKAGES=gcc libc6-dev ca-certificates")
 	base.Stdin = strings.NewReader(strings.ReplaceAll(string(script), "3.11", "3.13"))
 	var words bytes.Buffer
 	base.Stderr = &words
@@ -45,14 +47,23 @@ func TestAnotherBase(t *testing.T) {
 	t.Setenv("PYO3TEST_BASE_IMAGE", name)
 
 	crate := selftest.WriteCrate(t, map[string]string{
-		"rust-toolchain.toml": "[toolchain]\nchannel = \"1.94.0\"\nprofile = \"minimal\"\n",
+		"rust-toolchain.toml": `[toolchain]
+channel = "1.94.0"
+profile = "minimal"
+`,
 		"build.rs": `fn main() {
     let version = std::process::Command::new(std::env::var("RUSTC").unwrap()).arg("--version").output().unwrap();
     println!("cargo:rustc-env=BUILT_BY={}", String::from_utf8(version.stdout).unwrap().trim());
 }
 `,
-		"src/lib.rs":         strings.Replace(selftest.Tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n", "fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
-		"tests/test_tiny.py": "import sys, tiny\n\ndef test_versions():\n    assert sys.version_info[:2] == (3, 13)\n    assert tiny.answer().startswith('rustc 1.94.0 ')\n",
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n",
+			"fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
+		"tests/test_tiny.py": `import sys, tiny
+
+def test_versions():
+    assert sys.version_info[:2] == (3, 13)
+    assert tiny.answer().startswith('rustc 1.94.0 ')
+`,
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.13", Profile: "dev"})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())

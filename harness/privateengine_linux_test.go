@@ -66,7 +66,8 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 		}
 	}
 	if p.cidr == "" {
-		prereq.Skip(t, "a second Docker engine takes a part of docker0's network, and that has another size: ", addresses)
+		prereq.Skip(t, "a second Docker engine takes a part of docker0's network, and that has another size: ",
+			addresses)
 	}
 	p.binary = compiled(t, anycratePackage)
 	p.folder, err = os.MkdirTemp("", "engine") // a socket's path has to be short
@@ -109,7 +110,8 @@ func (p *privateEngine) host() string  { return "unix://" + p.folder + "/socket"
 func (p *privateEngine) start(t *testing.T) {
 	t.Helper()
 	// It has no rules and no bridge of its own: those of the host's engine are not ours to change.
-	p.dockerd = exec.Command("dockerd", "--data-root="+p.store(), "--exec-root="+p.folder+"/run", "--pidfile="+p.folder+"/pid",
+	p.dockerd = exec.Command("dockerd", "--data-root="+p.store(), "--exec-root="+p.folder+"/run",
+		"--pidfile="+p.folder+"/pid",
 		"--config-file="+p.folder+"/config", "--host="+p.host(), "--bridge=docker0", "--fixed-cidr="+p.cidr,
 		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false", "--log-level=error")
 	log, err := os.OpenFile(filepath.Join(p.folder, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

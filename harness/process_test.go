@@ -88,10 +88,12 @@ func TestRunPatterns(t *testing.T) {
 	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/pyo3test-modern": "pass", one: "pass"}, chosen)
 
 	// This is how gotestsum reruns one subtest.
-	again, _ := events(t, "-run", "^TestPython$/^"+regexp.QuoteMeta(strings.TrimPrefix(one, "TestPython/"))+"$", modernPackage)
+	again, _ := events(t, "-run", "^TestPython$/^"+regexp.QuoteMeta(strings.TrimPrefix(one, "TestPython/"))+"$",
+		modernPackage)
 	require.Equal(t, chosen, again)
 
-	left, _ := events(t, "-run", "TestPython/pyo3test-modern/tests/test_threads.py", "-skip", "////parallel", modernPackage)
+	left, _ := events(t, "-run", "TestPython/pyo3test-modern/tests/test_threads.py", "-skip", "////parallel",
+		modernPackage)
 	require.NotContains(t, left, one)
 	require.Contains(t, left, "TestPython/pyo3test-modern/tests/test_threads.py/test_started_at_is_made_once")
 
@@ -101,19 +103,29 @@ func TestRunPatterns(t *testing.T) {
 
 // TestRunPatternInABrokenFile checks that a test that can no longer be collected is not green because nothing runs.
 func TestRunPatternInABrokenFile(t *testing.T) {
-	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_bad.py": "import no_such_module\n\ndef test_1():\n    pass\n"}))
+	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_bad.py": `import no_such_module
+
+def test_1():
+    pass
+`}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	asked, _ := events(t, "-run", "^TestPython$/^tiny$/^tests$/^test_bad.py$/^test_1$", "./testdata/anycrate")
 	require.Equal(t, map[string]string{"TestPython": "fail", "TestPython/tiny": "fail"}, asked)
 	other, _ := events(t, "-run", "^TestPython$/^tiny$/^tests$/^test_tiny.py$", "./testdata/anycrate")
-	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/tiny": "pass", "TestPython/tiny/tests/test_tiny.py/test_answer": "pass"}, other)
+	require.Equal(t, map[string]string{"TestPython": "pass", "TestPython/tiny": "pass",
+		"TestPython/tiny/tests/test_tiny.py/test_answer": "pass"}, other)
 	all, _ := events(t, "./testdata/anycrate")
 	require.Equal(t, "fail", all["TestPython/tiny/tests/test_bad.py/(collection)"])
 }
 
 // TestFlags checks that -failfast, -shuffle and -count do what go test's users expect.
 func TestFlags(t *testing.T) {
-	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": "import pytest\n\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n):\n    assert n != 2\n"}))
+	t.Setenv("SELFTEST_CRATE", selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": `import pytest
+
+@pytest.mark.parametrize('n', range(20))
+def test_n(n):
+    assert n != 2
+`}))
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	fast, _ := events(t, "-failfast", "./testdata/anycrate")
 	require.Equal(t, "fail", fast["TestPython/tiny/tests/test_tiny.py/test_n[2]"])
@@ -152,7 +164,12 @@ func TestCached(t *testing.T) {
 // TestCachedOutsideTheModule checks that a crate outside the module, of which go test alone sees nothing, is tested
 // again after a file is edited, added or removed, between runs or during one.
 func TestCachedOutsideTheModule(t *testing.T) {
-	const waits = "import time, tiny\n\ndef test_answer():\n    time.sleep(float('0'))\n    assert tiny.answer() == 42\n"
+	const waits = `import time, tiny
+
+def test_answer():
+    time.sleep(float('0'))
+    assert tiny.answer() == 42
+`
 	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": waits})
 	age := func() { // what is younger than two seconds is never cached
 		old := time.Now().Add(-time.Minute)
@@ -229,7 +246,8 @@ func TestKilledAtRandom(t *testing.T) {
 		time.Sleep(at)
 		_ = c.Process.Kill()
 		_ = c.Wait()
-		require.Eventually(t, func() bool { return containersOf(t, ctx, e, c.Process.Pid) == 0 }, 20*time.Second, 50*time.Millisecond, "killed after %v", at)
+		require.Eventually(t, func() bool { return containersOf(t, ctx, e, c.Process.Pid) == 0 }, 20*time.Second,
+			50*time.Millisecond, "killed after %v", at)
 	}
 }
 

@@ -140,7 +140,8 @@ func (r *run) all(ctx context.Context) {
 	if r.debug {
 		r.tracker.uncacheable()
 		if !r.Deadline.IsZero() {
-			r.note("%s: go test ends this in %v: add -timeout 0", debugVariable, time.Until(r.Deadline).Round(time.Second))
+			r.note("%s: go test ends this in %v: add -timeout 0", debugVariable,
+				time.Until(r.Deadline).Round(time.Second))
 		}
 	}
 	r.groups(ctx)
@@ -267,7 +268,8 @@ func (r *run) readSources() (s sources, err error) {
 	if s.project, err = project.Read(r.suite.Crate); err != nil {
 		return s, err
 	}
-	wanted := project.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras, Groups: r.suite.DependencyGroups}
+	wanted := project.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras,
+		Groups: r.suite.DependencyGroups}
 	if s.dependencies, err = s.project.Dependencies(wanted, r.tracker.open); err != nil {
 		return s, err
 	}
@@ -326,7 +328,8 @@ func (r *run) connect(ctx context.Context) (_ string, err error) {
 const imageTimeout = 30 * time.Minute
 
 func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Image, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout, fmt.Errorf("no base and tools image within %v", imageTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout,
+		fmt.Errorf("no base and tools image within %v", imageTimeout))
 	defer cancel()
 	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.Python, r.emit)
 	if err == nil {
@@ -368,7 +371,8 @@ func (r *run) explain(ctx context.Context, err error) string {
 	text := err.Error()
 	var failed *extension.Error
 	if errors.As(err, &failed) {
-		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log, failed.Advice())
+		text = fmt.Sprintf("%s failed for %s: %s\n\n%s%s", failed.Phase, r.suite.Crate, failed.Text, failed.Log,
+			failed.Advice())
 	}
 	if unusable := (*cache.Error)(nil); r.engine != nil && !errors.As(err, &unusable) {
 		if fix := r.engine.Advice(ctx, text); fix != "" {
@@ -427,7 +431,8 @@ func (r *run) group(ctx context.Context, g Group, matcher *subtest.Matcher) {
 func (r *run) config(g Group) group.Config {
 	s := r.suite
 	if r.debug { // a breakpoint may be anywhere
-		for _, budget := range []*time.Duration{&s.StartTimeout, &s.CollectTimeout, &s.TestTimeout, &s.FinishTimeout, &s.ExitTimeout} {
+		for _, budget := range []*time.Duration{&s.StartTimeout, &s.CollectTimeout, &s.TestTimeout, &s.FinishTimeout,
+			&s.ExitTimeout} {
 			*budget = 24 * time.Hour
 		}
 	}
@@ -437,11 +442,14 @@ func (r *run) config(g Group) group.Config {
 	}
 	maps.Copy(env, g.Env)
 	return group.Config{
-		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence, Stream: r.stream, Flags: r.Flags,
-		Name: g.Name, TestName: r.Name + "/" + g.Name, Tests: g.Tests, PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
+		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence,
+		Stream: r.stream, Flags: r.Flags,
+		Name: g.Name, TestName: r.Name + "/" + g.Name, Tests: g.Tests,
+		PytestArgs: slices.Concat(s.PytestArgs, g.PytestArgs), Env: env,
 		Isolation: string(s.Isolation), Workers: s.Workers,
-		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout, Finish: s.FinishTimeout, Exit: s.ExitTimeout},
-		Memory:  s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
+		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout,
+			Finish: s.FinishTimeout, Exit: s.ExitTimeout},
+		Memory: s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
 		Debug: r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}
 }
@@ -455,7 +463,8 @@ func (r *run) finish() {
 	now, err := r.readSources()
 	if err != nil || !now.tree.Equal(r.sources.tree) || !reflect.DeepEqual(now.dependencies, r.sources.dependencies) {
 		r.tracker.uncacheable()
-		r.note("the sources changed while the tests ran: these results are for what they were at the start, and are not cached")
+		r.note("the sources changed while the tests ran: these results are for what they were at the " +
+			"start, and are not cached")
 	}
 	if err := r.bytecode.Save(); err != nil { // the next run compiles again
 		r.note("%v", err)

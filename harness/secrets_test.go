@@ -20,15 +20,21 @@ func TestNoSecretStays(t *testing.T) {
 	const secret = "hunter2-of-pyo3test"
 	home := t.TempDir()
 	selftest.Edit(t, home, map[string]string{
-		".netrc":                   "machine packages.example.com login me password " + secret + "\n",
-		".cargo/credentials.toml":  "[registries.mine]\ntoken = \"" + secret + "\"\n",
-		".cargo/config.toml":       "[registries.mine]\nindex = \"sparse+https://packages.example.com/" + secret + "/\"\n[build]\nrustflags = [\"--not-taken-over\"]\n",
-		".config/pip/pip.conf":     "[global]\nextra-index-url = https://me:" + secret + "@packages.example.com/simple\n",
-		".config/uv/uv.toml":       "[[index]]\nname = \"mine\"\nurl = \"https://me:" + secret + "@packages.example.com/simple\"\nexplicit = true\n",
+		".netrc":                  "machine packages.example.com login me password " + secret + "\n",
+		".cargo/credentials.toml": "[registries.mine]\ntoken = \"" + secret + "\"\n",
+		".cargo/config.toml": "[registries.mine]\nindex = \"sparse+https://packages.example.com/" + secret + `/"
+[build]
+rustflags = ["--not-taken-over"]
+`,
+		".config/pip/pip.conf": "[global]\nextra-index-url = https://me:" + secret +
+			"@packages.example.com/simple\n",
+		".config/uv/uv.toml": "[[index]]\nname = \"mine\"\nurl = \"https://me:" + secret +
+			"@packages.example.com/simple\"\nexplicit = true\n",
 		"certificates/company.pem": "-----BEGIN CERTIFICATE-----\n" + secret + "\n-----END CERTIFICATE-----\n",
 	})
 	// Cargo's own settings still have to work for the build itself.
-	for key, path := range map[string]string{"CARGO_HOME": ".cargo", "NETRC": ".netrc", "UV_CONFIG_FILE": ".config/uv/uv.toml"} {
+	for key, path := range map[string]string{"CARGO_HOME": ".cargo", "NETRC": ".netrc",
+		"UV_CONFIG_FILE": ".config/uv/uv.toml"} {
 		t.Setenv(key, filepath.Join(home, path))
 	}
 	t.Setenv("CARGO_REGISTRIES_OTHER_TOKEN", secret)

@@ -37,7 +37,11 @@ const soakMark = "left-by-the-soak"
 // soaked has everything that makes an end difficult: hangs that are proved and hangs that are not, daemons, and tests
 // still to run.
 var soaked = map[string]string{
-	"pyproject.toml": selftest.Tiny["pyproject.toml"] + "\n[tool.pyo3test]\ntest-timeout = \"2s\"\nworkers = 2\n",
+	"pyproject.toml": selftest.Tiny["pyproject.toml"] + `
+[tool.pyo3test]
+test-timeout = "2s"
+workers = 2
+`,
 	"tests/test_tiny.py": `import subprocess, sys, threading, time, pytest
 
 @pytest.mark.parametrize("n", range(20))
@@ -107,7 +111,8 @@ func TestSoak(t *testing.T) {
 				whole()
 			}
 		}
-		table = append(table, fmt.Sprintf("%-26s %4d runs  %d with something left  longest time to end %v", kind.name, *soakRuns, left, longest.Round(10*time.Millisecond)))
+		table = append(table, fmt.Sprintf("%-26s %4d runs  %d with something left  longest time to end %v", kind.name,
+			*soakRuns, left, longest.Round(10*time.Millisecond)))
 	}
 	t.Log("\n" + strings.Join(table, "\n"))
 }
@@ -142,7 +147,8 @@ func TestSoakMaking(t *testing.T) {
 			t.Logf("%s after %v of %v", name, at.Round(time.Second), span.Round(time.Second))
 			c := exec.CommandContext(t.Context(), p.binary, "-test.v")
 			c.Dir = "testdata/anycrate"
-			c.Env = append(os.Environ(), "DOCKER_HOST="+p.host(), "SELFTEST_CRATE="+crate, "PYO3TEST_ARTIFACTS="+t.TempDir())
+			c.Env = append(os.Environ(), "DOCKER_HOST="+p.host(), "SELFTEST_CRATE="+crate,
+				"PYO3TEST_ARTIFACTS="+t.TempDir())
 			require.NoError(t, c.Start())
 			time.Sleep(at)
 			end(c)
@@ -173,7 +179,8 @@ func (p *privateEngine) empty(t *testing.T) {
 
 // untagged returns the images without a name, which are left when their making is cut off.
 func (p *privateEngine) untagged(t *testing.T) (found []string) {
-	images, err := p.cli.ImageList(t.Context(), image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
+	images, err := p.cli.ImageList(t.Context(),
+		image.ListOptions{Filters: filters.NewArgs(filters.Arg("dangling", "true"))})
 	require.NoError(t, err)
 	for _, each := range images {
 		found = append(found, each.ID)
@@ -195,7 +202,8 @@ func mounts(t *testing.T, folder string) (found []string) {
 
 // soak runs the tests and ends them after a while. It returns what is left when the next run has begun, and how long
 // the process took to end.
-func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end func(*exec.Cmd)) (left []string, took time.Duration) {
+func (p *privateEngine) soak(t *testing.T, crate string, at time.Duration, end func(*exec.Cmd)) (left []string,
+	took time.Duration) {
 	folder := t.TempDir()
 	args := []string{"-test.v"}
 	if end == nil {

@@ -166,7 +166,8 @@ func (s Suite) complete() (Suite, error) {
 		name  string
 		value float64
 	}{
-		{"Workers", float64(s.Workers)}, {"TestTimeout", float64(s.TestTimeout)}, {"BuildTimeout", float64(s.BuildTimeout)},
+		{"Workers", float64(s.Workers)}, {"TestTimeout", float64(s.TestTimeout)},
+		{"BuildTimeout", float64(s.BuildTimeout)},
 		{"StartTimeout", float64(s.StartTimeout)}, {"CollectTimeout", float64(s.CollectTimeout)},
 		{"FinishTimeout", float64(s.FinishTimeout)}, {"ExitTimeout", float64(s.ExitTimeout)},
 		{"Memory", float64(s.Memory)}, {"CPUs", s.CPUs}, {"Processes", float64(s.Processes)},

@@ -16,8 +16,9 @@ import (
 // container as links, and that the run says what it left out.
 func TestWhatTravels(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
-		"tests/marked/CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55", "tests/marked/test_red.py": "def test_red():\n    assert False\n",
-		"tests/data/built.so": "data", "../secret": "of the host",
+		"tests/marked/CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55",
+		"tests/marked/test_red.py":  "def test_red():\n    assert False\n",
+		"tests/data/built.so":       "data", "../secret": "of the host",
 		"tests/test_links.py": `import os
 
 def test_links():
@@ -28,7 +29,8 @@ def test_links():
     assert not os.path.exists(folder + "/data/built.so")
 `,
 	})
-	for name, target := range map[string]string{"secret": "../../secret", "environ": "/proc/1/environ", "here": filepath.Join(crate, "tests/test_links.py")} {
+	for name, target := range map[string]string{"secret": "../../secret", "environ": "/proc/1/environ",
+		"here": filepath.Join(crate, "tests/test_links.py")} {
 		require.NoError(t, os.Symlink(target, filepath.Join(crate, "tests", name)))
 	}
 	r := harnesstest.Record(t, harness.Suite{Crate: crate})
@@ -36,5 +38,6 @@ def test_links():
 	require.Equal(t, harnesstest.Failed, r.Sub("tiny").Sub("tests/marked/test_red.py/test_red").Outcome(), r.Text())
 	require.Equal(t, harnesstest.Passed, r.Sub("tiny").Sub("tests/test_links.py/test_links").Outcome(), r.Text())
 	require.Contains(t, r.Text(), "left out: tests/data/built.so; to bring one, name it in Include")
-	require.Contains(t, r.Text(), "links out of the sources, not followed: tests/environ, tests/secret; to follow one, name it in Include")
+	require.Contains(t, r.Text(),
+		"links out of the sources, not followed: tests/environ, tests/secret; to follow one, name it in Include")
 }

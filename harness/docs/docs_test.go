@@ -86,7 +86,10 @@ func monorepo(t *testing.T, here, ours string) (crate string) {
 	for _, test := range tests {
 		require.NoError(t, os.Remove(test))
 	}
-	mod := "module example.com/monorepo\n\ngo 1.26\n" + fmt.Sprintf(needs, here)
+	mod := `module example.com/monorepo
+
+go 1.26
+` + fmt.Sprintf(needs, here)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "go.mod"), []byte(mod), 0o644))
 	return crate
 }
@@ -107,7 +110,8 @@ func TestCommands(t *testing.T) {
 			prereq.Skip(t, "the pages take ", tool)
 		}
 	}
-	for page, ours := range map[string]string{here + "/README.md": "pytests/modern", "troubleshooting.md": "pytests/hangs/modern", "fork.md": "pytests/hangs/modern"} {
+	for page, ours := range map[string]string{here + "/README.md": "pytests/modern",
+		"troubleshooting.md": "pytests/hangs/modern", "fork.md": "pytests/hangs/modern"} {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			crate := monorepo(t, here, ours)
 			short := strings.NewReplacer(crate, "CRATE", here+"/pytests/hangs/modern/", "") // the paths of the pages
@@ -128,7 +132,8 @@ func TestCommands(t *testing.T) {
 				if strings.HasPrefix(s.command, "scripts/") {
 					cache = t.TempDir() // its virtual environment is not needed again
 				}
-				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"), "PYO3TEST_ARTIFACTS="+t.TempDir(), "XDG_CACHE_HOME="+cache)
+				c.Env = append(os.Environ(), "PATH="+binaries+string(os.PathListSeparator)+os.Getenv("PATH"),
+					"PYO3TEST_ARTIFACTS="+t.TempDir(), "XDG_CACHE_HOME="+cache)
 				began := time.Now()
 				output, err := c.CombinedOutput()
 				t.Logf("%5.1fs %s", time.Since(began).Seconds(), s.command)
@@ -156,7 +161,8 @@ func plain(text string) string {
 // TestLinks: what a page links to within the project exists.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "protocol.md", "troubleshooting.md", "fork.md"} {
+	for _, page := range []string{"../../README.md", "../../.github/CONTRIBUTING.md", "architecture.md", "protocol.md",
+		"troubleshooting.md", "fork.md"} {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {

@@ -136,7 +136,8 @@ func (r *Recorder) Run(name string, f func(harness.T)) bool {
 	r.mutex.Unlock()
 	sub.call(f)
 	if r.parent != nil && r.parent.parent == nil { // one of pytest's tests
-		fmt.Fprintf(r.tb.Output(), "%s %.100s (%.2fs)\n", sub.Outcome(), sub.name[len(r.name)+1:], sub.Elapsed().Seconds())
+		fmt.Fprintf(r.tb.Output(), "%s %.100s (%.2fs)\n", sub.Outcome(), sub.name[len(r.name)+1:],
+			sub.Elapsed().Seconds())
 	}
 	return sub.Outcome() != Failed
 }

@@ -70,7 +70,8 @@ var lineless = map[string]string{
 	"exit-crash":      "nobody looks into a process that crashes at its end",
 	"exit-c-atexit":   "nothing of it is in the sources",
 	"exit-initialize": "nobody looks into a process that crashes at its end",
-	"exit-thread":     "the main thread waits in Python's own code", "exit-atexit": "native_park has a mark of its own", "memory": "nobody looks into a process that is killed",
+	"exit-thread":     "the main thread waits in Python's own code", "exit-atexit": "native_park has a mark of its own",
+	"memory": "nobody looks into a process that is killed",
 	// py-spy looks up the address to which a call returns. Where the call is the last that is left of a line, that is another's.
 	"native-sleep-attached": "py-spy names the line after", "callback": "py-spy names the line after",
 }
@@ -78,12 +79,15 @@ var lineless = map[string]string{
 // TestModern: each test in a forked child, as it is by default.
 func TestModern(t *testing.T) {
 	suite := harness.Suite{
-		Crate: "modern", Workers: 2, TestTimeout: testTimeout, StartTimeout: 30 * time.Second, CollectTimeout: 30 * time.Second, ExitTimeout: 30 * time.Second,
+		Crate: "modern", Workers: 2, TestTimeout: testTimeout, StartTimeout: 30 * time.Second,
+		CollectTimeout: 30 * time.Second, ExitTimeout: 30 * time.Second,
 		Groups: []harness.Group{
-			{Name: "gil", Tests: []string{"tests/test_locks.py", "tests/test_initialisers.py", "tests/test_threads.py", "tests/test_channels.py", "tests/test_pools.py", "tests/test_waits.py"}},
+			{Name: "gil", Tests: []string{"tests/test_locks.py", "tests/test_initialisers.py", "tests/test_threads.py",
+				"tests/test_channels.py", "tests/test_pools.py", "tests/test_waits.py"}},
 			{Name: "import", Tests: []string{"sessions/test_import.py"}, Env: map[string]string{"HANGS_IN": "import"}},
 			{Name: "collection", Tests: []string{"sessions/test_collection.py"}},
-			{Name: "others", Tests: []string{"tests/test_forks.py", "tests/test_fixtures.py", "tests/test_processes.py", "tests/test_crashes.py"}},
+			{Name: "others", Tests: []string{"tests/test_forks.py", "tests/test_fixtures.py", "tests/test_processes.py",
+				"tests/test_crashes.py"}},
 			{Name: "exit-join", Tests: []string{"sessions/test_exit_join.py"}},
 			{Name: "exit-atexit", Tests: []string{"sessions/test_exit_atexit.py"}},
 			{Name: "exit-c-atexit", Tests: []string{"sessions/test_exit_c_atexit.py"}},
@@ -93,62 +97,90 @@ func TestModern(t *testing.T) {
 			{Name: "exit-thread", Tests: []string{"sessions/test_exit_thread.py"}},
 		},
 	}
-	call, exit := slices.Clip([]string{"hung in call"}), slices.Clip([]string{"its interpreter did not end (deadlock proved: "})
+	call, exit := slices.Clip([]string{"hung in call"}), slices.Clip([]string{"its interpreter did " +
+		"not end (deadlock proved: "})
 	visit(t, suite, []class{
 		{"gil-mutex", "gil", "tests/test_locks.py::test_gil_mutex", "hung", "gil-lock-cycle", call},
 		{"gil-parking-lot", "gil", "tests/test_locks.py::test_gil_parking_lot", "hung", "gil-lock-cycle", call},
-		{"lock-across-callback", "gil", "tests/test_locks.py::test_lock_across_a_callback", "hung", "gil-lock-cycle", call},
+		{"lock-across-callback", "gil", "tests/test_locks.py::test_lock_across_a_callback", "hung", "gil-lock-cycle",
+			call},
 		{"lock-reentrant", "gil", "tests/test_locks.py::test_lock_taken_twice", "hung", "lock-reentrant", call},
-		{"rust-lock-order", "gil", "tests/test_locks.py::test_rust_locks_in_two_orders", "hung", "native-wait", append(call, "hangs::locks::rust_lock_order")},
+		{"rust-lock-order", "gil", "tests/test_locks.py::test_rust_locks_in_two_orders", "hung", "native-wait",
+			append(call, "hangs::locks::rust_lock_order")},
 		{"py-lock", "gil", "tests/test_locks.py::test_python_lock_taken_twice", "hung", "python-lock", call},
 		{"py-lock-order", "gil", "tests/test_locks.py::test_python_locks_in_two_orders", "hung", "python-lock", call},
 		{"py-join", "gil", "tests/test_locks.py::test_join_of_a_thread_that_waits", "hung", "python-wait", call},
 		{"lazy-gil", "gil", "tests/test_initialisers.py::test_lazy_gil", "hung", "initialiser-gil", call},
-		{"lazy-reentrant", "gil", "tests/test_initialisers.py::test_lazy_reentrant", "hung", "initialiser-reentrant", call},
-		{"import-lock", "gil", "tests/test_initialisers.py::test_import_that_waits_for_an_import", "hung", "python-wait", call},
+		{"lazy-reentrant", "gil", "tests/test_initialisers.py::test_lazy_reentrant", "hung", "initialiser-reentrant",
+			call},
+		{"import-lock", "gil", "tests/test_initialisers.py::test_import_that_waits_for_an_import", "hung",
+			"python-wait", call},
 		{"drop-join", "gil", "tests/test_threads.py::test_drop_join", "hung", "exit-drop", call},
 		{"join-attached", "gil", "tests/test_threads.py::test_join_attached", "hung", "join-gil", call},
 		{"drop-elsewhere", "gil", "tests/test_threads.py::test_drop_elsewhere", "passed", "", nil},
 		{"log-bridge", "gil", "tests/test_threads.py::test_log_from_thread", "hung", "join-gil", call},
-		{"callback", "gil", "tests/test_threads.py::test_callback_that_never_returns", "hung", "native-wait", append(call, "hangs::threads::call_from_thread")},
+		{"callback", "gil", "tests/test_threads.py::test_callback_that_never_returns", "hung", "native-wait",
+			append(call, "hangs::threads::call_from_thread")},
 		{"recv-attached", "gil", "tests/test_channels.py::test_recv_attached", "hung", "gil-lock-cycle", call},
 		{"channel-full", "gil", "tests/test_channels.py::test_channel_full", "hung", "gil-lock-cycle", call},
-		{"rayon-reentry", "gil", "tests/test_pools.py::test_rayon_reentry", "hung", "gil-lock-cycle", append(call, "hangs::pools::rayon_reentry")},
+		{"rayon-reentry", "gil", "tests/test_pools.py::test_rayon_reentry", "hung", "gil-lock-cycle",
+			append(call, "hangs::pools::rayon_reentry")},
 		{"tokio-block-on", "gil", "tests/test_pools.py::test_tokio_block_on", "hung", "gil-lock-cycle", call},
 		{"idle-pool", "gil", "tests/test_pools.py::test_idle_pool", "hung", "native-wait", call},
-		{"gil-spin", "gil", "tests/test_waits.py::test_spin", "hung", "native-loop-gil", append(call, "s before: it worked, with ")},
+		{"gil-spin", "gil", "tests/test_waits.py::test_spin", "hung", "native-loop-gil",
+			append(call, "s before: it worked, with ")},
 		{"native-park", "gil", "tests/test_waits.py::test_native_park", "hung", "native-wait", call},
-		{"native-park-attached", "gil", "tests/test_waits.py::test_native_park_attached", "hung", "native-wait-gil", call},
-		{"native-sleep-attached", "gil", "tests/test_waits.py::test_native_sleep_attached", "hung", "native-wait-gil", append(call, "hangs::waits::__pyfunction_native_sleep_attached")},
-		{"python-loop", "gil", "tests/test_waits.py::test_python_loop", "hung", "python-loop", append(call, "s before: it worked, with ")},
+		{"native-park-attached", "gil", "tests/test_waits.py::test_native_park_attached", "hung", "native-wait-gil",
+			call},
+		{"native-sleep-attached", "gil", "tests/test_waits.py::test_native_sleep_attached", "hung", "native-wait-gil",
+			append(call, "hangs::waits::__pyfunction_native_sleep_attached")},
+		{"python-loop", "gil", "tests/test_waits.py::test_python_loop", "hung", "python-loop",
+			append(call, "s before: it worked, with ")},
 		{"asyncio-future", "gil", "tests/test_waits.py::test_future_that_nobody_sets", "hung", "python-wait", call},
 		{"deaf", "gil", "tests/test_waits.py::test_deaf", "hung", "native-wait", call},
 
-		{"fork-mutex", "others", "tests/test_forks.py::test_fork_mutex", "hung", "inherited-through-fork", append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
-		{"fork-py-lock", "others", "tests/test_forks.py::test_fork_python_lock", "hung", "inherited-through-fork", append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
-		{"fork-rayon", "others", "tests/test_forks.py::test_fork_rayon", "hung", "inherited-through-fork", append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
-		{"fork-tokio", "others", "tests/test_forks.py::test_fork_tokio", "hung", "inherited-through-fork", append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
+		{"fork-mutex", "others", "tests/test_forks.py::test_fork_mutex", "hung", "inherited-through-fork",
+			append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
+		{"fork-py-lock", "others", "tests/test_forks.py::test_fork_python_lock", "hung", "inherited-through-fork",
+			append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
+		{"fork-rayon", "others", "tests/test_forks.py::test_fork_rayon", "hung", "inherited-through-fork",
+			append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
+		{"fork-tokio", "others", "tests/test_forks.py::test_fork_tokio", "hung", "inherited-through-fork",
+			append(call, "its parent has, and a fork does not copy: 2 threads 'tokio-rt-worker' of hangs.")},
 		{"set-up", "others", "tests/test_fixtures.py::test_set_up", "hung", "native-wait", []string{"hung in setup"}},
-		{"tear-down", "others", "tests/test_fixtures.py::test_tear_down", "hung", "native-wait", []string{"hung in teardown"}},
-		{"session-fixture", "others", "tests/test_fixtures.py::test_session_fixture", "hung", "native-wait", []string{"hung in setup"}},
-		{"multiprocessing", "others", "tests/test_processes.py::test_multiprocessing_child", "hung", "child-process", call},
-		{"multiprocessing-pool", "others", "tests/test_processes.py::test_multiprocessing_pool", "hung", "child-process", call},
+		{"tear-down", "others", "tests/test_fixtures.py::test_tear_down", "hung", "native-wait",
+			[]string{"hung in teardown"}},
+		{"session-fixture", "others", "tests/test_fixtures.py::test_session_fixture", "hung", "native-wait",
+			[]string{"hung in setup"}},
+		{"multiprocessing", "others", "tests/test_processes.py::test_multiprocessing_child", "hung", "child-process",
+			call},
+		{"multiprocessing-pool", "others", "tests/test_processes.py::test_multiprocessing_pool", "hung",
+			"child-process", call},
 		{"child-process", "others", "tests/test_processes.py::test_child_process", "hung", "child-process", call},
-		{"child-output", "others", "tests/test_processes.py::test_output_of_a_child_process", "hung", "child-process", call},
-		{"network-accept", "others", "tests/test_processes.py::test_accept", "hung", "network", append(call, "it is stuck")},
+		{"child-output", "others", "tests/test_processes.py::test_output_of_a_child_process", "hung", "child-process",
+			call},
+		{"network-accept", "others", "tests/test_processes.py::test_accept", "hung", "network",
+			append(call, "it is stuck")},
 		{"network-recv", "others", "tests/test_processes.py::test_recv", "hung", "network", call},
 		{"segv", "others", "tests/test_crashes.py::test_segv", "crashed", "", []string{"SIGSEGV (11) during call"}},
 		{"abort", "others", "tests/test_crashes.py::test_abort", "crashed", "", []string{"SIGABRT (6) during call"}},
-		{"extern-panic", "others", "tests/test_crashes.py::test_extern_panic", "crashed", "", []string{"SIGABRT (6) during call", "the library said no", "panic in a function that cannot unwind"}},
-		{"stack-overflow", "others", "tests/test_crashes.py::test_stack_overflow", "crashed", "", []string{"SIGSEGV (11) during call"}},
-		{"exit-0", "others", "tests/test_crashes.py::test_exit_0", "crashed", "", []string{"exited with status 0 during call"}},
-		{"exit-4", "others", "tests/test_crashes.py::test_exit_4", "crashed", "", []string{"exited with status 4 during call"}},
+		{"extern-panic", "others", "tests/test_crashes.py::test_extern_panic", "crashed", "",
+			[]string{"SIGABRT (6) during call", "the library said no", "panic in a function that cannot unwind"}},
+		{"stack-overflow", "others", "tests/test_crashes.py::test_stack_overflow", "crashed", "",
+			[]string{"SIGSEGV (11) during call"}},
+		{"exit-0", "others", "tests/test_crashes.py::test_exit_0", "crashed", "",
+			[]string{"exited with status 0 during call"}},
+		{"exit-4", "others", "tests/test_crashes.py::test_exit_4", "crashed", "",
+			[]string{"exited with status 4 during call"}},
 
-		{"import", "import", "", red, "native-wait-gil", []string{"pytest hung during start and import and was killed: deadlock proved: "}},
-		{"collection", "collection", "", red, "native-wait", []string{"pytest hung during collection of sessions/test_collection.py and was killed: deadlock proved: "}},
+		{"import", "import", "", red, "native-wait-gil",
+			[]string{"pytest hung during start and import and was killed: deadlock proved: "}},
+		{"collection", "collection", "", red, "native-wait",
+			[]string{"pytest hung during collection of sessions/test_collection.py and was killed: deadlock proved: "}},
 		{"exit-join", "exit-join", "", red, "attach-finalizing", exit},
 		{"exit-atexit", "exit-atexit", "", red, "exit-atexit", append(exit, "hangs::waits::native_park")},
-		{"exit-c-atexit", "exit-c-atexit", "", red, "exit-atexit", append(exit, "without the GIL, for the end of a thread, which does not end", "pthread_join  of thread ")},
+		{"exit-c-atexit", "exit-c-atexit", "", red, "exit-atexit",
+			append(exit, "without the GIL, for the end of a thread, which does not end", "pthread_join  of thread ")},
 		{"exit-atexit-join", "exit-atexit-join", "", red, "exit-atexit", exit},
 		{"exit-drop", "exit-drop", "", red, "exit-drop", exit},
 		{"exit-drop-late", "exit-drop-late", "", green, "", nil},
@@ -194,9 +226,11 @@ func TestSubprocess(t *testing.T) {
 		Crate: "modern", Isolation: harness.Subprocess, Workers: 2, TestTimeout: testTimeout,
 		Groups: []harness.Group{
 			{Name: "forks", Tests: []string{"tests/test_forks.py"}},
-			{Name: "crashes", Tests: []string{"tests/test_crashes.py::test_first", "tests/test_crashes.py::test_segv", "tests/test_crashes.py::test_exit_0", "tests/test_crashes.py::test_last"}},
+			{Name: "crashes", Tests: []string{"tests/test_crashes.py::test_first", "tests/test_crashes.py::test_segv",
+				"tests/test_crashes.py::test_exit_0", "tests/test_crashes.py::test_last"}},
 			{Name: "some", Tests: []string{
-				"tests/test_locks.py::test_first", "tests/test_locks.py::test_gil_mutex", "tests/test_locks.py::test_last",
+				"tests/test_locks.py::test_first", "tests/test_locks.py::test_gil_mutex",
+				"tests/test_locks.py::test_last",
 				"tests/test_waits.py::test_spin", "tests/test_waits.py::test_deaf", "tests/test_waits.py::test_last",
 			}},
 		},
@@ -216,9 +250,11 @@ func TestSubprocess(t *testing.T) {
 
 // TestMemory: the kernel kills one test, and the report says for what.
 func TestMemory(t *testing.T) {
-	suite := harness.Suite{Crate: "modern", Workers: 2, Memory: 256 << 20, Groups: []harness.Group{{Name: "memory", Tests: []string{"sessions/test_out_of_memory.py"}}}}
+	suite := harness.Suite{Crate: "modern", Workers: 2, Memory: 256 << 20,
+		Groups: []harness.Group{{Name: "memory", Tests: []string{"sessions/test_out_of_memory.py"}}}}
 	visit(t, suite, []class{
-		{"memory", "memory", "sessions/test_out_of_memory.py::test_out_of_memory", "killed for memory", "", []string{"256"}},
+		{"memory", "memory", "sessions/test_out_of_memory.py::test_out_of_memory", "killed for memory", "",
+			[]string{"256"}},
 	})
 }
 
@@ -283,13 +319,15 @@ func visit(t *testing.T, suite harness.Suite, classes []class) {
 			if lineless[c.name] == "" && c.outcome != "passed" && c.outcome != green {
 				require.Contains(t, marks, c.name, "no line of the sources is marked with it")
 				mark := marks[c.name]
-				assert.True(t, strings.Contains(report, mark.colon()) || strings.Contains(report, mark.words()), "%s: no %s in\n%s", c.name, mark.colon(), report)
+				assert.True(t, strings.Contains(report, mark.colon()) || strings.Contains(report, mark.words()),
+					"%s: no %s in\n%s", c.name, mark.colon(), report)
 			}
 		}
 		want := expected(t, crate, group, ofGroup)
 		assert.Equal(t, want, verdicts(recorded), "%s\n%s", group.Name, recorded.Text())
 		for id, outcome := range want {
-			assert.Equal(t, []bool{outcome == "passed"}, cases[t.Name()+"/"+group.Name+" "+id], "JUnit: whether %s of %s passed", id, group.Name)
+			assert.Equal(t, []bool{outcome == "passed"}, cases[t.Name()+"/"+group.Name+" "+id],
+				"JUnit: whether %s of %s passed", id, group.Name)
 		}
 	}
 	nothingLeft(t, run.Text())
@@ -442,7 +480,9 @@ func TestNativeStacks(t *testing.T) {
 	}
 	text := harnesstest.Record(t, harness.Suite{Crate: "modern", Groups: []harness.Group{group}}).Sub("crashes").Text()
 	for i, function := range []string{"segfault", "callback", "descend"} {
-		_, after, found := strings.Cut(text, "(proof) "+group.Tests[i]+", run once more in a fresh interpreter, without a fork, under gdb\n"+crate+"/src/crashes.rs:")
+		_, after, found := strings.Cut(text,
+			"(proof) "+group.Tests[i]+", run once more in a fresh interpreter, without a fork, under gdb\n"+crate+
+				"/src/crashes.rs:")
 		require.True(t, found, "%s:\n%s", names[i], text)
 		after, _, _ = strings.Cut(after, "(proof)")
 		require.Regexp(t, `\n    hangs::crashes::\S*`+function+`  `+crate+`/src/crashes.rs:\d+\n`, after)

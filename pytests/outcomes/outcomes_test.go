@@ -59,7 +59,8 @@ func compare(t *testing.T, want want, test *harnesstest.Recorder) {
 	name := test.Attrs()["pytest.nodeid"]
 	assert.Equal(t, want.Outcome, test.Attrs()["pytest.outcome"], "%.200q\n%s", name, test.Text())
 	colour := map[string]harnesstest.Outcome{
-		"passed": harnesstest.Passed, "xpassed": harnesstest.Passed, "skipped": harnesstest.Skipped, "xfailed": harnesstest.Skipped,
+		"passed": harnesstest.Passed, "xpassed": harnesstest.Passed, "skipped": harnesstest.Skipped,
+		"xfailed": harnesstest.Skipped,
 	}[want.Outcome]
 	if colour == "" {
 		colour = harnesstest.Failed

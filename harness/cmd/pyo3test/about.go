@@ -37,7 +37,8 @@ func versionCommand() *cobra.Command {
 				}
 			}
 			out := c.OutOrStdout()
-			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS,
+				runtime.GOARCH)
 			fmt.Fprintf(out, "base image %s, Rust of %s\n", images.Pins()["PYTHON_IMAGE"], images.Pins()["RUST_IMAGE"])
 			return nil
 		},
@@ -72,7 +73,8 @@ func imageInfo(c *cobra.Command, out io.Writer) error {
 	for _, o := range objects {
 		if base, python, is := image.ToolsOf(o); is {
 			found = true
-			fmt.Fprintf(table, "tools image\t%s\tPython %s\ton %s\t%s\t%s old\n", o.Name, python, base, units.HumanSize(float64(o.Size)), units.HumanDuration(time.Since(o.Created)))
+			fmt.Fprintf(table, "tools image\t%s\tPython %s\ton %s\t%s\t%s old\n", o.Name, python, base,
+				units.HumanSize(float64(o.Size)), units.HumanDuration(time.Since(o.Created)))
 		}
 	}
 	if !found {

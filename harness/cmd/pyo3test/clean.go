@@ -31,18 +31,19 @@ it needs, which takes minutes.`,
 		},
 	}
 	c.Flags().BoolVarP(&dry, "dry-run", "n", false, "say what would be removed, with age and size, and remove nothing")
-	c.Flags().Func("older-than", "only what is older than this `time`: 12h, or 30d; the default is all", func(value string) (err error) {
-		if days, ok := strings.CutSuffix(value, "d"); ok {
-			var n float64
-			if _, err := fmt.Sscanf(days+"\n", "%g\n", &n); err != nil {
-				return errors.New("it is a time: 12h, or 30d")
+	c.Flags().Func("older-than", "only what is older than this `time`: 12h, or 30d; the default is all",
+		func(value string) (err error) {
+			if days, ok := strings.CutSuffix(value, "d"); ok {
+				var n float64
+				if _, err := fmt.Sscanf(days+"\n", "%g\n", &n); err != nil {
+					return errors.New("it is a time: 12h, or 30d")
+				}
+				older = time.Duration(n * 24 * float64(time.Hour))
+				return nil
 			}
-			older = time.Duration(n * 24 * float64(time.Hour))
-			return nil
-		}
-		older, err = time.ParseDuration(value)
-		return err
-	})
+			older, err = time.ParseDuration(value)
+			return err
+		})
 	return c
 }
 
@@ -56,7 +57,8 @@ func clean(ctx context.Context, out io.Writer, dry bool, older time.Duration) er
 	before := time.Now().Add(-older)
 	var done cleaned
 	tell := func(word, kind, name string, size int64, since time.Time) {
-		fmt.Fprintf(out, "%12s %-9s %9s  %-14s %s\n", word, kind, units.HumanSize(float64(size)), units.HumanDuration(time.Since(since)), name)
+		fmt.Fprintf(out, "%12s %-9s %9s  %-14s %s\n", word, kind, units.HumanSize(float64(size)),
+			units.HumanDuration(time.Since(since)), name)
 	}
 	word := "removed"
 	if dry {
@@ -109,6 +111,7 @@ func clean(ctx context.Context, out io.Writer, dry bool, older time.Duration) er
 			tell("in use", o.Kind, o.Name, o.Size, o.Created)
 		}
 	}
-	fmt.Fprintf(out, "%12s %d, %s (images share much of theirs)\n", word, done.count, units.HumanSize(float64(done.size)))
+	fmt.Fprintf(out, "%12s %d, %s (images share much of theirs)\n", word, done.count,
+		units.HumanSize(float64(done.size)))
 	return nil
 }

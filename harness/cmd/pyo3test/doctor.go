@@ -48,7 +48,8 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 			if code := status(0); !fix || diagnosis != nil && !errors.As(diagnosis, &code) {
 				return diagnosis
 			}
-			return errors.Join(initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
+			return errors.Join(initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path,
+				initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
 		},
 	}
 	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does: show a diff, and ask")
@@ -166,7 +167,8 @@ func show(out io.Writer, findings []doctor.Finding) {
 			}
 		}
 	}
-	fmt.Fprintf(out, "%12s %d break, %d break by hand, %d notes, %d in order\n", "Findings", counts[doctor.Breaks], counts[doctor.ByHand], counts[doctor.Note], counts[doctor.Fine])
+	fmt.Fprintf(out, "%12s %d break, %d break by hand, %d notes, %d in order\n", "Findings", counts[doctor.Breaks],
+		counts[doctor.ByHand], counts[doctor.Note], counts[doctor.Fine])
 }
 
 func word(level doctor.Level) string {

@@ -36,7 +36,15 @@ func patient(t *testing.T, files map[string]string) string {
 // have.
 func patientFiles() (files map[string]string, err error) {
 	files = map[string]string{
-		"Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = '0.30.1'\n",
+		"Cargo.toml": `[package]
+name = 'patient'
+version = '0.1.0'
+edition = '2021'
+[lib]
+crate-type = ['cdylib']
+[dependencies]
+pyo3 = '0.30.1'
+`,
 		"src/lib.rs": `use pyo3::prelude::*;
 
 #[pyfunction]
@@ -45,9 +53,22 @@ fn one() -> i32 { 1 }
 #[pymodule]
 fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunction!(one, m)?) }
 `,
-		"pyproject.toml":    "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\nrequires-python = '>=3.9'\n[dependency-groups]\ntest = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n",
-		"tests/test_one.py": "import patient\n\ndef test_one():\n    assert patient.one() == 1\n",
-		"pytest.ini":        "[pytest]\naddopts = --forked\n",
+		"pyproject.toml": `[build-system]
+requires = ['maturin>=1.9.4,<2']
+build-backend = 'maturin'
+[project]
+name = 'patient'
+version = '0.1.0'
+requires-python = '>=3.9'
+[dependency-groups]
+test = ['pytest==9.1.1', 'pytest-forked==1.7.5']
+`,
+		"tests/test_one.py": `import patient
+
+def test_one():
+    assert patient.one() == 1
+`,
+		"pytest.ini": "[pytest]\naddopts = --forked\n",
 	}
 	lock, err := os.ReadFile("../../../pytests/modern/Cargo.lock") // the same dependencies
 	if err != nil {
@@ -57,7 +78,14 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> { m.add_function(wrap_pyfunc
 	return files, nil
 }
 
-const versions = "[build-system]\nrequires = ['maturin>=1.9.4,<2']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\n"
+const versions = `[build-system]
+requires = ['maturin>=1.9.4,<2']
+build-backend = 'maturin'
+[project]
+name = 'patient'
+version = '0.1.0'
+[dependency-groups]
+`
 
 // TestDoctor: each check fires on a project that is broken in its way, and does not if that is fixed. A healthy project
 // has no findings at all.
@@ -72,9 +100,22 @@ func TestDoctor(t *testing.T) {
 		"healthy": {nil, exitPassed, nil, nil},
 		"by hand": {
 			files: map[string]string{
-				"pyproject.toml":   versions + "test = ['pytest==9.2.0', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0', 'pytest-timeout==2.4.0', 'pytest-xdist==3.8.0']\n",
-				"pytest.ini":       "[pytest]\naddopts = --cov=patient -n 1\nfaulthandler_timeout = 5\ntimeout = 30\ntestpaths = tests\n",
-				"tests/test_no.py": "import pytest\npatient = pytest.importorskip('patient')\n\ndef test_no():\n    pass\n",
+				"pyproject.toml": versions +
+					"test = ['pytest==9.2.0', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0', 'pytest-timeout==2.4.0', " +
+					"'pytest-xdist==3.8.0']\n",
+
+				"pytest.ini": `[pytest]
+addopts = --cov=patient -n 1
+faulthandler_timeout = 5
+timeout = 30
+testpaths = tests
+`,
+				"tests/test_no.py": `import pytest
+patient = pytest.importorskip('patient')
+
+def test_no():
+    pass
+`,
 				"tests/conftest.py": `try:
     import patient
 except ImportError:
@@ -89,39 +130,67 @@ except ImportError as error:
 				"Makefile":            "test:\n\tPYO3_NO_PYTHON_VERSION_CHECK=1 PYO3_PYTHON=python3 pytest\n",
 			},
 			want: []string{
-				"coverage by hand", "faulthandler_timeout by hand", "forked note", "hidden-import by hand", "hidden-import by hand", "pair by hand", "timeout by hand",
+				"coverage by hand", "faulthandler_timeout by hand", "forked note", "hidden-import by hand",
+				"hidden-import by hand", "pair by hand", "timeout by hand",
 				"unfound note", "variable note", "workers note",
 			},
 			words: []string{
-				"pytest 9.2.0 and pytest-forked 1.7.5 do not work together", "EXITED with status 3", "CRATE/tests/conftest.py:1: a failed import of patient is caught",
-				"CRATE/tests/test_no.py:2: importorskip('patient')", "CRATE/pytest.ini: faulthandler_timeout = 5", "CRATE/tests/check_more.py: test_more",
+				"pytest 9.2.0 and pytest-forked 1.7.5 do not work together", "EXITED with status 3",
+				"CRATE/tests/conftest.py:1: a failed import of patient is caught",
+				"CRATE/tests/test_no.py:2: importorskip('patient')", "CRATE/pytest.ini: faulthandler_timeout = 5",
+				"CRATE/tests/check_more.py: test_more",
 				"CRATE/Makefile:2 sets PYO3_NO_PYTHON_VERSION_CHECK", "-n 1 is among",
 			},
 		},
 		"by hand, fixed": {files: map[string]string{
-			"pyproject.toml":      versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0']\n[tool.coverage.run]\npatch = ['fork', '_exit']\n",
-			"pytest.ini":          "[pytest]\naddopts = --cov=patient --forked\npython_files = test_*.py check_*.py\n",
+			"pyproject.toml": versions + `test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-cov==7.1.0']
+[tool.coverage.run]
+patch = ['fork', '_exit']
+`,
+			"pytest.ini": `[pytest]
+addopts = --cov=patient --forked
+python_files = test_*.py check_*.py
+`,
 			"tests/check_more.py": "def test_more():\n    pass\n",
 			"Makefile":            "test:\n\tPYO3_PYTHON=python3 pytest\n",
 		}},
 		"warnings are errors": {
-			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings =\n    error\n    ignore::UserWarning\n"},
+			files: map[string]string{"pytest.ini": `[pytest]
+addopts = --forked
+filterwarnings =
+    error
+    ignore::UserWarning
+`},
 			want:  []string{"filterwarnings by hand"},
 			words: []string{"CRATE/pytest.ini: filterwarnings = error"},
 		},
-		"a warning of one kind is an error":       {files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked\nfilterwarnings = error::FutureWarning\n"}},
-		"pytest-run-parallel, which does no harm": {files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-run-parallel==0.8.2']\n"}},
+		"a warning of one kind is an error": {files: map[string]string{"pytest.ini": `[pytest]
+addopts = --forked
+filterwarnings = error::FutureWarning
+`}},
+		"pytest-run-parallel, which does no harm": {files: map[string]string{"pyproject.toml": versions +
+			"test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-run-parallel==0.8.2']\n"}},
 		"what needs one process": {
 			files: map[string]string{
-				"pyproject.toml":    versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-dependency==0.6.1']\n",
+				"pyproject.toml": versions +
+					"test = ['pytest==9.1.1', 'pytest-forked==1.7.5', 'pytest-dependency==0.6.1']\n",
 				"tests/conftest.py": "def pytest_sessionfinish():\n    pass\n",
-				"tests/test_two.py": "import pytest\n\n@pytest.mark.dependency()\ndef test_two():\n    pass\n",
+				"tests/test_two.py": `import pytest
+
+@pytest.mark.dependency()
+def test_two():
+    pass
+`,
 			},
-			want:  []string{"one-process note", "one-process note"},
-			words: []string{"pytest-dependency 0.6.1\na forked test does not know which others have passed", "CRATE/tests/conftest.py:1: pytest_sessionfinish\nit runs in pytest's own process"},
+			want: []string{"one-process note", "one-process note"},
+			words: []string{"pytest-dependency 0.6.1\na forked test does not know which others have passed",
+				"CRATE/tests/conftest.py:1: pytest_sessionfinish\nit runs in pytest's own process"},
 		},
 		"what needs one process, and has it": {files: map[string]string{
-			"pyproject.toml":    versions + "test = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n[tool.pyo3test]\nisolation = 'inprocess'\n",
+			"pyproject.toml": versions + `test = ['pytest==9.1.1', 'pytest-forked==1.7.5']
+[tool.pyo3test]
+isolation = 'inprocess'
+`,
 			"tests/conftest.py": "def pytest_sessionfinish():\n    pass\n",
 		}},
 		"no pytest-forked": {
@@ -133,24 +202,52 @@ except ImportError as error:
 			want:  []string{"forked note", "pair by hand", "pytest-forked note"},
 		},
 		"no pytest-forked, and warnings are errors": {
-			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n", "pytest.ini": "[pytest]\nfilterwarnings = error\n"},
-			want:  []string{"filterwarnings by hand", "forked note", "pytest-forked note"},
+			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.1.1']\n",
+				"pytest.ini": "[pytest]\nfilterwarnings = error\n"},
+			want: []string{"filterwarnings by hand", "forked note", "pytest-forked note"},
 		},
 		"an unknown option": {
 			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked --benchmark-only\n"},
-			code:  exitFailed, want: []string{"options breaks", "run breaks"}, words: []string{"unrecognized arguments: --benchmark-only"},
+			code:  exitFailed, want: []string{"options breaks", "run breaks"},
+			words: []string{"unrecognized arguments: --benchmark-only"},
 		},
 		"another Python, as the build finds": {
-			files: map[string]string{"pyproject.toml": "[build-system]\nrequires = ['maturin>=1.9.4,<1.10']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\nrequires-python = '>=3.12'\n"},
-			code:  exitFailed, want: []string{"run breaks"}, words: []string{"3.12"},
+			files: map[string]string{"pyproject.toml": `[build-system]
+requires = ['maturin>=1.9.4,<1.10']
+build-backend = 'maturin'
+[project]
+name = 'patient'
+version = '0.1.0'
+requires-python = '>=3.12'
+`},
+			code: exitFailed, want: []string{"run breaks"}, words: []string{"3.12"},
 		},
 		"another maturin": {
-			files: map[string]string{"pyproject.toml": "[build-system]\nrequires = ['maturin>=1.9.4,<1.10']\nbuild-backend = 'maturin'\n[project]\nname = 'patient'\nversion = '0.1.0'\n[dependency-groups]\ntest = ['pytest==9.1.1', 'pytest-forked==1.7.5']\n"},
-			want:  []string{"maturin note"},
+			files: map[string]string{"pyproject.toml": `[build-system]
+requires = ['maturin>=1.9.4,<1.10']
+build-backend = 'maturin'
+[project]
+name = 'patient'
+version = '0.1.0'
+[dependency-groups]
+test = ['pytest==9.1.1', 'pytest-forked==1.7.5']
+`},
+			want: []string{"maturin note"},
 		},
 		"Rust": {
 			files: map[string]string{
-				"Cargo.lock": "", "Cargo.toml": "[package]\nname = 'patient'\nversion = '0.1.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n[dependencies]\npyo3 = { version = '0.30.1', features = ['auto-initialize'] }\n[features]\ndefault = ['x']\nx = ['pyo3/extension-module']\n",
+				"Cargo.lock": "", "Cargo.toml": `[package]
+name = 'patient'
+version = '0.1.0'
+edition = '2021'
+[lib]
+crate-type = ['cdylib']
+[dependencies]
+pyo3 = { version = '0.30.1', features = ['auto-initialize'] }
+[features]
+default = ['x']
+x = ['pyo3/extension-module']
+`,
 				"patient.cpython-310-x86_64-linux-gnu.so": "old",
 				"src/lib.rs": `use pyo3::prelude::*;
 
@@ -161,13 +258,22 @@ fn patient(m: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 `,
 			},
-			want:  []string{"auto-initialize note", "extension-module note", "lock note", "native-module note", "threads note"},
-			words: []string{"the import of patient starts 1 thread (at-import)", "CRATE/Cargo.lock is missing", "CRATE/patient.cpython-310-x86_64-linux-gnu.so is among the sources"},
+			want: []string{"auto-initialize note", "extension-module note", "lock note", "native-module note",
+				"threads note"},
+			words: []string{"the import of patient starts 1 thread (at-import)", "CRATE/Cargo.lock is missing",
+				"CRATE/patient.cpython-310-x86_64-linux-gnu.so is among the sources"},
 		},
-		"a build that fails": {files: map[string]string{"src/lib.rs": "fn\n"}, code: exitFailed, want: []string{"run breaks"}, words: []string{"build failed for"}},
+		"a build that fails": {files: map[string]string{"src/lib.rs": "fn\n"}, code: exitFailed,
+			want: []string{"run breaks"}, words: []string{"build failed for"}},
 		"an import that fails": {
-			files: map[string]string{"src/lib.rs": "use pyo3::prelude::*;\n\n#[pymodule]\n#[pyo3(name = \"other\")]\nfn patient(_m: &Bound<'_, PyModule>) -> PyResult<()> { Ok(()) }\n"},
-			code:  exitFailed, want: []string{"run breaks"}, words: []string{"PyInit_patient", "what helps: the #[pymodule] function has to have the module's name"},
+			files: map[string]string{"src/lib.rs": `use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "other")]
+fn patient(_m: &Bound<'_, PyModule>) -> PyResult<()> { Ok(()) }
+`},
+			code: exitFailed, want: []string{"run breaks"},
+			words: []string{"PyInit_patient", "what helps: the #[pymodule] function has to have the module's name"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,7 +310,8 @@ func TestDoctorNetwork(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 	const other = "localhost/pyo3test/tools:of-another-base"
-	require.NoError(t, e.Import(t.Context(), other, bytes.NewReader(make([]byte, 1024)), []string{"LABEL " + engine.Label + "=image", "LABEL " + engine.MadeAs + "=" + other}))
+	require.NoError(t, e.Import(t.Context(), other, bytes.NewReader(make([]byte, 1024)),
+		[]string{"LABEL " + engine.Label + "=image", "LABEL " + engine.MadeAs + "=" + other}))
 	defer func() { require.NoError(t, e.RemoveImage(context.WithoutCancel(t.Context()), other)) }()
 	crate := patient(t, nil)
 	code, out, errs := call(t, "doctor", crate)
@@ -240,7 +347,8 @@ func TestDoctorFixes(t *testing.T) {
 	code, out, errs = call(t, "doctor", crate)
 	require.Equal(t, exitPassed, code, errs)
 	require.Contains(t, out, "0 break, 0 break by hand, 1 notes, ")
-	require.Contains(t, out, "conftest.py:9 sets PYO3_NO_PYTHON_VERSION_CHECK", "which the workaround has, and which is as true of ours")
+	require.Contains(t, out, "conftest.py:9 sets PYO3_NO_PYTHON_VERSION_CHECK",
+		"which the workaround has, and which is as true of ours")
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
 }
 
@@ -248,8 +356,16 @@ func TestDoctorFixes(t *testing.T) {
 func TestDoctorChecks(t *testing.T) {
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
 	crate := patient(t, map[string]string{
-		"pytest.ini": "[pytest]\naddopts = -ra\nfilterwarnings = error\n", "tests/check_more.py": "def test_more():\n    pass\n",
-		"tests/test_one.py": "import pytest\npatient = pytest.importorskip('patient')\n\ndef test_one():\n    assert patient.one() == 1\n",
+		"pytest.ini": `[pytest]
+addopts = -ra
+filterwarnings = error
+`, "tests/check_more.py": "def test_more():\n    pass\n",
+		"tests/test_one.py": `import pytest
+patient = pytest.importorskip('patient')
+
+def test_one():
+    assert patient.one() == 1
+`,
 	})
 	code, out, errs := call(t, "doctor", "--json", crate)
 	require.Equal(t, exitPassed, code, errs)
@@ -270,7 +386,8 @@ func TestDoctorScreen(t *testing.T) {
 	var out strings.Builder
 	show(&out, []doctor.Finding{
 		{Level: doctor.Breaks, What: "the first", Why: "it breaks", Fix: "fix it", See: "https://example.com"},
-		{Level: doctor.ByHand, What: "the second"}, {Level: doctor.Note, What: "the third", Fix: "perhaps"}, {Level: doctor.Fine, What: "the fourth"},
+		{Level: doctor.ByHand, What: "the second"}, {Level: doctor.Note, What: "the third", Fix: "perhaps"},
+		{Level: doctor.Fine, What: "the fourth"},
 	})
 	require.Equal(t, `      BREAKS the first
              why  it breaks

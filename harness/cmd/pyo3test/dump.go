@@ -43,8 +43,10 @@ func dump(ctx context.Context, out io.Writer) error {
 			continue
 		}
 		looked++
-		fmt.Fprintf(out, "%s  container %.12s, for %v\n", o.Labels[engine.Label+"."+group.LabelName], o.ID, time.Since(o.Created).Round(time.Second))
-		if err := dumpContainer(ctx, out, e.Container(o), project.Tree{Root: o.Labels[engine.Label+"."+group.LabelRoot]}); err != nil {
+		fmt.Fprintf(out, "%s  container %.12s, for %v\n", o.Labels[engine.Label+"."+group.LabelName], o.ID,
+			time.Since(o.Created).Round(time.Second))
+		if err := dumpContainer(ctx, out, e.Container(o),
+			project.Tree{Root: o.Labels[engine.Label+"."+group.LabelRoot]}); err != nil {
 			fmt.Fprintf(out, "    %v\n", err) // it may have ended meanwhile
 		}
 	}
@@ -64,7 +66,8 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
 	for _, e := range dumps {
 		seen := e.Seen(layout.Sources)
-		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent, Now: e.Pace}
+		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent,
+			Now: e.Pace}
 		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
 	}
 	return nil

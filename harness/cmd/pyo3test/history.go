@@ -95,7 +95,8 @@ func remember(crate string) (*history, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &history{crate: crate, folder: filepath.Join(folder, "recordings", fmt.Sprintf("%x", sha256.Sum256([]byte(crate))))}
+	h := &history{crate: crate,
+		folder: filepath.Join(folder, "recordings", fmt.Sprintf("%x", sha256.Sum256([]byte(crate))))}
 	names, err := h.names()
 	if err != nil {
 		return nil, err
@@ -160,7 +161,8 @@ func after(runs []pastRun) known {
 			k.Unsettled[run.scope()], ended[run.scope()] = whyUnsettled(run.Cause), run.end
 		case !run.Failed:
 			maps.DeleteFunc(k.Unsettled, func(scope, _ string) bool {
-				return (run.all() || scope == run.scope()) && ended[scope].Before(run.start) // not of a run beside this one
+				return (run.all() || scope == run.scope()) &&
+					ended[scope].Before(run.start) // not of a run beside this one
 			})
 		}
 	}

@@ -84,27 +84,36 @@ func TestHistory(t *testing.T) {
 		runs []recorded
 		only map[string]bool // nil is all
 	}{
-		"green":                     {[]recorded{green}, ids()},
-		"red":                       {[]recorded{green, red}, ids("t/a.py::t", "t/b.py::t")},
-		"killed":                    {[]recorded{green, {killed: true}}, nil},
-		"without tests":             {[]recorded{green, {beside: true}}, nil},
-		"red beside its tests":      {[]recorded{{outcomes: passed, beside: true}}, nil},
-		"green once more":           {[]recorded{green, {beside: true}, {killed: true}, green}, ids()},
-		"a part of it":              {[]recorded{{killed: true}, {asked: of("t/a.py"), outcomes: one("t/a.py::t", verdict.Passed)}}, nil},
-		"its part again":            {[]recorded{green, {asked: of("t/a.py", "-k", "t"), killed: true}, {asked: of("t/a.py", "-k", "t"), outcomes: passed}}, ids()},
-		"another part":              {[]recorded{green, {asked: of("t/a.py"), killed: true}, {asked: of("t/b.py"), outcomes: passed}}, nil},
-		"a part, red before":        {[]recorded{red, {asked: of("t/a.py"), outcomes: one("t/a.py::t", verdict.Passed)}}, ids("t/b.py::t")},
-		"--failed, killed":          {[]recorded{red, {asked: failed, killed: true}}, ids("t/a.py::t", "t/b.py::t")},
-		"--failed, no build":        {[]recorded{red, {asked: failed, beside: true}}, nil},
-		"--failed, green":           {[]recorded{red, {asked: failed, outcomes: passed}}, ids()},
-		"all, after a kill":         {[]recorded{green, {killed: true}, {outcomes: passed}}, ids()},
-		"no collection":             {[]recorded{{outcomes: one("t/a.py", verdict.Error)}}, ids("t/a.py")},
-		"collected":                 {[]recorded{{outcomes: one("t/a.py", verdict.Error)}, green}, ids()},
-		"collected by its path":     {[]recorded{{outcomes: one("t/a.py", verdict.Error)}, {asked: of("t/a.py"), outcomes: passed}}, ids()},
-		"a part of it collected":    {[]recorded{{outcomes: one("t/a.py", verdict.Error)}, {asked: of("t/a.py::t"), outcomes: passed}}, ids("t/a.py")},
-		"a choice of it collected":  {[]recorded{{outcomes: one("t/a.py", verdict.Error)}, {asked: of("t/a.py", "-k", "t"), outcomes: passed}}, ids("t/a.py")},
-		"a folder collected":        {[]recorded{{outcomes: one("t", verdict.Error)}, {asked: of("t"), outcomes: passed}}, ids()},
-		"a file of it is collected": {[]recorded{{outcomes: one("t", verdict.Error)}, {asked: of("t/a.py"), outcomes: passed}}, ids("t")},
+		"green":                {[]recorded{green}, ids()},
+		"red":                  {[]recorded{green, red}, ids("t/a.py::t", "t/b.py::t")},
+		"killed":               {[]recorded{green, {killed: true}}, nil},
+		"without tests":        {[]recorded{green, {beside: true}}, nil},
+		"red beside its tests": {[]recorded{{outcomes: passed, beside: true}}, nil},
+		"green once more":      {[]recorded{green, {beside: true}, {killed: true}, green}, ids()},
+		"a part of it": {[]recorded{{killed: true},
+			{asked: of("t/a.py"), outcomes: one("t/a.py::t", verdict.Passed)}}, nil},
+		"its part again": {[]recorded{green, {asked: of("t/a.py", "-k", "t"), killed: true},
+			{asked: of("t/a.py", "-k", "t"), outcomes: passed}}, ids()},
+		"another part": {[]recorded{green, {asked: of("t/a.py"), killed: true},
+			{asked: of("t/b.py"), outcomes: passed}}, nil},
+		"a part, red before": {[]recorded{red,
+			{asked: of("t/a.py"), outcomes: one("t/a.py::t", verdict.Passed)}}, ids("t/b.py::t")},
+		"--failed, killed":   {[]recorded{red, {asked: failed, killed: true}}, ids("t/a.py::t", "t/b.py::t")},
+		"--failed, no build": {[]recorded{red, {asked: failed, beside: true}}, nil},
+		"--failed, green":    {[]recorded{red, {asked: failed, outcomes: passed}}, ids()},
+		"all, after a kill":  {[]recorded{green, {killed: true}, {outcomes: passed}}, ids()},
+		"no collection":      {[]recorded{{outcomes: one("t/a.py", verdict.Error)}}, ids("t/a.py")},
+		"collected":          {[]recorded{{outcomes: one("t/a.py", verdict.Error)}, green}, ids()},
+		"collected by its path": {[]recorded{{outcomes: one("t/a.py", verdict.Error)},
+			{asked: of("t/a.py"), outcomes: passed}}, ids()},
+		"a part of it collected": {[]recorded{{outcomes: one("t/a.py", verdict.Error)},
+			{asked: of("t/a.py::t"), outcomes: passed}}, ids("t/a.py")},
+		"a choice of it collected": {[]recorded{{outcomes: one("t/a.py", verdict.Error)},
+			{asked: of("t/a.py", "-k", "t"), outcomes: passed}}, ids("t/a.py")},
+		"a folder collected": {[]recorded{{outcomes: one("t", verdict.Error)},
+			{asked: of("t"), outcomes: passed}}, ids()},
+		"a file of it is collected": {[]recorded{{outcomes: one("t", verdict.Error)},
+			{asked: of("t/a.py"), outcomes: passed}}, ids("t")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			emptyCache(t)
@@ -161,7 +170,8 @@ func TestOldRecordings(t *testing.T) {
 	emptyCache(t)
 	recorded{outcomes: map[string]verdict.Outcome{"old.py::t": verdict.Failed}}.record(t)
 	for range 2 * mostRecordings {
-		recorded{asked: asked{Tests: []string{"a.py"}}, outcomes: map[string]verdict.Outcome{"a.py::t": verdict.Passed}}.record(t)
+		recorded{asked: asked{Tests: []string{"a.py"}},
+			outcomes: map[string]verdict.Outcome{"a.py::t": verdict.Passed}}.record(t)
 	}
 	h, err := remember("crate")
 	require.NoError(t, err)
@@ -176,9 +186,12 @@ func TestOldRecordings(t *testing.T) {
 // TestOldRecordingsOfRunsAtATime: a recording is kept until a later one knows what it tells.
 func TestOldRecordingsOfRunsAtATime(t *testing.T) {
 	emptyCache(t)
-	endA := recorded{asked: asked{Tests: []string{"a.py"}}, outcomes: map[string]verdict.Outcome{"a.py::t": verdict.Passed}}.begin(t)
-	recorded{asked: asked{Tests: []string{"b.py"}}, outcomes: map[string]verdict.Outcome{"b.py::t": verdict.Failed}}.record(t)
-	part := recorded{asked: asked{Tests: []string{"c.py"}}, outcomes: map[string]verdict.Outcome{"c.py::t": verdict.Passed}}
+	endA := recorded{asked: asked{Tests: []string{"a.py"}},
+		outcomes: map[string]verdict.Outcome{"a.py::t": verdict.Passed}}.begin(t)
+	recorded{asked: asked{Tests: []string{"b.py"}},
+		outcomes: map[string]verdict.Outcome{"b.py::t": verdict.Failed}}.record(t)
+	part := recorded{asked: asked{Tests: []string{"c.py"}},
+		outcomes: map[string]verdict.Outcome{"c.py::t": verdict.Passed}}
 	count := func() int {
 		h, err := remember("crate")
 		require.NoError(t, err)
@@ -223,11 +236,20 @@ func TestEmptyRecording(t *testing.T) {
 // TestUnreadableRecordings: a recording that is damaged or of another format is an error of --failed, never a green.
 func TestUnreadableRecordings(t *testing.T) {
 	for want, damage := range map[string]func(string) string{
-		"this is not a recording of a run":              func(string) string { return "\x00\n" },
-		"has format 2.0, made by pyo3test 9.9.9":        func(string) string { return `{"recording":"2.0","pyo3test":"9.9.9"}` + "\n" },
-		"line 3 of the recording: not an event":         func(text string) string { return strings.Replace(text, `"group-started"`, `"group-star`, 1) },
-		"contradict each other: test-ended of a.py::t,": func(text string) string { return strings.Replace(text, `"test-started"`, `"test-begun"`, 1) },
-		"with red = false, which is true":               func(text string) string { return strings.Replace(text, `"red":true`, `"red":false`, 1) },
+		"this is not a recording of a run":       func(string) string { return "\x00\n" },
+		"has format 2.0, made by pyo3test 9.9.9": func(string) string { return `{"recording":"2.0","pyo3test":"9.9.9"}` + "\n" },
+		"line 3 of the recording: not an event": func(text string) string {
+			return strings.Replace(text,
+				`"group-started"`, `"group-star`, 1)
+		},
+		"contradict each other: test-ended of a.py::t,": func(text string) string {
+			return strings.Replace(text,
+				`"test-started"`, `"test-begun"`, 1)
+		},
+		"with red = false, which is true": func(text string) string {
+			return strings.Replace(text, `"red":true`,
+				`"red":false`, 1)
+		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			emptyCache(t)

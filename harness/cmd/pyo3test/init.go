@@ -41,14 +41,17 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 			}
 			// A file that is asked for by name comes alone: a user who wants a conftest may have no Go.
 			named := f.conftest || f.config || f.script || f.ci != ""
-			return initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all || c.Flags().Changed("go"))
+			return initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path, f, !named || f.all ||
+				c.Flags().Changed("go"))
 		},
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.goFolder, "go", "", "write the Go test into this `folder`; the default is the crate's")
-	flags.BoolVar(&f.conftest, "conftest", false, "a conftest.py: one initialisation a session, gc.collect() after each test, no hidden ImportError")
-	flags.BoolVar(&f.config, "config", false, "--forked in addopts of the project's own pytest configuration, or a pytest.ini")
+	flags.BoolVar(&f.conftest, "conftest", false,
+		"a conftest.py: one initialisation a session, gc.collect() after each test, no hidden ImportError")
+	flags.BoolVar(&f.config, "config", false,
+		"--forked in addopts of the project's own pytest configuration, or a pytest.ini")
 	flags.BoolVar(&f.script, "script", false, "scripts/test-python.sh: tests the crate without Docker and without Go")
 	flags.Func("ci", "a workflow for `github`", oneOf(&f.ci, "github"))
 	flags.BoolVar(&f.all, "all", false, "all of these")

@@ -36,7 +36,8 @@ func TestWorkflow(t *testing.T) {
 			require.Equal(t, exitPassed, code, errs)
 			file := filepath.Join(crate, ".github/workflows/python-tests.yml")
 			require.Contains(t, out, "wrote "+file)
-			require.Equal(t, gomod == "", strings.Contains(out, "wrote "+filepath.Join(crate, "scripts/test-python.sh")))
+			require.Equal(t, gomod == "",
+				strings.Contains(out, "wrote "+filepath.Join(crate, "scripts/test-python.sh")))
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
 			require.NotContains(t, string(text), "<no value>")

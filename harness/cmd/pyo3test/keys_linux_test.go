@@ -48,7 +48,11 @@ func TestQuestion(t *testing.T) {
 // terminal's settings are restored.
 func TestKeys(t *testing.T) {
 	prereq.Engine(t)
-	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    time.sleep(1000)\n"})
+	crate := modern(t, map[string]string{"tests/test_slow.py": `import time
+
+def test_slow():
+    time.sleep(1000)
+`})
 	terminal, tty, err := pty.Open()
 	require.NoError(t, err)
 	defer terminal.Close()

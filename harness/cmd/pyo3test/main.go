@@ -93,7 +93,9 @@ func commands() *cobra.Command {
 		Short: "Run the pytest suite of a PyO3 extension, each test in a process of its own",
 		Long: `pyo3test runs the pytest suite of a PyO3 extension: built by maturin in a pinned Python 3.11 container, each test in a
 process of its own. A test that hangs or crashes is named, with its stacks and its cause, and costs no other its verdict.`,
-		Example:       "  pyo3test run                   the crate in this folder\n  pyo3test run ../rust/mycrate   another one",
+		Example: "  pyo3test run                   the crate in this folder\n  pyo3test run " +
+			"../rust/mycrate   another one",
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
@@ -101,7 +103,8 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(), versionCommand())
+	root.AddCommand(runCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(),
+		versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root
 }

@@ -131,7 +131,8 @@ func replayed(t *testing.T, crate string, screen report.Screen) string {
 func TestScreens(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed, "tests/test_no_module.py": "import no_such_module\n"})
+	crate := modern(t, map[string]string{"tests/test_mixed.py": mixed,
+		"tests/test_no_module.py": "import no_such_module\n"})
 	title := report.Screen{Title: "    pyo3test " + version + "  " + crate}
 	shows := func(code int, screen report.Screen, want []string, args ...string) {
 		t.Helper()
@@ -143,22 +144,30 @@ func TestScreens(t *testing.T) {
 			require.Contains(t, out, line)
 		}
 	}
-	shows(exitPassed, title, []string{"    Starting 11 tests in 1 file\n", "] (11/11) tests/test_buffers.py (11 tests)\n", "] 11 of 11 tests: 11 passed\n"},
+	shows(exitPassed, title,
+		[]string{"    Starting 11 tests in 1 file\n", "] (11/11) tests/test_buffers.py (11 tests)\n",
+			"] 11 of 11 tests: 11 passed\n"},
 		crate+"/tests/test_buffers.py", "--workers", "1")
 	shows(exitFailed, title, []string{
 		"] 19 of 19 tests: 13 passed, 1 hung, 2 crashed, 1 failed, 1 error, 1 skipped\n",
-		"\n        HUNG tests/test_mixed.py::test_hangs  Python lock that no thread releases, tests/test_mixed.py:12\n" +
+		`
+        HUNG tests/test_mixed.py::test_hangs  Python lock that no thread releases, tests/test_mixed.py:12
+` +
 			"     SIGSEGV tests/test_mixed.py::test_reads_nothing  in call, tests/test_mixed.py:18\n" +
 			"     CRASHED tests/test_mixed.py::test_exits  in call, tests/test_mixed.py:22\n" +
 			"        FAIL tests/test_mixed.py::test_fails  assert 1 == 2, tests/test_mixed.py:16\n" +
 			"       ERROR tests/test_mixed.py::test_error  RuntimeError: a broken fixture, tests/test_mixed.py:31\n",
 	}, "--workers=1", crate, "--", "tests/test_mixed.py", "tests/test_buffers.py")
 	shows(exitPassed, report.Screen{Quiet: true}, []string{"     Summary ["}, "--quiet", crate+"/tests/test_buffers.py")
-	shows(exitCollection, title, []string{"E   ModuleNotFoundError: No module named 'no_such_module'", "] 1 of 1 tests: 1 passed, 1 collection error\n"},
+	shows(exitCollection, title,
+		[]string{"E   ModuleNotFoundError: No module named 'no_such_module'",
+			"] 1 of 1 tests: 1 passed, 1 collection error\n"},
 		crate, "--", "tests/test_no_module.py", "tests/test_mixed.py::test_passes")
 
-	require.NoError(t, os.WriteFile(filepath.Join(crate, "src", "lib.rs"), []byte("fn unfinished() -> i32 {\n    let n: i32 = \"one\";\n"), 0o644))
-	want := []string{"\n    error: this file contains an unclosed delimiter\n     --> " + crate + "/src/lib.rs:2:25\n", "] no test was run: the build failed\n"}
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "src", "lib.rs"),
+		[]byte("fn unfinished() -> i32 {\n    let n: i32 = \"one\";\n"), 0o644))
+	want := []string{"\n    error: this file contains an unclosed delimiter\n     --> " + crate + "/src/lib.rs:2:25\n",
+		"] no test was run: the build failed\n"}
 	shows(exitBuild, title, want, crate)
 	title.Verbose = true
 	shows(exitBuild, title, append(want, "] building with maturin\n", "]    Compiling pyo3test-modern"), "-v", crate)
@@ -187,8 +196,12 @@ func TestEvents(t *testing.T) {
 	const group = "pyo3test/pyo3test-modern"
 	require.Equal(t, map[string]string{
 		"": "fail", "pyo3test": "fail", group: "fail",
-		group + "/tests/test_mixed.py/test_passes": "pass", group + "/tests/test_mixed.py/test_passes_too": "pass", group + "/tests/test_mixed.py/test_hangs": "fail",
-		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail", group + "/tests/test_mixed.py/test_reads_nothing": "fail", group + "/tests/test_mixed.py/test_skipped": "skip", group + "/tests/test_mixed.py/test_error": "fail", group + "/tests/test_mixed.py/test_hostile[##\\[error]x]": "fail",
+		group + "/tests/test_mixed.py/test_passes": "pass", group + "/tests/test_mixed.py/test_passes_too": "pass",
+		group + "/tests/test_mixed.py/test_hangs": "fail",
+		group + "/tests/test_mixed.py/test_fails": "fail", group + "/tests/test_mixed.py/test_exits": "fail",
+		group + "/tests/test_mixed.py/test_reads_nothing": "fail", group + "/tests/test_mixed.py/test_skipped": "skip",
+		group + "/tests/test_mixed.py/test_error":                 "fail",
+		group + "/tests/test_mixed.py/test_hostile[##\\[error]x]": "fail",
 	}, last)
 	require.NotRegexp(t, `(?i)\\u00(1b|16|07|9b)|\\[bfr]|[\x{80}-\x{9f}\x{202e}]`, strings.ReplaceAll(out, `\\`, ""))
 	require.Contains(t, out, `\\x1b]52;c;aGk=\\a`)
@@ -203,7 +216,8 @@ func TestEvents(t *testing.T) {
 	}
 	events := filepath.Join(t.TempDir(), "events.json")
 	require.NoError(t, os.WriteFile(events, []byte(out), 0o644))
-	read, err := exec.Command("go", "run", gotestsum, "--raw-command", "--format=testname", "--", "cat", events).CombinedOutput()
+	read, err := exec.Command("go", "run", gotestsum, "--raw-command", "--format=testname", "--", "cat",
+		events).CombinedOutput()
 	require.NoError(t, err, string(read)) // cat does not fail
 	require.Contains(t, string(read), "DONE 11 tests, 1 skipped, 8 failures")
 }
@@ -228,7 +242,8 @@ func TestFind(t *testing.T) {
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(crate, "linked")))
 	for path, want := range map[string][]string{
 		link + "/linked/test_a.py": {"linked/test_a.py"}, crate + "/linked": {"linked"},
-		crate: nil, link: nil, crate + "/tests": {"tests"}, link + "/tests/test_buffers.py::test_x[a::b]": {"tests/test_buffers.py::test_x[a::b]"},
+		crate: nil, link: nil, crate + "/tests": {"tests"},
+		link + "/tests/test_buffers.py::test_x[a::b]": {"tests/test_buffers.py::test_x[a::b]"},
 	} {
 		found, tests, err := find(path)
 		require.NoError(t, err)
@@ -240,7 +255,12 @@ func TestFind(t *testing.T) {
 // TestInterrupt: Ctrl-C ends a run in order and sets the exit code; --failed knows what did not run.
 func TestInterrupt(t *testing.T) {
 	prereq.Engine(t)
-	crate := modern(t, map[string]string{"tests/test_slow.py": "import time\n\ndef test_slow():\n    print('begun', flush=True)\n    time.sleep(1000)\n"})
+	crate := modern(t, map[string]string{"tests/test_slow.py": `import time
+
+def test_slow():
+    print('begun', flush=True)
+    time.sleep(1000)
+`})
 	c := exec.Command(built(t), "run", crate+"/tests/test_slow.py")
 	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir())
 	var out, errs bytes.Buffer
@@ -267,7 +287,8 @@ func TestInterrupt(t *testing.T) {
 	require.Contains(t, out.String(), "NOT RUN tests/test_slow.py::test_slow")
 
 	// --failed knows what did not run, and also that a run was killed.
-	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_slow.py"), []byte("def test_slow():\n    pass\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(crate, "tests/test_slow.py"), []byte("def test_slow():\n    pass\n"),
+		0o644))
 	code, screen, failedErrs := call(t, "run", "--quiet", "--failed", crate)
 	require.Equal(t, exitPassed, code, screen+failedErrs)
 	require.Contains(t, screen, "1 of 92 tests: 1 passed")

@@ -62,27 +62,33 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
-	flags.Func("isolation", "what tests share: `forked` (a process each, the default), subprocess (a fresh interpreter each) or inprocess (one for all)", oneOf(&f.isolation, harness.Forked, harness.Subprocess, harness.InProcess))
-	flags.Func("workers", "how many forked tests run at once (`N`); the default is the project's own -n, else 1", func(value string) (err error) {
-		if f.workers, err = strconv.Atoi(value); err != nil || f.workers < 1 {
-			return errors.New("it is a number, 1 or more")
-		}
-		return nil
-	})
-	flags.Func("timeout", "the `time` that one test may take, in seconds or such as 1m30s; the default is 1m", func(value string) (err error) {
-		if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-			value = fmt.Sprintf("%fs", seconds)
-		}
-		if f.timeout, err = time.ParseDuration(value); err != nil || f.timeout <= 0 {
-			return errors.New("it is a time above 0: 90, or 1m30s")
-		}
-		return nil
-	})
-	flags.BoolVar(&f.failed, "failed", false, "only the tests that did not pass when they ran last; all after a run that left some without a verdict")
+	flags.Func("isolation", "what tests share: `forked` (a process each, the default), subprocess (a fresh "+
+		"interpreter each) or inprocess (one for all)",
+		oneOf(&f.isolation, harness.Forked, harness.Subprocess, harness.InProcess))
+	flags.Func("workers", "how many forked tests run at once (`N`); the default is the project's own -n, else 1",
+		func(value string) (err error) {
+			if f.workers, err = strconv.Atoi(value); err != nil || f.workers < 1 {
+				return errors.New("it is a number, 1 or more")
+			}
+			return nil
+		})
+	flags.Func("timeout", "the `time` that one test may take, in seconds or such as 1m30s; the default is 1m",
+		func(value string) (err error) {
+			if seconds, err := strconv.ParseFloat(value, 64); err == nil {
+				value = fmt.Sprintf("%fs", seconds)
+			}
+			if f.timeout, err = time.ParseDuration(value); err != nil || f.timeout <= 0 {
+				return errors.New("it is a time above 0: 90, or 1m30s")
+			}
+			return nil
+		})
+	flags.BoolVar(&f.failed, "failed", false,
+		"only the tests that did not pass when they ran last; all after a run that left some without a verdict")
 	flags.BoolVar(&f.shell, "shell", false, "a shell in the container of a test that did not pass, before it is gone")
 	flags.BoolVar(&f.keep, "keep", false, "keep what the container holds at the end, as an image to look into")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this `file`")
-	flags.BoolVar(&f.json, "json", false, "events of go test -json on stdout and nothing else, for gotestsum --raw-command")
+	flags.BoolVar(&f.json, "json", false,
+		"events of go test -json on stdout and nothing else, for gotestsum --raw-command")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "what did not pass, and the summary")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "what cargo and the other tools print while they build, too")
 	flags.BoolVar(&f.leaky, "fail-leaky", false, "a test that leaves processes running is red")
@@ -135,14 +141,16 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	options := harness.Options{Name: topName, Flags: subtest.Flags{Shell: f.shell, Keep: f.keep, Parallel: runtime.GOMAXPROCS(0)}}
+	options := harness.Options{Name: topName,
+		Flags: subtest.Flags{Shell: f.shell, Keep: f.keep, Parallel: runtime.GOMAXPROCS(0)}}
 	if f.failed {
 		only, why, err := last.notPassed()
 		switch {
 		case err != nil:
 			return err
 		case why != "":
-			fmt.Fprintf(c.ErrOrStderr(), "a run of %s left tests without a verdict (%s): all run, not only what did not pass\n", crate, why)
+			fmt.Fprintf(c.ErrOrStderr(),
+				"a run of %s left tests without a verdict (%s): all run, not only what did not pass\n", crate, why)
 		case len(only) == 0:
 			fmt.Fprintf(c.ErrOrStderr(), "all tests of %s passed when they ran last: nothing to run\n", crate)
 			return nil

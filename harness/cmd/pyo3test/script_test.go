@@ -41,7 +41,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Vars = append(env.Vars, "PYO3TEST_ARTIFACTS="+filepath.Join(env.WorkDir, "artifacts"), "MODULE="+module)
 			for _, variable := range os.Environ() {
-				if name, _, _ := strings.Cut(variable, "="); name != "PYO3TEST_ARTIFACTS" && name != "PATH" && name != "TMPDIR" {
+				if name, _, _ := strings.Cut(variable, "="); name != "PYO3TEST_ARTIFACTS" && name != "PATH" &&
+					name != "TMPDIR" {
 					env.Vars = append(env.Vars, variable)
 				}
 			}

@@ -20,7 +20,10 @@ import (
 // TestShell: --shell opens a shell in the container of a failed test, with what the test left there.
 func TestShell(t *testing.T) {
 	prereq.Engine(t)
-	crate := modern(t, map[string]string{"tests/test_red.py": "def test_red():\n    open('/tmp/left', 'w').write('behind')\n    assert 0\n"})
+	crate := modern(t, map[string]string{"tests/test_red.py": `def test_red():
+    open('/tmp/left', 'w').write('behind')
+    assert 0
+`})
 	c := exec.Command(built(t), "run", "--shell", crate+"/tests/test_red.py")
 	c.Env = append(os.Environ(), "PYO3TEST_ARTIFACTS="+t.TempDir(), "TERM=xterm")
 	terminal, err := pty.StartWithSize(c, &pty.Winsize{Rows: 40, Cols: 200})
@@ -32,7 +35,8 @@ func TestShell(t *testing.T) {
 		seen.Write(buffer[:n])
 		if !typed && strings.Contains(seen.String(), "pyo3test-modern:") { // its prompt
 			typed = true
-			_, err = io.WriteString(terminal, "echo left $(cat /tmp/left), $(pytest --version 2>&1 | cut -c 1-8) in $PWD\nexit\n")
+			_, err = io.WriteString(terminal,
+				"echo left $(cat /tmp/left), $(pytest --version 2>&1 | cut -c 1-8) in $PWD\nexit\n")
 		}
 		if err != nil {
 			break
@@ -52,7 +56,8 @@ func TestShell(t *testing.T) {
 func TestKeep(t *testing.T) {
 	prereq.Engine(t)
 	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-	crate := modern(t, map[string]string{"tests/test_leaves.py": "def test_leaves():\n    open('/tmp/left', 'w').write('behind')\n"})
+	crate := modern(t, map[string]string{"tests/test_leaves.py": "def test_leaves():\n    " +
+		"open('/tmp/left', 'w').write('behind')\n"})
 	code, out, errs := call(t, "run", "--keep", crate+"/tests/test_leaves.py")
 	require.Equal(t, exitPassed, code, out+errs)
 	_, words, found := strings.Cut(out, "docker run ")
@@ -66,7 +71,9 @@ func TestKeep(t *testing.T) {
 	defer func() { require.NoError(t, e.RemoveImage(t.Context(), name)) }()
 	if docker, err := exec.LookPath("docker"); err == nil {
 		args := strings.Fields(strings.Replace(words, " -it ", " ", 1))
-		output, err := exec.Command(docker, append(append([]string{"run"}, args...), "-c", "cat /tmp/left && python -c 'import modern' && pwd")...).CombinedOutput()
+		output, err := exec.Command(docker,
+			append(append([]string{"run"}, args...), "-c",
+				"cat /tmp/left && python -c 'import modern' && pwd")...).CombinedOutput()
 		require.NoError(t, err, string(output))
 		require.Equal(t, "behind/src\n", string(output))
 	}
@@ -111,7 +118,8 @@ def test_waits():
 	for _, o := range objects {
 		if o.Kind == "container" && o.Labels["pyo3test.root"] == crate {
 			var said bytes.Buffer
-			require.NoError(t, image.Run(t.Context(), e.Container(o), engine.Command{Argv: []string{"touch", "/tmp/go_on"}}, nil, &said), said.String())
+			require.NoError(t, image.Run(t.Context(), e.Container(o),
+				engine.Command{Argv: []string{"touch", "/tmp/go_on"}}, nil, &said), said.String())
 		}
 	}
 	require.NoError(t, c.Wait(), out.String())

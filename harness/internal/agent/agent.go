@@ -178,7 +178,9 @@ func (s *Session) Err() error {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		if status, err := s.process.Wait(ctx); err == nil {
-			return fmt.Errorf("the agent, which watches the tests in their container, ended with %s: did a test kill it? Its last words: %q", endText(status), s.stderr.String())
+			return fmt.Errorf("the agent, which watches the tests in their container, ended with %s: did a test "+
+				"kill it? Its last words: %q",
+				endText(status), s.stderr.String())
 		}
 	}
 	if words := s.stderr.String(); words != "" {

@@ -21,7 +21,8 @@ import (
 
 // oldPytest lists the newest pytest that works with pytest-forked, for the test that compares our runner with it, and
 // plugins that many projects use.
-var oldPytest = []string{"pytest==9.1.1", "pytest-forked==1.7.5", "pytest-timeout==2.4.0", "pytest-benchmark==5.2.3", "pytest-run-parallel==0.8.2"}
+var oldPytest = []string{"pytest==9.1.1", "pytest-forked==1.7.5", "pytest-timeout==2.4.0", "pytest-benchmark==5.2.3",
+	"pytest-run-parallel==0.8.2"}
 
 // plugged lists plugins that change how tests run, for test_popular.py. They have their own environment.
 var plugged = []string{"pytest-rerunfailures==16.7", "flaky==3.8.1", "pyfakefs==6.3.2", "pytest-dependency==0.6.1"}

@@ -90,7 +90,8 @@ func source(name string) (string, bool) {
 	folder, file := path.Split(name)
 	above, isCache := strings.CutSuffix(folder, "__pycache__/")
 	stem, tag, tagged := strings.Cut(file, ".")
-	return above + stem + ".py", isCache && tagged && strings.HasSuffix(tag, ".pyc") && path.Clean(name) == name && !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "../")
+	return above + stem + ".py", isCache && tagged && strings.HasSuffix(tag, ".pyc") && path.Clean(name) == name &&
+		!strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "../")
 }
 
 // Add adds what a container compiled under some settings; name is below the tree.
@@ -120,10 +121,12 @@ func (s *Store) Pack(settings string, w *tar.Writer) (names []string, err error)
 		name := strings.TrimPrefix(path.Join(layout.Sources, key.Name), "/")
 		if folder := path.Dir(name); !folders[folder] {
 			folders[folder] = true
-			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: 0o755, Uid: 1000, Gid: 1000})
+			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: 0o755, Uid: 1000,
+				Gid: 1000})
 		}
 		if err == nil {
-			err = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(entry.Data)), Uid: 1000, Gid: 1000})
+			err = w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(entry.Data)), Uid: 1000,
+				Gid: 1000})
 		}
 		if err == nil {
 			_, err = w.Write(entry.Data)

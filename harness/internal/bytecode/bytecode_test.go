@@ -54,8 +54,10 @@ func TestNamesOutsideTheTree(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	s := open(t, "one")
 	for _, name := range []string{
-		"", "test_a.py", "tests/test_a.pyc", "tests/__pycache__/test_a.py", "tests/__pycache__/test_b.cpython-311.pyc", "/" + pyc,
-		"tests/../tests/__pycache__/test_a.cpython-311.pyc", "../tests/__pycache__/test_a.cpython-311.pyc", "src/__pycache__/lib.cpython-311.pyc",
+		"", "test_a.py", "tests/test_a.pyc", "tests/__pycache__/test_a.py", "tests/__pycache__/test_b.cpython-311.pyc",
+		"/" + pyc,
+		"tests/../tests/__pycache__/test_a.cpython-311.pyc", "../tests/__pycache__/test_a.cpython-311.pyc",
+		"src/__pycache__/lib.cpython-311.pyc",
 	} {
 		s.Add("", name, []byte("code"))
 	}

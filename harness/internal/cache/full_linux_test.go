@@ -35,6 +35,7 @@ func TestFull(t *testing.T) {
 		err = os.Mkdir(filepath.Join(disk, rand.Text()), 0o700)
 	}
 	_, err = Lock(t.Context(), "test", nil)
-	require.ErrorContains(t, err, "the disk of the cache folder "+filepath.Dir(folder)+" has no free inodes: remove files ")
+	require.ErrorContains(t, err,
+		"the disk of the cache folder "+filepath.Dir(folder)+" has no free inodes: remove files ")
 	require.ErrorIs(t, err, syscall.ENOSPC)
 }

@@ -39,7 +39,8 @@ type Finding struct {
 
 // Sort sorts the worst findings first and otherwise keeps the order.
 func Sort(findings []Finding) {
-	slices.SortStableFunc(findings, func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
+	slices.SortStableFunc(findings,
+		func(a, b Finding) int { return slices.Index(levels, a.Level) - slices.Index(levels, b.Level) })
 }
 
 // noModule matches Python's message about a requirement that is not installed.
@@ -48,7 +49,8 @@ var noModule = regexp.MustCompile(`No module named '([^']+)'`)
 // Red returns the finding that a run fails before its first test. failed is why; with again, the finding repeats it,
 // because the user has not seen it.
 func Red(failed string, again bool) Finding {
-	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test", Why: "the output above says why"}
+	red := Finding{Check: "run", Level: Breaks, What: "a run is red before its first test",
+		Why: "the output above says why"}
 	if again {
 		red.Why = failed
 	}
@@ -77,7 +79,9 @@ const (
 func Static(p project.Project, pyo3 project.PyO3) (found []Finding, err error) {
 	if !pyo3.HasLock {
 		found = append(found, Finding{Check: "lock", Level: Note, What: pyo3.Lock + " is missing",
-			Why: "each fresh build takes the newest crates there are: what is green today may not build tomorrow (the harness keeps the lock of its first build in the engine)",
+			Why: "each fresh build takes the newest crates there are: what is green today may not build tomorrow " +
+				"(the harness keeps the lock of its first build in the engine)",
+
 			Fix: "cargo generate-lockfile, and commit it", See: seeLock})
 	}
 	found = append(found, ofPyO3(pyo3)...)
@@ -109,13 +113,20 @@ func ofPyO3(pyo3 project.PyO3) (found []Finding) {
 	}
 	found = append(found, Finding{Check: "pyo3", Level: Fine, What: what})
 	if has("auto-initialize") {
-		found = append(found, Finding{Check: "auto-initialize", Level: Note, What: pyo3.Manifest + ": PyO3's feature auto-initialize, in an extension",
-			Why: "it is for programs that embed Python: in a module that Python has imported it does nothing, and it asks for a linkable libpython",
-			Fix: "take it out of [dependencies]; cargo's own tests may have it by [dev-dependencies]", See: seeFeatures})
+		found = append(found, Finding{Check: "auto-initialize", Level: Note,
+			What: pyo3.Manifest + ": PyO3's feature auto-initialize, in an extension",
+			Why: "it is for programs that embed Python: in a module that Python has imported it does nothing, and " +
+				"it asks for a linkable libpython",
+
+			Fix: "take it out of [dependencies]; cargo's own tests may have it by [dev-dependencies]",
+			See: seeFeatures})
 	}
 	if has("extension-module") && minor(version) >= deprecated {
-		found = append(found, Finding{Check: "extension-module", Level: Note, What: pyo3.Manifest + ": PyO3's feature extension-module, which is deprecated",
-			Why: "it keeps cargo's own tests from being linked; maturin 1.9.4 and later say the same by PYO3_BUILD_EXTENSION_MODULE, for the extension alone",
+		found = append(found, Finding{Check: "extension-module", Level: Note,
+			What: pyo3.Manifest + ": PyO3's feature extension-module, which is deprecated",
+			Why: "it keeps cargo's own tests from being linked; maturin 1.9.4 and later say the same by " +
+				"PYO3_BUILD_EXTENSION_MODULE, for the extension alone",
+
 			Fix: `take it out, and have maturin>=1.9.4 in requires of [build-system]`, See: seeExtension})
 	}
 	return found

@@ -65,7 +65,8 @@ type Facts struct {
 }
 
 // Probe finds out what only the tests' container can show.
-func Probe(ctx context.Context, run subtest.InContainer, host func(string) string, p project.Project, modules []string) (facts Facts, err error) {
+func Probe(ctx context.Context, run subtest.InContainer, host func(string) string, p project.Project,
+	modules []string) (facts Facts, err error) {
 	requires := map[string]string{}
 	if p.Metadata.Python != "" {
 		requires["python"] = p.Metadata.Python
@@ -76,12 +77,14 @@ func Probe(ctx context.Context, run subtest.InContainer, host func(string) strin
 		}
 	}
 	const file, oneProcess = "/tmp/pyo3test_probe.py", "/tmp/pyo3test_oneprocess.py"
-	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires, "oneprocess": oneProcess, "ignored": project.Ignored()})
+	questions, err := json.Marshal(map[string]any{"modules": modules, "requires": requires, "oneprocess": oneProcess,
+		"ignored": project.Ignored()})
 	if err != nil {
 		return facts, err
 	}
 	var said bytes.Buffer
-	err = run(ctx, []string{"sh", "-c", "cat > " + oneProcess}, bytes.NewReader(agent.Plugin()["pyo3test_plugin/oneprocess.py"]), &said)
+	err = run(ctx, []string{"sh", "-c", "cat > " + oneProcess},
+		bytes.NewReader(agent.Plugin()["pyo3test_plugin/oneprocess.py"]), &said)
 	if err == nil {
 		err = run(ctx, []string{"sh", "-c", "cat > " + file}, strings.NewReader(probe), &said)
 	}
@@ -113,14 +116,19 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	}
 	pyproject := path.Join(p.Folder, "pyproject.toml")
 	if version, unfit := f.Unfit["python"]; unfit {
-		add("requires-python", Breaks, fmt.Sprintf("%s: requires-python is %q, and the tests run on Python %s", pyproject, p.Metadata.Python, version),
-			"what is tested is not what users can install", `name a version that fits: python = "3.12" in [tool.pyo3test], or Python in the Suite`, seeRequires)
+		add("requires-python", Breaks,
+			fmt.Sprintf("%s: requires-python is %q, and the tests run on Python %s", pyproject, p.Metadata.Python,
+				version),
+			"what is tested is not what users can install",
+			`name a version that fits: python = "3.12" in [tool.pyo3test], or Python in the Suite`, seeRequires)
 	} else {
 		add("python", Fine, "Python "+f.Python+"; PYO3_PYTHON names it for the build and the tests", "", "", "")
 	}
 	if version, unfit := f.Unfit["maturin"]; unfit {
-		add("maturin", Note, fmt.Sprintf("%s: [build-system] requires another maturin than the %s that builds here", pyproject, version),
-			"the harness builds by its own maturin, pip by the one that is required: the two may differ", "widen the bound", "")
+		add("maturin", Note, fmt.Sprintf("%s: [build-system] requires another maturin than the %s that builds here",
+			pyproject, version),
+			"the harness builds by its own maturin, pip by the one that is required: the two may differ",
+			"widen the bound", "")
 	} else {
 		add("maturin", Fine, f.Machine.Tools["maturin"]+", "+f.Machine.Tools["rustc"], "", "", "")
 	}
@@ -129,16 +137,23 @@ func (f Facts) Findings(p project.Project, patched bool) (found []Finding) {
 	found = append(found, f.ofSources(p)...)
 	found = append(found, f.ofOneProcess(p)...)
 	for module, threads := range f.Threads {
-		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module, plural.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
-			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits forever", "start them at the first use, or test with isolation = \"subprocess\"", seeFork)
+		add("threads", Note, fmt.Sprintf("the import of %s starts %s (%s)", module,
+			plural.Count(len(threads), "thread"), strings.Join(slices.Compact(slices.Clone(threads)), ", ")),
+			"a fork copies the thread that forks alone: what waits for one of these in a forked test waits forever",
+			"start them at the first use, or test with isolation = \"subprocess\"", seeFork)
 	}
 	if scope := f.Machine.PtraceScope; scope >= 2 {
-		add("ptrace", Note, fmt.Sprintf("kernel.yama.ptrace_scope is %d", scope), "the kernel does not let unprivileged users inspect a process: a hung test's report has Python's stacks alone, no native ones",
+		add("ptrace", Note, fmt.Sprintf("kernel.yama.ptrace_scope is %d", scope),
+			"the kernel does not let unprivileged users inspect a process: a hung test's report has Python's "+
+				"stacks alone, no native ones",
+
 			"sysctl kernel.yama.ptrace_scope=1 on the engine's machine", seePtrace)
 	}
 	const little = 2 << 30
 	if free := f.Machine.DiskFree; free < little {
-		add("disk", Note, fmt.Sprintf("the engine's disk has %d MiB left", free>>20), "a build of a crate with debug information takes a few hundred MiB", "pyo3test clean, or docker system prune", "")
+		add("disk", Note, fmt.Sprintf("the engine's disk has %d MiB left", free>>20),
+			"a build of a crate with debug information takes a few hundred MiB",
+			"pyo3test clean, or docker system prune", "")
 	} else {
 		add("disk", Fine, fmt.Sprintf("%d GiB left on the engine's disk", free>>30), "", "", "")
 	}
@@ -150,30 +165,41 @@ func (f Facts) ofForked() (found []Finding) {
 	pytest, forked := f.Versions["pytest"], f.Versions["pytest-forked"]
 	switch {
 	case forked == "":
-		found = append(found, Finding{Check: "pytest-forked", Level: Note, What: "pytest-forked is not among what the tests need",
-			Why: "by hand, `pytest --forked` is an unknown option; the harness has a fork runner of its own", Fix: "nothing, or name pytest-forked with the other requirements", See: seeForked})
+		found = append(found, Finding{Check: "pytest-forked", Level: Note,
+			What: "pytest-forked is not among what the tests need",
+			Why:  "by hand, `pytest --forked` is an unknown option; the harness has a fork runner of its own",
+			Fix:  "nothing, or name pytest-forked with the other requirements", See: seeForked})
 		if newerThanForked.MatchString(pytest) {
-			found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s does not work with pytest-forked up to %s", pytest, newestForked),
-				Why: "its reports cannot be passed between processes: every test is red", Fix: "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
+			found = append(found, Finding{Check: "pair", Level: ByHand,
+				What: fmt.Sprintf("pytest %s does not work with pytest-forked up to %s", pytest, newestForked),
+				Why:  "its reports cannot be passed between processes: every test is red",
+				Fix:  "run by the harness, whose fork runner works with it; by hand: pytest<9.2", See: seeForked})
 		} else if f.warningsAreErrors() {
 			found = append(found, f.warningsFinding(newestForked, ""))
 		}
 	case f.Pair.Broken != "":
-		found = append(found, Finding{Check: "pair", Level: ByHand, What: fmt.Sprintf("pytest %s and pytest-forked %s do not work together", pytest, forked),
-			Why: "a test that passes does not, tried here: " + f.Pair.Broken, Fix: "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
+		found = append(found, Finding{Check: "pair", Level: ByHand,
+			What: fmt.Sprintf("pytest %s and pytest-forked %s do not work together", pytest, forked),
+			Why:  "a test that passes does not, tried here: " + f.Pair.Broken,
+			Fix:  "run by the harness, whose fork runner works with both; by hand: pytest<9.2", See: seeForked})
 	default:
-		found = append(found, Finding{Check: "pair", Level: Fine, What: fmt.Sprintf("pytest %s, with which pytest-forked %s works", pytest, forked)})
+		found = append(found, Finding{Check: "pair", Level: Fine,
+			What: fmt.Sprintf("pytest %s, with which pytest-forked %s works", pytest, forked)})
 		if f.Pair.BrokenByWarnings != "" && f.warningsAreErrors() {
-			found = append(found, f.warningsFinding(forked, ": a test that passes does not, tried here: "+f.Pair.BrokenByWarnings))
+			found = append(found, f.warningsFinding(forked,
+				": a test that passes does not, tried here: "+f.Pair.BrokenByWarnings))
 		}
 	}
 	switch {
 	case f.Session.Settings == nil: // pytest did not get that far
 	case f.Session.Forked:
-		found = append(found, Finding{Check: "forked", Level: Fine, What: "--forked is among the project's own options"})
+		found = append(found, Finding{Check: "forked", Level: Fine,
+			What: "--forked is among the project's own options"})
 	default:
-		found = append(found, Finding{Check: "forked", Level: Note, What: "--forked is not among the project's own options", Why: "plain pytest runs all tests in one process: one that crashes or hangs takes the others with it",
-			Fix: "pyo3test init --config adds it to addopts; the harness forks in any case"})
+		found = append(found, Finding{Check: "forked", Level: Note,
+			What: "--forked is not among the project's own options",
+			Why:  "plain pytest runs all tests in one process: one that crashes or hangs takes the others with it",
+			Fix:  "pyo3test init --config adds it to addopts; the harness forks in any case"})
 	}
 	return found
 }
@@ -209,29 +235,42 @@ func (f Facts) setting(name, value string) string {
 func (f Facts) ofSettings(patched bool) (found []Finding) {
 	s := f.Session
 	if s.Status == 4 {
-		found = append(found, Finding{Check: "options", Level: Breaks, What: "pytest does not take the project's own options: " + lastLine(s.Said),
-			Why: "no test runs", Fix: "name the plugin that the option belongs to among the test requirements"})
+		found = append(found, Finding{Check: "options", Level: Breaks,
+			What: "pytest does not take the project's own options: " + lastLine(s.Said),
+			Why:  "no test runs", Fix: "name the plugin that the option belongs to among the test requirements"})
 	}
 	if value := text(s.Settings["faulthandler_timeout"]); strings.Trim(value, "0. ") != "" {
-		found = append(found, Finding{Check: "faulthandler_timeout", Level: ByHand, What: f.setting("faulthandler_timeout", value),
-			Why: "with pytest-forked, a test that fails hangs forever", Fix: "take it out: the harness has budgets, and stacks for what uses them up; pyo3test run switches it off", See: seeWatchdog})
+		found = append(found, Finding{Check: "faulthandler_timeout", Level: ByHand,
+			What: f.setting("faulthandler_timeout", value),
+			Why:  "with pytest-forked, a test that fails hangs forever",
+			Fix: "take it out: the harness has budgets, and stacks for what uses them up; " +
+				"pyo3test run switches it off",
+			See: seeWatchdog})
 	}
 	addopts := text(s.Settings["addopts"])
-	if value := text(s.Settings["timeout"]); f.Versions["pytest-timeout"] != "" && (value != "" || strings.Contains(addopts, "--timeout")) {
+	if value := text(s.Settings["timeout"]); f.Versions["pytest-timeout"] != "" &&
+		(value != "" || strings.Contains(addopts, "--timeout")) {
 		what := f.setting("timeout", value)
 		if value == "" {
 			what = f.setting("addopts", addopts)
 		}
 		found = append(found, Finding{Check: "timeout", Level: ByHand, What: what,
-			Why: "pytest-timeout's alarm goes off in the process that waits for the forked one: pytest dies of it, and the hung test lives on", Fix: "run by the harness, which takes the limit over as the test's budget", See: seeTimeout})
+			Why: "pytest-timeout's alarm goes off in the process that waits for the forked one: pytest dies of it, " +
+				"and the hung test lives on",
+			Fix: "run by the harness, which takes the limit over as the test's budget", See: seeTimeout})
 	}
 	if s.Workers != "" && s.Workers != "0" {
-		found = append(found, Finding{Check: "workers", Level: Note, What: fmt.Sprintf("-n %s is among the project's own options", s.Workers),
-			Why: "by hand it takes pytest-xdist, which collects in each of its workers and runs its tests there; the harness runs so many forked tests at a time. With -n 1 all that changes is that a worker, not pytest itself, is hung or dead"})
+		found = append(found, Finding{Check: "workers", Level: Note,
+			What: fmt.Sprintf("-n %s is among the project's own options", s.Workers),
+			Why: "by hand it takes pytest-xdist, which collects in each of its workers and runs its tests there; " +
+				"the harness runs so many forked tests at a time. With -n 1 all that changes is that a worker, not " +
+				"pytest itself, is hung or dead"})
 	}
 	if s.Coverage && !patched {
 		found = append(found, Finding{Check: "coverage", Level: ByHand, What: f.setting("addopts", addopts),
-			Why: "a process forked by pytest-forked ends by os._exit, and coverage loses what it has seen: the body of every test", Fix: `patch = ["fork", "_exit"] in [tool.coverage.run], with coverage 7.10 or later; the harness needs none`, See: seeCoverage})
+			Why: "a process forked by pytest-forked ends by os._exit, and coverage loses what it has " +
+				"seen: the body of every test",
+			Fix: `patch = ["fork", "_exit"] in [tool.coverage.run], with coverage 7.10 or later; the harness needs none`, See: seeCoverage})
 	}
 	return found
 }
@@ -239,8 +278,13 @@ func (f Facts) ofSettings(patched bool) (found []Finding) {
 // ofSources returns the findings about the project's Python files.
 func (f Facts) ofSources(p project.Project) (found []Finding) {
 	for _, each := range f.Sources.Hidden {
-		found = append(found, Finding{Check: "hidden-import", Level: ByHand, What: fmt.Sprintf("%s:%d: %s", path.Join(p.Folder, each.File), each.Line, each.Words),
-			Why: "where the extension is not built, or not importable, the tests are skipped or run without it, and pytest is green", Fix: "import it outright, and let the failure end the run; the harness is red before any test where the import fails", See: seeImportSkip})
+		found = append(found, Finding{Check: "hidden-import", Level: ByHand,
+			What: fmt.Sprintf("%s:%d: %s", path.Join(p.Folder, each.File), each.Line, each.Words),
+			Why: "where the extension is not built, or not importable, the tests are skipped or run " +
+				"without it, and pytest is green",
+			Fix: "import it outright, and let the failure end the run; the harness is red before any " +
+				"test where the import fails",
+			See: seeImportSkip})
 	}
 	files, tests := 0, 0
 	first := ""
@@ -254,11 +298,16 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 		files, tests = files+1, tests+each.Tests
 	}
 	if files > 0 {
-		found = append(found, Finding{Check: "unfound", Level: Note, What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s", plural.Count(tests, "test function"), plural.Count(files, "file"), first),
-			Why: "they never run", Fix: "if they should: name their folder in testpaths, or their names in python_files"})
+		found = append(found, Finding{Check: "unfound", Level: Note,
+			What: fmt.Sprintf("%s in %s that pytest does not look into, the first %s",
+				plural.Count(tests, "test function"), plural.Count(files, "file"), first),
+			Why: "they never run",
+			Fix: "if they should: name their folder in testpaths, or their names in python_files"})
 	}
 	if f.Session.Tests > 0 {
-		found = append(found, Finding{Check: "tests", Level: Fine, What: fmt.Sprintf("%s in %s", plural.Count(f.Session.Tests, "test"), plural.Count(len(f.Session.Files), "file"))})
+		found = append(found, Finding{Check: "tests", Level: Fine,
+			What: fmt.Sprintf("%s in %s", plural.Count(f.Session.Tests, "test"),
+				plural.Count(len(f.Session.Files), "file"))})
 	}
 	return found
 }

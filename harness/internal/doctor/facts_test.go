@@ -11,7 +11,8 @@ import (
 // TestOneProcess: what needs one process is a finding, unless the project runs its tests in a single process.
 func TestOneProcess(t *testing.T) {
 	var facts Facts
-	facts.Session.OneProcess = [][2]string{{"pytest-dependency 0.6.1", "it skips"}, {"/a/conftest.py:3: pytest_sessionfinish", "it sees nothing"}}
+	facts.Session.OneProcess = [][2]string{{"pytest-dependency 0.6.1", "it skips"},
+		{"/a/conftest.py:3: pytest_sessionfinish", "it sees nothing"}}
 	var p project.Project
 	found := facts.ofOneProcess(p)
 	require.Len(t, found, 2)

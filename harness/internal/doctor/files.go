@@ -66,7 +66,8 @@ func sets(name string) bool {
 	case ".toml", ".cfg", ".ini", ".yml", ".yaml", ".sh", ".mk", ".env", ".py":
 		return true
 	}
-	return slices.Contains([]string{"Makefile", "GNUmakefile", "makefile", "justfile", "Justfile", "Dockerfile", ".env", ".envrc"}, name)
+	return slices.Contains([]string{"Makefile", "GNUmakefile", "makefile", "justfile", "Justfile", "Dockerfile", ".env",
+		".envrc"}, name)
 }
 
 func read(path string) (string, error) {
@@ -81,9 +82,12 @@ func read(path string) (string, error) {
 // known holds the variables that the build scripts of any PyO3 version read:
 // https://pyo3.rs/main/building-and-distribution
 var known = []string{
-	"PYO3_BUILD_EXTENSION_MODULE", "PYO3_CONFIG_FILE", "PYO3_CROSS", "PYO3_CROSS_INCLUDE_DIR", "PYO3_CROSS_LIB_DIR", "PYO3_CROSS_PYTHON_IMPLEMENTATION",
-	"PYO3_CROSS_PYTHON_VERSION", "PYO3_ENVIRONMENT_SIGNATURE", "PYO3_NO_PYTHON", "PYO3_PRINT_CONFIG", "PYO3_PYTHON", "PYO3_USE_ABI3_FORWARD_COMPATIBILITY",
-	"PYO3_USE_RAW_DYLIB", "PYO3_USE_STABLE_ABI_FORWARD_COMPATIBILITY", "PYO3_MINGW_DLLTOOL", "UNSAFE_PYO3_SKIP_VERSION_CHECK",
+	"PYO3_BUILD_EXTENSION_MODULE", "PYO3_CONFIG_FILE", "PYO3_CROSS", "PYO3_CROSS_INCLUDE_DIR", "PYO3_CROSS_LIB_DIR",
+	"PYO3_CROSS_PYTHON_IMPLEMENTATION",
+	"PYO3_CROSS_PYTHON_VERSION", "PYO3_ENVIRONMENT_SIGNATURE", "PYO3_NO_PYTHON", "PYO3_PRINT_CONFIG", "PYO3_PYTHON",
+	"PYO3_USE_ABI3_FORWARD_COMPATIBILITY",
+	"PYO3_USE_RAW_DYLIB", "PYO3_USE_STABLE_ABI_FORWARD_COMPATIBILITY", "PYO3_MINGW_DLLTOOL",
+	"UNSAFE_PYO3_SKIP_VERSION_CHECK",
 }
 
 // set matches where a variable that looks like PyO3's is set: as a key, an assignment, or a quoted name.
@@ -105,7 +109,8 @@ func (f files) variables() (found []Finding) {
 	}
 	for _, each := range os.Environ() {
 		name, _, _ := strings.Cut(each, "=")
-		if set.MatchString(name+"=") && !slices.Contains(known, name) && !told[name] && !strings.Contains(f.reading, name) {
+		if set.MatchString(name+"=") && !slices.Contains(known, name) && !told[name] &&
+			!strings.Contains(f.reading, name) {
 			found = append(found, unread(name, "the environment"))
 		}
 	}
@@ -115,10 +120,13 @@ func (f files) variables() (found []Finding) {
 func unread(name, where string) Finding {
 	fix := "take it out"
 	if strings.Contains(name, "VERSION_CHECK") {
-		fix += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, whose name says not to use it; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
+		fix += "; the switch that does skip PyO3's check of Python's version is UNSAFE_PYO3_SKIP_VERSION_CHECK, " +
+			"whose name says not to use it; with abi3, PYO3_USE_ABI3_FORWARD_COMPATIBILITY"
 	}
-	return Finding{Check: "variable", Level: Note, What: where + " sets " + name + ", which neither PyO3 nor this crate reads",
-		Why: "it has no effect: what it seems to switch is as it was", Fix: fix, See: "https://pyo3.rs/main/building-and-distribution"}
+	return Finding{Check: "variable", Level: Note,
+		What: where + " sets " + name + ", which neither PyO3 nor this crate reads",
+		Why:  "it has no effect: what it seems to switch is as it was", Fix: fix,
+		See: "https://pyo3.rs/main/building-and-distribution"}
 }
 
 // modules finds native modules among the sources.

@@ -15,11 +15,17 @@ func TestVariables(t *testing.T) {
 		rust       string
 		want       string // file:line and variable
 	}{
-		"a script":            {"ci.sh", "set -e\nexport PYO3_NO_PYTHON_VERSION_CHECK=1\n", "", "ci.sh:2 sets PYO3_NO_PYTHON_VERSION_CHECK"},
-		"a workflow":          {".github/workflows/ci.yml", "env:\n  PYO3_CHECK: 1\n", "", "ci.yml:2 sets PYO3_CHECK"},
-		"a conftest":          {"tests/conftest.py", "import os\n\nos.environ['PYO3_NO_VERSION'] = '1'\n", "", "conftest.py:3 sets PYO3_NO_VERSION"},
-		"setdefault":          {"tests/conftest.py", "os.environ.setdefault(\"PYO3_NO_VERSION\", '1')\n", "", "conftest.py:1 sets PYO3_NO_VERSION"},
-		"cargo's":             {".cargo/config.toml", "[env]\nPYO3_PYTHN = \"python3\"\n", "", "config.toml:2 sets PYO3_PYTHN"},
+		"a script": {"ci.sh", "set -e\nexport PYO3_NO_PYTHON_VERSION_CHECK=1\n", "",
+			"ci.sh:2 sets PYO3_NO_PYTHON_VERSION_CHECK"},
+		"a workflow": {".github/workflows/ci.yml", "env:\n  PYO3_CHECK: 1\n", "", "ci.yml:2 sets PYO3_CHECK"},
+		"a conftest": {"tests/conftest.py", `import os
+
+os.environ['PYO3_NO_VERSION'] = '1'
+`, "", "conftest.py:3 sets PYO3_NO_VERSION"},
+		"setdefault": {"tests/conftest.py", "os.environ.setdefault(\"PYO3_NO_VERSION\", '1')\n", "",
+			"conftest.py:1 sets PYO3_NO_VERSION"},
+		"cargo's": {".cargo/config.toml", "[env]\nPYO3_PYTHN = \"python3\"\n", "",
+			"config.toml:2 sets PYO3_PYTHN"},
 		"read by the crate":   {"ci.sh", "export PYO3_OURS=1\n", "fn main() { std::env::var(\"PYO3_OURS\"); }", ""},
 		"PyO3's":              {"ci.sh", "export PYO3_PYTHON=python3 UNSAFE_PYO3_SKIP_VERSION_CHECK=1\n", "", ""},
 		"words":               {"ci.sh", "# PYO3_WHATEVER is not set\n", "", ""},

@@ -8,9 +8,17 @@ import (
 
 func TestFixOfNetwork(t *testing.T) {
 	for said, fix := range map[string]string{
-		"error: Failed to fetch\n  Caused by:\n      invalid peer certificate: UnknownIssuer\n":                                "SSL_CERT_FILE",
-		"error: failed\n\nCaused by:\n  [60] SSL peer certificate or SSH remote key was not OK (unable to get local issuer)\n": "SSL_CERT_FILE",
-		"× Request failed\n  ╰─▶ dns error: failed to lookup address information\n":                                            "HTTPS_PROXY",
+		`error: Failed to fetch
+  Caused by:
+      invalid peer certificate: UnknownIssuer
+`: "SSL_CERT_FILE",
+		`error: failed
+
+Caused by:
+  [60] SSL peer certificate or SSH remote key was not OK (unable to get local issuer)
+`: "SSL_CERT_FILE",
+		"× Request failed\n  ╰─▶ dns error: failed to " +
+			"lookup address information\n": "HTTPS_PROXY",
 	} {
 		words := lastWords(said)
 		require.NotContains(t, words, "\n")

@@ -9,7 +9,8 @@ import (
 )
 
 // DiskFull is the advice for when the engine's disk is full.
-const DiskFull = "the disk of the Docker engine is full: free space there (docker system prune, or make clean for what is ours)"
+const DiskFull = "the disk of the Docker engine is full: free space there (docker system prune, or " +
+	"make clean for what is ours)"
 
 // Advice returns what to do about a failure that the engine itself caused, judging by the error text and by whether the
 // engine still answers; it returns "" if neither explains the failure.
@@ -21,7 +22,9 @@ func (e *Engine) Advice(ctx context.Context, words string) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	if _, err := e.cli.Ping(ctx); err != nil {
-		return fmt.Sprintf("the Docker engine at %s no longer answers (%v): find out why it ended, start it, then run again", e.Host, shortDialError(err))
+		return fmt.Sprintf("the Docker engine at %s no longer answers (%v): find out why it ended, "+
+			"start it, then run again",
+			e.Host, shortDialError(err))
 	}
 	return ""
 }

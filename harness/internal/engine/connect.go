@@ -47,8 +47,9 @@ func Connect(ctx context.Context) (*Engine, error) {
 		}
 		tried = append(tried, fmt.Sprintf("%s (%v)", host, err))
 	}
-	return nil, fmt.Errorf("find a Docker engine: none answers%s; tried %s: start Docker, or set DOCKER_HOST to one that runs",
-		why, strings.Join(tried, ", "))
+	return nil,
+		fmt.Errorf("find a Docker engine: none answers%s; tried %s: start Docker, or set DOCKER_HOST to one that runs",
+			why, strings.Join(tried, ", "))
 }
 
 func dial(ctx context.Context, host string) (*Engine, error) {
@@ -123,7 +124,8 @@ func newProvider(host string, cli *client.Client) (*testcontainers.DockerProvide
 	log.SetDefault(silent{}) // it would print a page of details about the engine
 	defer log.SetDefault(before)
 	options := testcontainers.Generic2DockerOptions(testcontainers.WithLogger(silent{}))
-	provider, err := testcontainers.NewDockerProvider(append(options, testcontainers.WithDefaultBridgeNetwork(testcontainers.Bridge))...)
+	provider, err := testcontainers.NewDockerProvider(append(options,
+		testcontainers.WithDefaultBridgeNetwork(testcontainers.Bridge))...)
 	if err != nil {
 		return nil, fmt.Errorf("testcontainers: %w", err)
 	}

@@ -87,7 +87,8 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (_ *Container, err error)
 		HostConfigModifier: func(host *container.HostConfig) { configureHost(host, spec) },
 		LifecycleHooks: []testcontainers.ContainerLifecycleHooks{{
 			// Attach before it starts, so that at no moment it could outlive this process.
-			PostCreates: []testcontainers.ContainerHook{func(ctx context.Context, created testcontainers.Container) error {
+			PostCreates: []testcontainers.ContainerHook{func(ctx context.Context,
+				created testcontainers.Container) error {
 				c.ID = created.GetContainerID()
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 				defer cancel()
@@ -232,13 +233,15 @@ func (c *Container) Paused(ctx context.Context) bool {
 const pausedTimeout = 5 * time.Second
 
 // Commit makes an image of the container's file system under a name. The image does not include volumes and tmpfs.
-func (c *Container) Commit(ctx context.Context, name string, labels map[string]string, env map[string]string) (id string, err error) {
+func (c *Container) Commit(ctx context.Context, name string, labels map[string]string,
+	env map[string]string) (id string, err error) {
 	config := &container.Config{Labels: map[string]string{Label: "image", MadeAs: name}}
 	maps.Copy(config.Labels, labels)
 	for key, value := range env {
 		config.Env = append(config.Env, key+"="+value)
 	}
-	answer, err := c.engine.cli.ContainerCommit(ctx, c.ID, container.CommitOptions{Reference: name, Config: config, Pause: false})
+	answer, err := c.engine.cli.ContainerCommit(ctx, c.ID,
+		container.CommitOptions{Reference: name, Config: config, Pause: false})
 	if err != nil {
 		return "", fmt.Errorf("commit container: %w", err)
 	}

@@ -58,8 +58,12 @@ func fate(seen []events.Message) string {
 		}
 	}
 	if len(signals) == 0 {
-		return fmt.Sprintf("the tests' container ended with exit code %s%s, and nothing outside stopped it: did a test kill its first processes?", exit, memory)
+		return fmt.Sprintf("the tests' container ended with exit code %s%s, and nothing outside stopped it: did a "+
+			"test kill its first processes?",
+			exit, memory)
 	}
-	return fmt.Sprintf("the tests' container was stopped from outside, as docker stop, kill and rm -f do: by signal %s, with exit code %s%s",
+	return fmt.Sprintf("the tests' container was stopped from outside, as docker stop, kill and rm -f do: by "+
+		"signal %s, with exit code %s%s",
+
 		strings.Join(signals, " and "), exit, memory)
 }

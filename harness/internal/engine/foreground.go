@@ -71,7 +71,8 @@ func openStreams() (streams, error) {
 	if err != nil {
 		return streams{}, errors.Join(fmt.Errorf("terminal: %w", err), keep())
 	}
-	return streams{in, out, true, func() error { return errors.Join(term.RestoreTerminal(in.Fd(), before), keep()) }}, nil
+	return streams{in, out, true,
+		func() error { return errors.Join(term.RestoreTerminal(in.Fd(), before), keep()) }}, nil
 }
 
 // followSize keeps the command's terminal the size of the user's. It polls, because not every system signals a change.
@@ -80,7 +81,8 @@ func (p *Process) followSize(ctx context.Context, fd uintptr) {
 	for {
 		if size, err := term.GetWinsize(fd); err == nil && *size != last && size.Height > 0 {
 			last = *size
-			_ = p.container.engine.cli.ContainerExecResize(ctx, p.id, container.ResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
+			_ = p.container.engine.cli.ContainerExecResize(ctx, p.id,
+				container.ResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		}
 		select {
 		case <-ctx.Done():

@@ -28,7 +28,8 @@ func candidates() (hosts []string, why string) {
 	}
 	paths = append(paths, fmt.Sprintf("/run/user/%d/docker.sock", os.Getuid()))
 	if home != "" {
-		paths = append(paths, filepath.Join(home, ".docker/run/docker.sock"), filepath.Join(home, ".docker/desktop/docker.sock"))
+		paths = append(paths, filepath.Join(home, ".docker/run/docker.sock"),
+			filepath.Join(home, ".docker/desktop/docker.sock"))
 	}
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -50,7 +51,8 @@ func contextHost(home string) (host, name string) {
 	name = os.Getenv("DOCKER_CONTEXT")
 	if name == "" {
 		var config struct{ CurrentContext string }
-		if data, err := os.ReadFile(filepath.Join(dir, "config.json")); err != nil || json.Unmarshal(data, &config) != nil {
+		if data, err := os.ReadFile(filepath.Join(dir, "config.json")); err != nil ||
+			json.Unmarshal(data, &config) != nil {
 			return "", ""
 		}
 		name = config.CurrentContext

@@ -76,7 +76,8 @@ func (e *Engine) Images(ctx context.Context, labels map[string]string) ([]Image,
 
 // Import makes an image from a tar stream of a root file system. If the stream ends with an error, it makes none.
 func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes []string) error {
-	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: tar, SourceName: "-"}, name, image.ImportOptions{Changes: changes})
+	stream, err := e.cli.ImageImport(ctx, image.ImportSource{Source: tar, SourceName: "-"}, name,
+		image.ImportOptions{Changes: changes})
 	if err != nil {
 		return fmt.Errorf("import %s: %w", name, err)
 	}
@@ -88,7 +89,8 @@ func (e *Engine) Import(ctx context.Context, name string, tar io.Reader, changes
 }
 
 // Build builds an image from a Dockerfile in a tar stream, with the engine's classic builder.
-func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string, progress func(string)) error {
+func (e *Engine) Build(ctx context.Context, name string, tar io.Reader, args map[string]*string,
+	progress func(string)) error {
 	answer, err := e.cli.ImageBuild(ctx, tar, build.ImageBuildOptions{
 		Tags: []string{name}, BuildArgs: args, Remove: true, ForceRemove: true,
 		Labels: map[string]string{Label: "image", MadeAs: name},

@@ -36,7 +36,8 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	}
 	busy := map[string]bool{} // images and volumes in use
 	for _, c := range containers {
-		object := Object{Kind: "container", ID: c.ID, Name: strings.TrimPrefix(strings.Join(c.Names, ","), "/"), Created: time.Unix(c.Created, 0), Labels: c.Labels,
+		object := Object{Kind: "container", ID: c.ID, Name: strings.TrimPrefix(strings.Join(c.Names, ","), "/"),
+			Created: time.Unix(c.Created, 0), Labels: c.Labels,
 			Busy: !e.owner.gone(c.Labels)}
 		if found = append(found, object); object.Busy {
 			busy[c.ImageID] = true
@@ -55,7 +56,8 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 		if len(i.RepoTags) > 0 && i.RepoTags[0] != "<none>:<none>" { // old engines' name for one without a name
 			name = i.RepoTags[0]
 		}
-		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size, Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
+		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size,
+			Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
 	}
 	usage, err := e.volumes(ctx)
 	if err != nil {

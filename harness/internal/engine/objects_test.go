@@ -23,7 +23,8 @@ func TestVolumesOfABusyEngine(t *testing.T) {
 		_, _ = w.Write([]byte(`{"Volumes":[{"Name":"v"}]}`))
 	}))
 	defer server.Close()
-	cli, err := client.NewClientWithOpts(client.WithHost(strings.Replace(server.URL, "http", "tcp", 1)), client.WithVersion("1.41"))
+	cli, err := client.NewClientWithOpts(client.WithHost(strings.Replace(server.URL, "http", "tcp", 1)),
+		client.WithVersion("1.41"))
 	require.NoError(t, err)
 	usage, err := (&Engine{cli: cli}).volumes(t.Context())
 	require.NoError(t, err)

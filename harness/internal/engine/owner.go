@@ -28,7 +28,8 @@ type Owner struct {
 func thisProcess() Owner {
 	host, _ := os.Hostname()
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
-	return Owner{Session: rand.Text(), Host: host + namespace, Boot: bootID(), PID: os.Getpid(), Start: processStart(os.Getpid())}
+	return Owner{Session: rand.Text(), Host: host + namespace, Boot: bootID(), PID: os.Getpid(),
+		Start: processStart(os.Getpid())}
 }
 
 func bootID() string {
@@ -90,7 +91,8 @@ func (o Owner) gone(labels map[string]string) bool {
 // Sweep removes the containers of this host's processes that are gone, and returns how many it removed. Running ones
 // have already ended with their stream, so what it finds was created but never started.
 func (e *Engine) Sweep(ctx context.Context) (int, error) {
-	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", Label))})
+	list, err := e.cli.ContainerList(ctx,
+		container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", Label))})
 	if err != nil {
 		return 0, fmt.Errorf("list containers: %w", err)
 	}
@@ -109,7 +111,8 @@ func (e *Engine) Sweep(ctx context.Context) (int, error) {
 
 // Containers returns how many containers of the harness, running or not, belong to a process of this host.
 func (e *Engine) Containers(ctx context.Context, pid int) (int, error) {
-	args := filters.NewArgs(filters.Arg("label", Label+".pid="+strconv.Itoa(pid)), filters.Arg("label", Label+".host="+e.owner.Host))
+	args := filters.NewArgs(filters.Arg("label", Label+".pid="+strconv.Itoa(pid)),
+		filters.Arg("label", Label+".host="+e.owner.Host))
 	list, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
 	if err != nil {
 		return 0, fmt.Errorf("list containers: %w", err)

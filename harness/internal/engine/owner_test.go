@@ -25,13 +25,19 @@ func TestGone(t *testing.T) {
 		labels map[string]string
 		want   bool
 	}{
-		"this process":           {labels(func(map[string]string) {}), false},
-		"a process that ended":   {labels(func(l map[string]string) { l[Label+".pid"] = strconv.Itoa(ended.Process.Pid) }), true},
+		"this process": {labels(func(map[string]string) {}), false},
+		"a process that ended": {labels(func(l map[string]string) {
+			l[Label+
+				".pid"] = strconv.Itoa(ended.Process.Pid)
+		}), true},
 		"this pid, an other one": {labels(func(l map[string]string) { l[Label+".start"] = "1" }), true},
 		"before the last boot":   {labels(func(l map[string]string) { l[Label+".boot"] = "another" }), true},
-		"another host":           {labels(func(l map[string]string) { l[Label+".host"], l[Label+".pid"] = "another", "999999" }), false},
-		"no number":              {labels(func(l map[string]string) { l[Label+".pid"] = "x" }), false},
-		"no label at all":        {map[string]string{Label: "image"}, false},
+		"another host": {labels(func(l map[string]string) {
+			l[Label+".host"], l[Label+".pid"] = "another",
+				"999999"
+		}), false},
+		"no number":       {labels(func(l map[string]string) { l[Label+".pid"] = "x" }), false},
+		"no label at all": {map[string]string{Label: "image"}, false},
 	} {
 		require.Equal(t, c.want, me.gone(c.labels), name)
 	}
@@ -45,13 +51,17 @@ func TestCandidates(t *testing.T) {
 	t.Setenv("HOME", "/home/me")
 	hosts, why := candidates()
 	require.Empty(t, why)
-	require.Subset(t, hosts, []string{"unix:///var/run/docker.sock", "unix:///run/user/77/docker.sock", "unix:///home/me/.docker/run/docker.sock", "unix:///home/me/.docker/desktop/docker.sock"})
+	require.Subset(t, hosts,
+		[]string{"unix:///var/run/docker.sock", "unix:///run/user/77/docker.sock",
+			"unix:///home/me/.docker/run/docker.sock", "unix:///home/me/.docker/desktop/docker.sock"})
 
 	sum := sha256.Sum256([]byte("mine"))
 	folder := filepath.Join(os.Getenv("DOCKER_CONFIG"), "contexts", "meta", hex.EncodeToString(sum[:]))
 	require.NoError(t, os.MkdirAll(folder, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "meta.json"), []byte(`{"Endpoints":{"docker":{"Host":"unix:///mine.sock"}}}`), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(`{"currentContext":"mine"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "meta.json"),
+		[]byte(`{"Endpoints":{"docker":{"Host":"unix:///mine.sock"}}}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"),
+		[]byte(`{"currentContext":"mine"}`), 0o600))
 	hosts, why = candidates()
 	require.Equal(t, []string{"unix:///mine.sock"}, hosts)
 	require.Equal(t, ` at the docker context "mine"`, why)

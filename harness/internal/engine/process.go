@@ -50,13 +50,15 @@ func (c *Container) Exec(ctx context.Context, command Command) (*Process, error)
 	if err != nil {
 		return nil, fmt.Errorf("exec create: %w", err)
 	}
-	stream, err := c.engine.cli.ContainerExecAttach(begin, created.ID, container.ExecAttachOptions{Tty: command.Terminal})
+	stream, err := c.engine.cli.ContainerExecAttach(begin, created.ID,
+		container.ExecAttachOptions{Tty: command.Terminal})
 	if err != nil {
 		return nil, fmt.Errorf("exec attach: %w", err)
 	}
 	stdout, toStdout := io.Pipe()
 	stderr, toStderr := io.Pipe()
-	p := &Process{Stdin: stdin{&stream}, Stdout: stdout, Stderr: stderr, container: c, stream: stream, id: created.ID, ended: make(chan struct{})}
+	p := &Process{Stdin: stdin{&stream}, Stdout: stdout, Stderr: stderr, container: c, stream: stream, id: created.ID,
+		ended: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { stream.Close() })
 	go func() {
 		defer close(p.ended)

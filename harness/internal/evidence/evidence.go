@@ -62,7 +62,8 @@ func New(test, artifacts string, junit *report.JUnit) *Run {
 			r.errs = append(r.errs, err)
 			break
 		}
-		r.folder = filepath.Join(folder, "failures", time.Now().UTC().Format("20060102T150405.000")+"-"+packageName()+"-"+r.name)
+		r.folder = filepath.Join(folder, "failures",
+			time.Now().UTC().Format("20060102T150405.000")+"-"+packageName()+"-"+r.name)
 	}
 	return r
 }

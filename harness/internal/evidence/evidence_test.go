@@ -18,7 +18,8 @@ import (
 
 // newRun has small limits, and a folder of its own.
 func newRun(t *testing.T) *Run {
-	return &Run{folder: filepath.Join(t.TempDir(), "run"), lent: true, names: newNames(), junit: report.NewJUnit("TestA"),
+	return &Run{folder: filepath.Join(t.TempDir(), "run"), lent: true, names: newNames(),
+		junit:  report.NewJUnit("TestA"),
 		limits: limits{file: 1 << 20, run: 4 << 20, all: 6 << 20, reserved: 1 << 20, files: 20, runs: 3}}
 }
 

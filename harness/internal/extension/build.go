@@ -48,13 +48,17 @@ var fixes = []struct {
 	fix  string
 }{
 	{regexp.MustCompile(`(?i)system library .* (was not found|required by)|pkg-config.*(did not exit|could not be found|not found)|cannot find -l\w|Could not find directory of OpenSSL|Could not find ` + "`?" + `protoc|fatal error: [\w./-]+\.h: No such file|Unable to find libclang|is ` + "`" + `(cmake|perl|make|ninja|nasm|clang)` + "`" + ` not installed|failed to execute command: No such file or directory`),
-		"a library or tool of the system is missing: name its Debian package in SystemPackages, for example \"libssl-dev\""},
+		"a library or tool of the system is missing: name its Debian package in SystemPackages, " +
+			"for example \"libssl-dev\""},
 	{unreached,
-		"no package index was reached: `pyo3test doctor` tries each, and says by which proxy and certificates of this host"},
-	{regexp.MustCompile(`couldn't read ` + "`?" + `[^` + "`" + `]+` + "`?" + `: No such file|failed to (read|load|open).*No such file or directory`),
+		"no package index was reached: `pyo3test doctor` tries each, and says by which proxy and " +
+			"certificates of this host"},
+	{regexp.MustCompile(`couldn't read ` + "`?" + `[^` + "`" + `]+` + "`?" +
+		`: No such file|failed to (read|load|open).*No such file or directory`),
 		"a file is missing that does not travel with the crate: name it in Include"},
 	{regexp.MustCompile(`(?i)No solution found when resolving|not found in the package registry|Failed to fetch|error sending request|No matching distribution`),
-		"a requirement cannot be had as it is written: correct it where it is named, or the index settings of this host"},
+		"a requirement cannot be had as it is written: correct it where it is named, or the " +
+			"index settings of this host"},
 }
 
 // Advice returns what may help, or "" if the tool's output does not show it.
@@ -96,7 +100,8 @@ func readPrograms() map[string]string {
 func upload(ctx context.Context, c *engine.Container, tree project.Tree) error {
 	return c.UploadTar(ctx, "/", func(w *tar.Writer) error {
 		for name, text := range buildPrograms {
-			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(layout.Build, "/"), name), []byte(text)); err != nil {
+			if err := engine.PackFile(w, path.Join(strings.TrimPrefix(layout.Build, "/"), name),
+				[]byte(text)); err != nil {
 				return err
 			}
 		}
@@ -159,7 +164,8 @@ const maxMessage = 16 << 20
 var errNotFetched = errors.New("build: crates are missing")
 
 // runBuild runs a phase of build.py, "dependencies", "fetch" or "build", and relays what its tools print.
-func (b builder) runBuild(ctx context.Context, c *engine.Container, network image.Network, phase string) (result, error) {
+func (b builder) runBuild(ctx context.Context, c *engine.Container, network image.Network, phase string) (result,
+	error) {
 	recipe, tree := b.recipe, b.tree
 	config, err := json.Marshal(map[string]any{
 		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name,

@@ -91,7 +91,8 @@ type builder struct {
 
 // Ensure returns the crate's extension, and builds it first if its content has not been built.
 func Ensure(
-	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe, emit report.Emit,
+	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe,
+	emit report.Emit,
 ) (Extension, error) {
 	b := builder{e, tools, network, tree, recipe, emit}
 	key := buildKey(tools, tree, recipe)
@@ -117,7 +118,8 @@ func buildKey(tools image.Image, tree project.Tree, recipe Recipe) string {
 	var text strings.Builder
 	recipe.Timeout = 0
 	_ = json.NewEncoder(&text).Encode([]any{
-		tools.ID, buildPrograms, recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe, buildEnvironment(recipe),
+		tools.ID, buildPrograms, recipe.defaultEnvironment(), tree.Crate, tree.Workspace, recipe,
+		buildEnvironment(recipe),
 	})
 	for _, file := range tree.Files {
 		if isPython(file.Name) && !recipe.Dependencies.Local && !tree.IsData(file.Name) {
@@ -271,7 +273,8 @@ func (b builder) fetchKey() string {
 	for _, file := range b.tree.Files {
 		name := path.Base(file.Name)
 		configuration := path.Base(path.Dir(file.Name)) == ".cargo"
-		if configuration || slices.Contains([]string{"Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml"}, name) {
+		if configuration || slices.Contains([]string{"Cargo.toml", "Cargo.lock", "rust-toolchain",
+			"rust-toolchain.toml"}, name) {
 			fmt.Fprintf(&text, "%q %s\n", file.Name, file.Sum)
 		}
 	}
@@ -314,11 +317,13 @@ func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
 func (b builder) environmentKey() string {
 	var text strings.Builder
 	_ = json.NewEncoder(&text).Encode([]any{
-		b.tools.ID, buildPrograms, b.recipe.defaultEnvironment(), CrateID(b.tree, b.tools), b.tree.Name, b.recipe.Dependencies, buildEnvironment(b.recipe),
+		b.tools.ID, buildPrograms, b.recipe.defaultEnvironment(), CrateID(b.tree, b.tools), b.tree.Name,
+		b.recipe.Dependencies, buildEnvironment(b.recipe),
 	})
 	for _, file := range b.tree.Files {
 		name := path.Base(file.Name)
-		locked := b.recipe.Dependencies.Lock != nil && slices.Contains([]string{"uv.lock", "pylock.toml", "pyproject.toml"}, name)
+		locked := b.recipe.Dependencies.Lock != nil &&
+			slices.Contains([]string{"uv.lock", "pylock.toml", "pyproject.toml"}, name)
 		if b.recipe.Dependencies.Local || locked || name == "uv.toml" {
 			fmt.Fprintf(&text, "%q %v %s\n", file.Name, file.Mode, file.Sum)
 		}
@@ -337,7 +342,8 @@ const (
 // inContainer does work in a build container that has the sources and no privileges. If work fails, it removes the
 // container.
 func (b builder) inContainer(
-	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume, work func(*engine.Container) error,
+	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume,
+	work func(*engine.Container) error,
 ) (*engine.Container, error) {
 	memory, err := b.engine.Memory(ctx)
 	if err != nil {
@@ -381,7 +387,8 @@ func (b builder) describe(built result, key string) (labels map[string]string, t
 	}
 	crate := CrateID(b.tree, b.tools)
 	return map[string]string{
-		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), crateLabel: crate, environmentLabel: "",
+		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), crateLabel: crate,
+		environmentLabel: "",
 	}, key + "-" + project.Sum(crate + string(inputsText))[:8], nil
 }
 

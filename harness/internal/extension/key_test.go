@@ -16,7 +16,8 @@ func TestBuildKey(t *testing.T) {
 	tools, recipe := image.Image{ID: "i"}, Recipe{Profile: "release"}
 	key := buildKey(tools, tree(rust, test), recipe)
 
-	require.Equal(t, key, buildKey(tools, tree(rust, project.File{Name: "tests/test_a.py", Sum: "2"}), recipe), "Python files are compared one by one")
+	require.Equal(t, key, buildKey(tools, tree(rust, project.File{Name: "tests/test_a.py", Sum: "2"}), recipe),
+		"Python files are compared one by one")
 	require.Equal(t, key, buildKey(tools, tree(rust, project.File{Name: "tests/test_b.py", Sum: "1"}), recipe))
 	elsewhere := tree(rust, test)
 	elsewhere.Root = "/another/worktree"
@@ -26,14 +27,16 @@ func TestBuildKey(t *testing.T) {
 	require.Equal(t, key, buildKey(tools, tree(rust, test), slow))
 
 	local := Recipe{Profile: "release", Dependencies: project.Dependencies{Local: true}}
-	require.NotEqual(t, buildKey(tools, tree(rust, test), local), buildKey(tools, tree(rust, project.File{Name: "tests/test_a.py", Sum: "2"}), local), "a folder is installed")
+	require.NotEqual(t, buildKey(tools, tree(rust, test), local),
+		buildKey(tools, tree(rust, project.File{Name: "tests/test_a.py", Sum: "2"}), local), "a folder is installed")
 
 	data := func(sum string) project.Tree {
 		tree := tree(rust, project.File{Name: "tiny.data/purelib/a.py", Sum: sum})
 		tree.Data = "tiny.data"
 		return tree
 	}
-	require.NotEqual(t, buildKey(tools, data("1"), recipe), buildKey(tools, data("2"), recipe), "maturin copies its data")
+	require.NotEqual(t, buildKey(tools, data("1"), recipe), buildKey(tools, data("2"), recipe),
+		"maturin copies its data")
 
 	for name, other := range map[string]string{
 		"content":     buildKey(tools, tree(project.File{Name: "src/lib.rs", Sum: "2"}, test), recipe),
@@ -45,7 +48,8 @@ func TestBuildKey(t *testing.T) {
 		"profile":     buildKey(tools, tree(rust, test), Recipe{Profile: "dev"}),
 		"feature":     buildKey(tools, tree(rust, test), Recipe{Profile: "release", Features: []string{"f"}}),
 		"environment": buildKey(tools, tree(rust, test), Recipe{Profile: "release", Env: map[string]string{"A": "1"}}),
-		"requirement": buildKey(tools, tree(rust, test), Recipe{Profile: "release", Dependencies: project.Dependencies{Requirements: []string{"attrs"}}}),
+		"requirement": buildKey(tools, tree(rust, test),
+			Recipe{Profile: "release", Dependencies: project.Dependencies{Requirements: []string{"attrs"}}}),
 	} {
 		require.NotEqual(t, key, other, name)
 	}

@@ -26,7 +26,8 @@ const (
 func (g *group) checkBudgets() {
 	now := g.clock.now
 	if request := g.dumps.overdue(now); request != nil {
-		g.endDump(protocol.Dump{ID: request.id, PID: request.pid, Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
+		g.endDump(protocol.Dump{ID: request.id, PID: request.pid,
+			Problem: fmt.Sprintf("no answer within %v", dumpTimeout)})
 	}
 	for _, test := range g.ledger.running {
 		switch ran := now.Sub(test.at); {
@@ -152,13 +153,17 @@ func (g *group) expirePhase(d *deadlock) {
 	g.clock.grace = g.clock.now.Add(2*dumpTimeout + killTimeout)
 	g.askDumps(g.ledger.pid, hang.Circumstances{}, func(seen hang.Report) {
 		if file := g.hungFile(); file != "" {
-			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after, g.hangText("collection-of-"+g.ledger.collecting, d.text(), seen))
-			g.hungFiles = append(g.hungFiles, verdict.CollectError{NodeID: g.ledger.collecting, Path: file, Name: g.ledger.collecting, Longrepr: text})
+			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after,
+				g.hangText("collection-of-"+g.ledger.collecting, d.text(), seen))
+			g.hungFiles = append(g.hungFiles,
+				verdict.CollectError{NodeID: g.ledger.collecting, Path: file, Name: g.ledger.collecting,
+					Longrepr: text})
 			g.again = true
 			g.must(g.session.Send(protocol.Stop{}))
 			return
 		}
-		g.problem("pytest hung during %s and was killed%s\n%s", at, after, g.hangText(g.clock.phase.String(), d.text(), seen))
+		g.problem("pytest hung during %s and was killed%s\n%s", at, after,
+			g.hangText(g.clock.phase.String(), d.text(), seen))
 		g.must(g.session.Send(protocol.Stop{}))
 	})
 }
@@ -181,7 +186,8 @@ func (g *group) expireExit(d *deadlock) {
 		if g.ledger.exited != nil {
 			return
 		}
-		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s", after, g.hangText("exit", d.text(), seen))
+		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s",
+			after, g.hangText("exit", d.text(), seen))
 		g.clock.grace = g.clock.now.Add(killTimeout)
 		g.must(g.session.Send(protocol.Stop{}))
 	})
@@ -204,7 +210,8 @@ const maxHungFiles = 5
 // hungFile returns the file whose import hangs pytest, or "" if pytest cannot run without it.
 func (g *group) hungFile() string {
 	base := path.Base(g.ledger.collecting)
-	if g.clock.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" || len(g.hungFiles) >= maxHungFiles {
+	if g.clock.phase != collecting || path.Ext(base) != ".py" || base == "conftest.py" || base == "__init__.py" ||
+		len(g.hungFiles) >= maxHungFiles {
 		return ""
 	}
 	file := path.Join(g.ledger.rootDir, g.ledger.collecting)

@@ -60,7 +60,8 @@ func (c *clock) enter(p phase) {
 
 func (c *clock) budget(p phase) time.Duration {
 	return [...]time.Duration{
-		starting: c.budgets.Start, collecting: c.budgets.Collect, inTests: c.budgets.Finish, finishing: c.budgets.Finish, exiting: c.budgets.Exit,
+		starting: c.budgets.Start, collecting: c.budgets.Collect, inTests: c.budgets.Finish,
+		finishing: c.budgets.Finish, exiting: c.budgets.Exit,
 	}[p]
 }
 
@@ -82,11 +83,14 @@ func (c *clock) stand(still time.Duration) {
 func (c *clock) giveUp() error {
 	switch {
 	case c.quiet.tooLong(c.now):
-		return fmt.Errorf("the agent in the container sent nothing for %v: its engine or container hangs, or a test stopped it or left it no processor time", silence)
+		return fmt.Errorf("the agent in the container sent nothing for %v: its engine or container hangs, or a test "+
+			"stopped it or left it no processor time",
+			silence)
 	case !c.grace.IsZero() && c.now.After(c.grace):
 		return errors.New("pytest was told to end and its end was not reported")
 	case !c.lastEnd.IsZero() && c.now.After(c.lastEnd):
-		return errors.New("the group has used up all its budgets together, and was not at its end: something in its container holds it up")
+		return errors.New("the group has used up all its budgets together, and was not at its end: something in " +
+			"its container holds it up")
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 
 // TestClock: phases take the time between their starts; deadlines move with time that does not count.
 func TestClock(t *testing.T) {
-	c := clock{budgets: Budgets{Start: 10 * time.Second, Collect: time.Minute, Finish: time.Hour, Exit: time.Second}, now: morning}
+	c := clock{budgets: Budgets{Start: 10 * time.Second, Collect: time.Minute, Finish: time.Hour, Exit: time.Second},
+		now: morning}
 	pass := func(long time.Duration) { c.now = c.now.Add(long) }
 	c.quiet.hear(morning.Add(time.Hour)) // the agent is not silent
 	c.enter(starting)

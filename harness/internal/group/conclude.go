@@ -30,12 +30,15 @@ func (g *group) conclude(ctx context.Context) {
 	case g.stopping == "":
 		g.reconcile()
 	case !(g.Flags.FailFast && g.redSeen): // pytest's own report at its end is missing
-		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.clock.phase, g.stopping, g.lastSeen)))
-		g.problems[len(g.problems)-1].Listed = g.ledger.collected && slices.ContainsFunc(g.selected, func(t *test) bool { return t.end.Outcome == verdict.NotRun })
+		g.problem("%s", strings.TrimSpace(fmt.Sprintf("the group was ended early, during %s: %s\n%s", g.clock.phase,
+			g.stopping, g.lastSeen)))
+		g.problems[len(g.problems)-1].Listed = g.ledger.collected &&
+			slices.ContainsFunc(g.selected, func(t *test) bool { return t.end.Outcome == verdict.NotRun })
 	}
 	if g.ledger.exited != nil && g.ledger.exited.DiskFull && (len(g.problems) > 0 || g.exitFault != "" || g.redSeen) {
 		g.problems = slices.DeleteFunc(g.problems, func(p report.Problem) bool { return p.Text == engine.DiskFull })
-		g.problems = slices.Insert(g.problems, 0, report.Problem{Group: g.Name, Text: engine.DiskFull + ", and check what the tests write"})
+		g.problems = slices.Insert(g.problems, 0,
+			report.Problem{Group: g.Name, Text: engine.DiskFull + ", and check what the tests write"})
 	}
 	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
@@ -58,7 +61,8 @@ func (g *group) keepOutput(ctx context.Context) {
 		case running || stateErr != nil:
 			g.problem("%v", errors.Join(err, stateErr))
 		case g.fate == "": // otherwise it is already reported
-			g.problem("%s", cmp.Or(g.container.Fate(ctx), "the tests' container is gone: was it removed, or its engine stopped?"))
+			g.problem("%s", cmp.Or(g.container.Fate(ctx),
+				"the tests' container is gone: was it removed, or its engine stopped?"))
 		}
 		return
 	}
@@ -124,7 +128,9 @@ func (g *group) endRunning(test *test) {
 		return // its result is unknown
 	}
 	test.Finish = &finish
-	test.Reports = append(test.Reports, verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: text, Path: test.Path, Line: test.Line})
+	test.Reports = append(test.Reports,
+		verdict.Report{When: cmp.Or(test.Phase, "call"), Outcome: "failed", Longrepr: text, Path: test.Path,
+			Line: test.Line})
 }
 
 // whyNotRun explains why tests did not run.
@@ -150,10 +156,13 @@ func (g *group) judgeExit() string {
 	case g.ledger.exited.Exit == nil:
 		return "pytest's session was over, and its process died: " + g.exitText()
 	case *g.ledger.exited.Exit != *g.ledger.exitStatus:
-		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.ledger.exitStatus, g.exitText())
+		return fmt.Sprintf("pytest's session ended with status %d, its process otherwise: %s", *g.ledger.exitStatus,
+			g.exitText())
 	case !g.ledger.left:
-		return fmt.Sprintf("pytest's process did not end by itself: something left it with os._exit(%d) after the session, in pytest_unconfigure, "+
-			"an exit handler or a thread; take that out, for what it cuts short can hide a failure", *g.ledger.exitStatus)
+		return fmt.Sprintf("pytest's process did not end by itself: something left it with os._exit(%d) after the "+
+			"session, in pytest_unconfigure, "+
+			"an exit handler or a thread; take that out, for what it cuts short can hide a failure",
+			*g.ledger.exitStatus)
 	}
 	return ""
 }
@@ -174,7 +183,8 @@ func (g *group) reconcile() {
 		g.problem("%d of %d built modules were imported before the tests", g.ledger.imported, len(g.Extension.Modules))
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && *g.ledger.exitStatus != verdict.ExitNoTests:
-		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s", *g.ledger.exitStatus,
+		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s",
+			*g.ledger.exitStatus,
 			g.statusText(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && len(g.hungFiles) == 0:
@@ -185,7 +195,8 @@ func (g *group) reconcile() {
 		g.problem("pytest could not write its JUnit file")
 		return
 	case len(g.ledger.junit) == 0:
-		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the project's configuration?")
+		g.problem("pytest left no JUnit file: is one of its plugins, junitxml, switched off in the " +
+			"project's configuration?")
 		return
 	}
 	cases, err := verdict.ReadJUnit(bytes.NewReader(g.ledger.junit), maxJUnit)
@@ -193,7 +204,8 @@ func (g *group) reconcile() {
 		g.problem("pytest's JUnit file: %v", err)
 		return
 	}
-	ran := verdict.Ran{CollectErrors: g.ledger.collectErrors, CollectSkips: g.ledger.collectSkips, ExitStatus: *g.ledger.exitStatus}
+	ran := verdict.Ran{CollectErrors: g.ledger.collectErrors, CollectSkips: g.ledger.collectSkips,
+		ExitStatus: *g.ledger.exitStatus}
 	for _, test := range g.selected {
 		if g.ledger.due[test.Index] { // a killed pytest leaves no JUnit file
 			ran.Tests = append(ran.Tests, test.end)
@@ -212,5 +224,7 @@ func (g *group) noTestsText() string {
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
-	return fmt.Sprintf("no tests found in %s: name files in Tests, or check testpaths and python_files in the project's pytest configuration", where)
+	return fmt.Sprintf("no tests found in %s: name files in Tests, or check testpaths and python_files in the "+
+		"project's pytest configuration",
+		where)
 }

@@ -26,7 +26,8 @@ func (g *group) debug(ctx context.Context) {
 	case !g.ledger.collected:
 		g.problem("pytest ended before it had collected the tests: %s", g.exitText())
 	case len(g.selected) != 1:
-		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected), len(g.ledger.tests))
+		g.problem("to debug, choose exactly one test with -run: it picks %d of %d here", len(g.selected),
+			len(g.ledger.tests))
 	default:
 		g.debugTest(ctx, g.selected[0])
 	}
@@ -43,7 +44,9 @@ func (g *group) debugTest(ctx context.Context, test *test) {
 		"run", "-p", "no:forked", "-p", "pyo3test_plugin.hooks", "-o", "faulthandler_timeout=0", "--capture=no",
 	}, g.PytestArgs...)
 	env := append(g.variables(), "TERM=xterm", "PYO3TEST_DEBUGGED=1") // the plugin reads it
-	g.emit(report.Lent{Group: g.Name, Text: fmt.Sprintf("in the foreground, container %.12s: gdb and py-spy are in it, %s", g.container.ID, layout.Tools)})
+	g.emit(report.Lent{Group: g.Name,
+		Text: fmt.Sprintf("in the foreground, container %.12s: gdb and py-spy are in it, %s", g.container.ID,
+			layout.Tools)})
 	status, err := g.container.Foreground(ctx, engine.Command{
 		Argv: append(append([]string{layout.Venv + "/bin/python", layout.Agent + "/launch.py"}, args...), id),
 		Env:  env, Dir: path.Join(layout.Sources, g.Tree.Crate),

@@ -150,7 +150,8 @@ func (g *group) dumpOf(e protocol.Dump) hang.Dump {
 func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
 
 func (g *group) circumstances(test *test) hang.Circumstances {
-	return hang.Circumstances{Forked: test.pid != g.ledger.pid && g.ledger.isolation != "subprocess", ParentThreads: test.threads}
+	return hang.Circumstances{Forked: test.pid != g.ledger.pid && g.ledger.isolation != "subprocess",
+		ParentThreads: test.threads}
 }
 
 // notes returns what else is known about a hung test.
@@ -159,7 +160,8 @@ func (g *group) notes(test *test) (notes []string) {
 		notes = append(notes, "fixtures: "+test.fixtures)
 	}
 	if test.after != nil {
-		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID, test.after.end.Outcome))
+		notes = append(notes, fmt.Sprintf("the last test that had ended before it: %s (%s)", test.after.NodeID,
+			test.after.end.Outcome))
 	}
 	return notes
 }
@@ -188,7 +190,8 @@ func (g *group) showStacks(why string, then func()) {
 	}
 	for _, test := range g.ledger.running {
 		g.askDump(test.pid, g.circumstances(test), func(seen hang.Report) {
-			text := show(fmt.Sprintf("%s/%s, running for %v", g.TestName, test.name, g.clock.now.Sub(test.at).Round(time.Millisecond)), seen)
+			text := show(fmt.Sprintf("%s/%s, running for %v", g.TestName, test.name,
+				g.clock.now.Sub(test.at).Round(time.Millisecond)), seen)
 			if g.ledger.running[test.Index] != nil && g.stopping != "" {
 				test.Seen = text
 			}

@@ -174,7 +174,8 @@ const engineMargin = time.Minute
 func (g *group) start(ctx context.Context) (err error) {
 	life := lifetime(ctx)
 	limit := g.Budgets.Start + engineMargin
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the engine has not started a container within %v: raise StartTimeout", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit,
+		fmt.Errorf("the engine has not started a container within %v: raise StartTimeout", limit))
 	defer cancel()
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -182,8 +183,10 @@ func (g *group) start(ctx context.Context) (err error) {
 		}
 	}()
 	g.container, err = g.Engine.Start(ctx, engine.Spec{
-		Image: g.Extension.Image, Purpose: Purpose, Labels: map[string]string{LabelName: g.TestName, LabelRoot: g.Tree.Root}, User: layout.User, Network: g.Network, Confined: true,
-		Memory: g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
+		Image: g.Extension.Image, Purpose: Purpose,
+		Labels: map[string]string{LabelName: g.TestName, LabelRoot: g.Tree.Root}, User: layout.User, Network: g.Network,
+		Confined: true,
+		Memory:   g.Memory, CPUs: g.CPUs, PIDs: g.Processes, Lifetime: life,
 	})
 	if err != nil {
 		return err
@@ -222,7 +225,8 @@ func (g *group) startCommand(compiled []string) protocol.Start {
 	return protocol.Start{
 		Python: layout.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
-		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources, Compiled: append([]string{}, compiled...),
+		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources,
+		Compiled: append([]string{}, compiled...),
 	}
 }
 
@@ -234,9 +238,10 @@ const maxRounds = 10
 
 // canGoOn reports whether a new pytest could run the tests that a killed or dead one left.
 func (g *group) canGoOn() bool {
-	return g.ledger.collected && g.round+1 < maxRounds && !g.Flags.FailFast && slices.ContainsFunc(g.selected, func(t *test) bool {
-		return !t.closed && (g.ledger.running[t.Index] != t || g.isBystander(t))
-	})
+	return g.ledger.collected && g.round+1 < maxRounds && !g.Flags.FailFast &&
+		slices.ContainsFunc(g.selected, func(t *test) bool {
+			return !t.closed && (g.ledger.running[t.Index] != t || g.isBystander(t))
+		})
 }
 
 // restart starts pytest again in the same container, without the files whose import hung, to run the tests that have no

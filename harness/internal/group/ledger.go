@@ -96,7 +96,9 @@ func (l *ledger) expect(order []int) {
 // error: something other than the plugin sent it, so no event can be trusted.
 func (l *ledger) take(e protocol.Event, at time.Time) (*test, error) {
 	if why := l.untimely(e); why != "" {
-		return nil, fmt.Errorf("pytest's stream of events contradicts itself: a %q %s: did a test or a conftest write to a descriptor that it did not open?", e.Kind(), why)
+		return nil, fmt.Errorf("pytest's stream of events contradicts itself: a %q %s: did a test or a conftest "+
+			"write to a descriptor that it did not open?",
+			e.Kind(), why)
 	}
 	switch e := e.(type) {
 	case protocol.Item, protocol.Collecting, protocol.CollectError, protocol.CollectSkip, protocol.Collected:
@@ -208,7 +210,8 @@ func (l *ledger) addTest(e protocol.Item) error {
 		budget = time.Duration(*e.Timeout * float64(time.Second))
 	}
 	l.tests = append(l.tests, &test{budget: budget, fixtures: strings.Join(e.Fixtures, ", "), Test: verdict.Test{
-		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1], FailLeaky: l.failLeaky,
+		Index: e.Index, NodeID: e.NodeID, Path: e.Path, Line: e.Line, Classname: e.JUnitName[0], Name: e.JUnitName[1],
+		FailLeaky: l.failLeaky,
 	}})
 	return nil
 }

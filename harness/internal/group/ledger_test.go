@@ -84,23 +84,25 @@ func TestLedgerOfContradictions(t *testing.T) {
 	}
 	start, finish := `"start","index":1`, `"finish","index":1`
 	for want, edited := range map[string][]string{
-		"item 0 came where 1 was due":                     twice(`"item","index":0`),
-		"item 2 came where 1 was due":                     without(`"item","index":1`),
-		"pytest collected 3 tests and named 2":            without(`"item","index":2`),
-		`"collected" after the end of the collection`:     twice(`"collected"`),
-		`"start" before the end of the collection`:        swapped(`"collected"`, `"start","index":0`),
-		"a start event of a.py::t1 out of its order":      twice(start),
-		"a report event of a.py::t1 out of its order":     without(start),
-		"a finish event of a.py::t1 out of its order":     twice(finish),
-		`"finished" while a test runs`:                    without(finish),
-		"a finish event of a.py::t1 out of":               swapped(start, finish),
-		`"finished" after the end of the session`:         twice(`"finished"`),
-		`"leave" after the end of pytest`:                 twice(`"leave"`),
-		`"report" after the end of the session`:           swapped(`"finished"`, `"start","index":2`),
-		`"exit" after the end of pytest`:                  twice(`"ev":"exit"`),
-		`"started" after the start`:                       twice(`"started"`),
-		"an event of test 7, which was not to run":        slices.Insert(slices.Clone(lines), at(start), `{"ev":"start","index":7}`),
-		"pytest's JUnit file is longer than 64 MiB":       slices.Insert(slices.Clone(lines), at(`"junit"`), slices.Repeat([]string{junitLine(strings.Repeat("x", 8<<20))}, 9)...),
+		"item 0 came where 1 was due":                 twice(`"item","index":0`),
+		"item 2 came where 1 was due":                 without(`"item","index":1`),
+		"pytest collected 3 tests and named 2":        without(`"item","index":2`),
+		`"collected" after the end of the collection`: twice(`"collected"`),
+		`"start" before the end of the collection`:    swapped(`"collected"`, `"start","index":0`),
+		"a start event of a.py::t1 out of its order":  twice(start),
+		"a report event of a.py::t1 out of its order": without(start),
+		"a finish event of a.py::t1 out of its order": twice(finish),
+		`"finished" while a test runs`:                without(finish),
+		"a finish event of a.py::t1 out of":           swapped(start, finish),
+		`"finished" after the end of the session`:     twice(`"finished"`),
+		`"leave" after the end of pytest`:             twice(`"leave"`),
+		`"report" after the end of the session`:       swapped(`"finished"`, `"start","index":2`),
+		`"exit" after the end of pytest`:              twice(`"ev":"exit"`),
+		`"started" after the start`:                   twice(`"started"`),
+		"an event of test 7, which was not to run": slices.Insert(slices.Clone(lines), at(start),
+			`{"ev":"start","index":7}`),
+		"pytest's JUnit file is longer than 64 MiB": slices.Insert(slices.Clone(lines), at(`"junit"`),
+			slices.Repeat([]string{junitLine(strings.Repeat("x", 8<<20))}, 9)...),
 		"pytest's stream of events contradicts itself: a": swapped(`"session"`, `"ev":"exit"`),
 	} {
 		_, err := reduce(t, edited)
@@ -111,7 +113,8 @@ func TestLedgerOfContradictions(t *testing.T) {
 // TestTestThatRunsAgain: of a test that is to run again, nothing of its first run is left.
 func TestTestThatRunsAgain(t *testing.T) {
 	lines := goodSession()
-	l, err := reduce(t, lines[:slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, `"finish","index":2`) })])
+	l, err := reduce(t, lines[:slices.IndexFunc(lines,
+		func(line string) bool { return strings.Contains(line, `"finish","index":2`) })])
 	require.NoError(t, err)
 	test := l.tests[2]
 	require.True(t, test.Started)
@@ -119,7 +122,8 @@ func TestTestThatRunsAgain(t *testing.T) {
 	test.Left, test.expired, test.deadlock = []string{"1: sleep"}, true, &deadlock{}
 	delete(l.running, 2)
 	test.forget()
-	fresh, err := reduce(t, lines[:slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, `"start"`) })])
+	fresh, err := reduce(t, lines[:slices.IndexFunc(lines,
+		func(line string) bool { return strings.Contains(line, `"start"`) })])
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintf("%+v", fresh.tests[2]), fmt.Sprintf("%+v", test))
 }

@@ -40,7 +40,8 @@ func (g *group) culprits() []proof {
 	var crashed, forked []proof
 	for _, test := range g.selected {
 		switch {
-		case test.end.Outcome == verdict.Crashed && test.Finish.Signal != nil && slices.Contains(crashes, *test.Finish.Signal):
+		case test.end.Outcome == verdict.Crashed && test.Finish.Signal != nil &&
+			slices.Contains(crashes, *test.Finish.Signal):
 			crashed = append(crashed, proof{test, true})
 		case test.end.Outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
 			forked = append(forked, proof{test, false})
@@ -164,7 +165,8 @@ func (s *proven) result() string {
 	case s.again.Finish != nil && outcome == verdict.Passed:
 		return fmt.Sprintf("%spassed after %v: it is the fork that makes it hang", where, took)
 	case s.again.Finish != nil:
-		return fmt.Sprintf("%s%s after %v, and it did not hang: it is the fork that makes it hang", where, outcome, took)
+		return fmt.Sprintf("%s%s after %v, and it did not hang: it is the fork that makes it hang", where, outcome,
+			took)
 	case s.deadlock:
 		return fmt.Sprintf("%sa proven deadlock there too, after %v: the fork is not the only cause", where, took)
 	case s.late:
@@ -179,5 +181,6 @@ func (s *proven) exitText() string {
 	if s.ledger.exited == nil {
 		return "its end was not reported"
 	}
-	return verdict.ExitText(s.ledger.exited.Exit, s.ledger.exited.Signal) + "\n" + strings.TrimSpace(s.ledger.exited.Text)
+	return verdict.ExitText(s.ledger.exited.Exit, s.ledger.exited.Signal) + "\n" +
+		strings.TrimSpace(s.ledger.exited.Text)
 }

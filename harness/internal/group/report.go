@@ -37,7 +37,8 @@ func (g *group) emitTest(test *test, e report.Event) {
 	case !report.Excluded(err):
 		g.problem("%v", err)
 	case !(g.redSeen && g.Flags.FailFast):
-		g.problem("%s was selected and testing did not run it: the harness and go test disagree about -run or -skip", test.name)
+		g.problem("%s was selected and testing did not run it: the harness and go test disagree about -run or -skip",
+			test.name)
 	}
 }
 
@@ -57,10 +58,12 @@ func (g *group) reportEnd(test *test) {
 // endOf describes the end of a test for reporters.
 func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 	end := report.TestEnded{
-		Test:    g.testOf(test),
-		JUnit:   report.JUnitName{Classname: test.Classname, Name: test.Name, File: g.Tree.HostText(test.Path), Line: test.Line},
-		Outcome: v.Outcome, Seconds: v.Duration, Phase: v.Phase, Place: g.place(v.Path, v.Line), Message: g.Tree.HostText(v.Message),
-		Text: g.Tree.HostText(v.Text), Properties: v.Properties, Left: len(test.Left),
+		Test: g.testOf(test),
+		JUnit: report.JUnitName{Classname: test.Classname, Name: test.Name, File: g.Tree.HostText(test.Path),
+			Line: test.Line},
+		Outcome: v.Outcome, Seconds: v.Duration, Phase: v.Phase, Place: g.place(v.Path, v.Line),
+		Message: g.Tree.HostText(v.Message),
+		Text:    g.Tree.HostText(v.Text), Properties: v.Properties, Left: len(test.Left),
 	}
 	if v.Path == "" {
 		end.Place = g.place(test.Path, test.Line)
@@ -80,7 +83,8 @@ func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 		end.Sections = append(end.Sections, [2]string{section[0], g.Tree.HostText(hang.FoldFatal(section[1]))})
 	}
 	for _, sub := range v.Subtests {
-		end.Subtests = append(end.Subtests, report.SubtestEnd{Name: sub.Name, Outcome: sub.Outcome, Text: g.Tree.HostText(sub.Text)})
+		end.Subtests = append(end.Subtests,
+			report.SubtestEnd{Name: sub.Name, Outcome: sub.Outcome, Text: g.Tree.HostText(sub.Text)})
 	}
 	return end
 }
@@ -91,8 +95,9 @@ func (g *group) reportCollection() {
 	for _, e := range slices.Concat(g.hungFiles, g.ledger.collectErrors) {
 		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
 			g.emit(report.FileFailed{
-				Test:  report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
-				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path), Line: e.Line},
+				Test: report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
+				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path),
+					Line: e.Line},
 				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Longrepr),
 			})
 		}
@@ -100,13 +105,15 @@ func (g *group) reportCollection() {
 	for _, e := range g.ledger.collectSkips {
 		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
 			g.emit(report.FileSkipped{
-				Test:  report.Test{Group: g.Name, Name: name + "/(module)", NodeID: e.NodeID},
-				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path), Line: e.Line},
+				Test: report.Test{Group: g.Name, Name: name + "/(module)", NodeID: e.NodeID},
+				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path),
+					Line: e.Line},
 				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Reason),
 			})
 		}
 	}
-	if g.stopping == "" && len(g.ledger.tests) > 0 && len(g.selected) == 0 && (g.Flags.Only == nil || len(g.Flags.Only) > 0) {
+	if g.stopping == "" && len(g.ledger.tests) > 0 && len(g.selected) == 0 &&
+		(g.Flags.Only == nil || len(g.Flags.Only) > 0) {
 		g.note("no tests to run: -run or -skip exclude all tests that were collected")
 	}
 }
@@ -164,19 +171,23 @@ func (g *group) statusText(status int) string {
 // untoldText returns what may have caused an exit that looks ordinary but was not reported.
 func (g *group) untoldText() string {
 	if exit := g.ledger.exited.Exit; exit != nil && *exit != verdict.ExitUsage {
-		return "\nit left with os._exit or SystemExit, or the descriptor through which it reports its tests was closed (os.closerange, for example)"
+		return "\nit left with os._exit or SystemExit, or the descriptor through which it reports its tests was " +
+			"closed (os.closerange, for example)"
 	}
 	return ""
 }
 
 // foreignText describes an imported module that is not the built one.
 func foreignText(e protocol.Foreign) string {
-	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or keep its folder off sys.path", e.Module, e.File, e.Built)
+	return fmt.Sprintf("the tests import %s from %s, and what was built is %s: rename what is in its way, or "+
+		"keep its folder off sys.path",
+		e.Module, e.File, e.Built)
 }
 
 // importText explains an extension that cannot be imported.
 func importText(e protocol.Import) string {
-	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem, adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
+	return fmt.Sprintf("the built module %s cannot be imported, so no test was run: %s%s\n%s", e.Module, e.Problem,
+		adviceOnImport(e.Problem), strings.TrimSpace(e.Traceback))
 }
 
 // importAdvice maps messages of Python and the dynamic linker about a failed import of a native module to fixes.
@@ -184,13 +195,25 @@ var importAdvice = []struct {
 	said *regexp.Regexp
 	fix  string
 }{
-	{regexp.MustCompile(`undefined symbol: _?Py`), "this Python does not have that symbol: the module was built for another Python, or uses an API that this one lacks (abi3 features of PyO3 name the oldest that is enough)"},
-	{regexp.MustCompile(`undefined symbol: `), "a native library is missing at the link: name it in build.rs (cargo:rustc-link-lib), and its package in SystemPackages"},
-	{regexp.MustCompile(`cannot open shared object file`), "that library is not in the container: name its Debian package in SystemPackages"},
-	{regexp.MustCompile(`does not define module export function`), "the #[pymodule] function has to have the module's name: compare it with module-name in [tool.maturin] and [lib] name in Cargo.toml"},
-	{regexp.MustCompile(`imported from .*, and what was built is `), "something else of that name comes first on sys.path: a folder or file beside the tests, or another version among the requirements"},
-	{regexp.MustCompile(`No module named`), "it was built under another name, or misses a requirement: compare module-name in [tool.maturin], [lib] name in Cargo.toml, and dependencies in pyproject.toml"},
-	{regexp.MustCompile(`(?i)wrong ELF class|invalid ELF header|exec format`), "it was built for another kind of machine"},
+	{regexp.MustCompile(`undefined symbol: _?Py`),
+		"this Python does not have that symbol: the module was built for another Python, or uses an API that this " +
+			"one lacks (abi3 features of PyO3 name the oldest that is enough)"},
+	{regexp.MustCompile(`undefined symbol: `),
+		"a native library is missing at the link: name it in build.rs (cargo:rustc-link-lib), and its " +
+			"package in SystemPackages"},
+	{regexp.MustCompile(`cannot open shared object file`),
+		"that library is not in the container: name its Debian package in SystemPackages"},
+	{regexp.MustCompile(`does not define module export function`),
+		"the #[pymodule] function has to have the module's name: compare it with module-name in [tool.maturin] and " +
+			"[lib] name in Cargo.toml"},
+	{regexp.MustCompile(`imported from .*, and what was built is `),
+		"something else of that name comes first on sys.path: a folder or file beside the tests, or another " +
+			"version among the requirements"},
+	{regexp.MustCompile(`No module named`),
+		"it was built under another name, or misses a requirement: compare module-name in [tool.maturin], [lib] name " +
+			"in Cargo.toml, and dependencies in pyproject.toml"},
+	{regexp.MustCompile(`(?i)wrong ELF class|invalid ELF header|exec format`),
+		"it was built for another kind of machine"},
 }
 
 // adviceOnImport returns what to do about a failed import, if that is known.
@@ -206,7 +229,8 @@ func adviceOnImport(problem string) string {
 // reportSession describes pytest's session, then reports its notes.
 func (g *group) reportSession(e protocol.Session) {
 	g.emit(report.Session{
-		Group: g.Name, Pytest: e.Pytest, Python: e.Python, Isolation: e.Isolation, Workers: e.Workers, Budget: g.Budgets.Test,
+		Group: g.Name, Pytest: e.Pytest, Python: e.Python, Isolation: e.Isolation, Workers: e.Workers,
+		Budget: g.Budgets.Test,
 	})
 	g.reportNotes(e.Notes)
 }

@@ -21,7 +21,8 @@ func (g *group) show(ctx context.Context) {
 	}
 	if g.Flags.Visit != nil {
 		g.Flags.Visit(ctx, func(ctx context.Context, argv []string, input io.Reader, output io.Writer) error {
-			return image.Run(ctx, g.container, engine.Command{Argv: argv, Env: g.variables(), Dir: g.dir()}, input, output)
+			return image.Run(ctx, g.container, engine.Command{Argv: argv, Env: g.variables(), Dir: g.dir()}, input,
+				output)
 		}, g.Tree.HostText)
 	}
 	if g.Flags.Keep {
@@ -49,8 +50,10 @@ func (g *group) shell(ctx context.Context) {
 		"pytest, gdb and py-spy are in it (%s); it ends with the shell", g.container.ID, layout.Tools)})
 	defer g.emit(report.Returned{Group: g.Name})
 	// In the shell, pytest --forked uses our plugin, whether or not pytest-forked works with this pytest.
-	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site", "PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
-	if _, err := g.container.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
+	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site",
+		"PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
+	if _, err := g.container.Foreground(ctx,
+		engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
 		g.note("%v", err)
 	}
 }

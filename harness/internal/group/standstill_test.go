@@ -38,7 +38,8 @@ func underWay(t *testing.T, running int) (*group, *ordered) {
 	g.session = session
 	g.ledger.pid, g.ledger.collected = 7, true
 	for i := range running + 1 {
-		test := &test{Test: verdict.Test{Index: i, NodeID: fmt.Sprint("a.py::t", i)}, name: fmt.Sprint("a.py/t", i), selected: true, budget: time.Hour}
+		test := &test{Test: verdict.Test{Index: i, NodeID: fmt.Sprint("a.py::t", i)}, name: fmt.Sprint("a.py/t", i),
+			selected: true, budget: time.Hour}
 		g.ledger.tests, g.selected = append(g.ledger.tests, test), append(g.selected, test)
 	}
 	require.NoError(t, g.runSelected())
@@ -87,7 +88,8 @@ func TestStandstillOfPytest(t *testing.T) {
 	require.True(t, g.again)
 	say(t, g, `{"ev":"finish","index":0,"pid":10,"exit":0,"complete":true}`) // too late
 	require.Equal(t, verdict.Error, g.selected[0].end.Outcome)
-	require.Contains(t, session.played.text(), "stood still after the end of a.py::t0 and was killed after 1m0s\ncause: ")
+	require.Contains(t, session.played.text(),
+		"stood still after the end of a.py::t0 and was killed after 1m0s\ncause: ")
 }
 
 // TestStandstillThatEnds: a pytest that moves on during its dump is left alone.
@@ -95,7 +97,8 @@ func TestStandstillThatEnds(t *testing.T) {
 	g, session := underWay(t, 1)
 	say(t, g, `{"ev":"gone","pid":10}`)
 	wait(g, 70*time.Second)
-	say(t, g, `{"ev":"report","index":0,"when":"setup","outcome":"passed"}`, `{"ev":"report","index":0,"when":"call","outcome":"passed"}`,
+	say(t, g, `{"ev":"report","index":0,"when":"setup","outcome":"passed"}`,
+		`{"ev":"report","index":0,"when":"call","outcome":"passed"}`,
 		`{"ev":"finish","index":0,"pid":10,"exit":0,"complete":true}`)
 	seen(g)
 	require.Empty(t, session.orders)
@@ -122,7 +125,8 @@ func TestBystanders(t *testing.T) {
 	require.Equal(t, verdict.Error, g.selected[1].end.Outcome)
 	g.standing, g.stopping, g.again = false, "", false
 	say(t, g, `{"ev":"start","index":0,"pid":20}`)
-	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.session.(*ordered).played.names(), "a subtest begins once")
+	require.Equal(t, []string{"a.py/t0", "a.py/t1", "a.py/t2"}, g.session.(*ordered).played.names(),
+		"a subtest begins once")
 }
 
 // TestLateReport: a test that has ended is not red if its report is late because the next test stopped pytest.

@@ -93,7 +93,8 @@ func (p *played) config(t testing.TB) Config {
 	matcher, err := subtest.NewMatcher("", "")
 	require.NoError(t, err)
 	return Config{
-		Evidence: &evidence.Run{}, Stream: p.stream, Matcher: matcher, Bytecode: &bytecode.Store{}, Name: "g", TestName: "TestPython/g", Isolation: "forked",
+		Evidence: &evidence.Run{}, Stream: p.stream, Matcher: matcher, Bytecode: &bytecode.Store{}, Name: "g",
+		TestName: "TestPython/g", Isolation: "forked",
 	}
 }
 
@@ -120,7 +121,8 @@ const goodJUnit = `<testsuites><testsuite><testcase classname="a" name="t0"/><te
 // goodSession returns what an agent sends for three tests: one passes, one is skipped, one has a subtest.
 func goodSession() []string {
 	lines := []string{
-		`{"ev":"ready","pid":1,"protocol":1}`, `{"ev":"importing","pid":7}`, `{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
+		`{"ev":"ready","pid":1,"protocol":1}`, `{"ev":"importing","pid":7}`,
+		`{"ev":"import","ok":true,"module":"tiny"}`, `{"ev":"started","pid":8}`,
 		`{"ev":"session","pytest":"9.2.0","workers":1}`, `{"ev":"collecting","nodeid":"a.py"}`,
 	}
 	for i := range 3 {
@@ -135,13 +137,17 @@ func goodSession() []string {
 			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"skipped"}`)
 		case 2:
 			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"passed"}`,
-				`{"ev":"report",`+at+`,"when":"call","outcome":"passed","subtest":{"description":"s"}}`, `{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
+				`{"ev":"report",`+at+`,"when":"call","outcome":"passed","subtest":{"description":"s"}}`,
+				`{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
 		default:
-			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"passed"}`, `{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
+			lines = append(lines, `{"ev":"report",`+at+`,"when":"setup","outcome":"passed"}`,
+				`{"ev":"report",`+at+`,"when":"call","outcome":"passed"}`)
 		}
-		lines = append(lines, `{"ev":"report",`+at+`,"when":"teardown","outcome":"passed"}`, `{"ev":"finish",`+at+`,"exit":0,"complete":true}`)
+		lines = append(lines, `{"ev":"report",`+at+`,"when":"teardown","outcome":"passed"}`,
+			`{"ev":"finish",`+at+`,"exit":0,"complete":true}`)
 	}
-	return append(lines, `{"ev":"finished","exitstatus":0}`, `{"ev":"leave"}`, junitLine(goodJUnit), `{"ev":"exit","exit":0}`, `{"ev":"done"}`)
+	return append(lines, `{"ev":"finished","exitstatus":0}`, `{"ev":"leave"}`, junitLine(goodJUnit),
+		`{"ev":"exit","exit":0}`, `{"ev":"done"}`)
 }
 
 func junitLine(file string) string {
@@ -162,7 +168,8 @@ func TestNoLineMayBeMissingOrTwice(t *testing.T) {
 		event, err := protocol.Decode([]byte(line))
 		require.NoError(t, err)
 		told, isReport := event.(protocol.TestReport)
-		if slices.Contains(harmless, event.Kind()) || told.When == "setup" || told.When == "teardown" || told.Subtest != nil {
+		if slices.Contains(harmless, event.Kind()) || told.When == "setup" || told.When == "teardown" ||
+			told.Subtest != nil {
 			continue
 		}
 		require.True(t, play(t, slices.Delete(goodSession(), i, i+1)).red(), "without %s", line)
@@ -182,7 +189,8 @@ func TestContradictions(t *testing.T) {
 		`{"ev":"garbage","text":"noise"}`:                                `something other than the plugin wrote to its stream of events: "noise"`,
 		`{"ev":"fly"}`:                                                   `unknown event "fly"`,
 		`{"ev":"phase","index":-1}`:                                      "negative index",
-		`{"ev":"foreign","module":"tiny","file":"/a","built":"/b"}`:      "the tests import tiny from /a, and what was built is /b",
+		`{"ev":"foreign","module":"tiny","file":"/a","built":"/b"}`: "the tests import tiny from /a, " +
+			"and what was built is /b",
 	} {
 		top := play(t, slices.Insert(goodSession(), start+1, line))
 		require.True(t, top.red(), line)
@@ -212,15 +220,22 @@ func FuzzSession(f *testing.F) {
 
 // foreignLines holds lines that a fuzzer would take long to find.
 var foreignLines = []string{
-	`{"ev":"garbage","text":"x"}`, `{"ev":"error","message":"x"}`, `{"ev":"foreign","module":"tiny"}`, `{"ev":"import","ok":false,"module":"tiny"}`,
+	`{"ev":"garbage","text":"x"}`, `{"ev":"error","message":"x"}`, `{"ev":"foreign","module":"tiny"}`,
+	`{"ev":"import","ok":false,"module":"tiny"}`,
 	`{"ev":"collect-error","nodeid":"b.py","junit":["","b"]}`, `{"ev":"collect-skip","nodeid":"b.py","junit":["","b"]}`,
-	`{"ev":"finish","index":0,"exit":3,"complete":true}`, `{"ev":"finish","index":0,"signal":9}`, `{"ev":"finish","index":0,"exit":0,"complete":false}`,
-	`{"ev":"finish","index":1,"exit":0,"complete":true,"killed":"hung"}`, `{"ev":"finish","index":1,"exit":0,"complete":true,"interrupt":"x"}`,
-	`{"ev":"finished","exitstatus":5}`, `{"ev":"finished","exitstatus":1}`, `{"ev":"exit","signal":9}`, `{"ev":"exit","exit":5}`, `{"ev":"exit"}`,
-	`{"ev":"report","index":2,"when":"call","outcome":"rerun"}`, `{"ev":"report","index":0,"when":"call","outcome":"failed"}`,
-	`{"ev":"collected","count":0}`, `{"ev":"collected","count":2}`, `{"ev":"warning"}`, `{"ev":"beat"}`, `{"ev":"deadlock","index":0,"pid":10}`, `{"ev":"dump","id":"x"}`, `{"ev":"killed","pid":3}`,
+	`{"ev":"finish","index":0,"exit":3,"complete":true}`, `{"ev":"finish","index":0,"signal":9}`,
+	`{"ev":"finish","index":0,"exit":0,"complete":false}`,
+	`{"ev":"finish","index":1,"exit":0,"complete":true,"killed":"hung"}`,
+	`{"ev":"finish","index":1,"exit":0,"complete":true,"interrupt":"x"}`,
+	`{"ev":"finished","exitstatus":5}`, `{"ev":"finished","exitstatus":1}`, `{"ev":"exit","signal":9}`,
+	`{"ev":"exit","exit":5}`, `{"ev":"exit"}`,
+	`{"ev":"report","index":2,"when":"call","outcome":"rerun"}`,
+	`{"ev":"report","index":0,"when":"call","outcome":"failed"}`,
+	`{"ev":"collected","count":0}`, `{"ev":"collected","count":2}`, `{"ev":"warning"}`, `{"ev":"beat"}`,
+	`{"ev":"deadlock","index":0,"pid":10}`, `{"ev":"dump","id":"x"}`, `{"ev":"killed","pid":3}`,
 	`{"ev":"item","index":3,"nodeid":"a.py::t0","junit":["a","t0"]}`, `{"ev":"leave"}`, `{"ev":"done"}`, `nonsense`,
-	junitLine("<testsuites>"), junitLine(`<testsuite/>`), junitLine(strings.Replace(goodJUnit, "<skipped/>", "<error/>", 1)),
+	junitLine("<testsuites>"), junitLine(`<testsuite/>`),
+	junitLine(strings.Replace(goodJUnit, "<skipped/>", "<error/>", 1)),
 }
 
 const operations = 7
@@ -238,7 +253,8 @@ func editSession(lines []string, op byte, i, j int) []string {
 	case 3:
 		return slices.Insert(lines, i, foreignLines[j%len(foreignLines)])
 	case 4:
-		words := []string{"passed", "skipped", "failed", "rerun", "true", "false", "setup", "call", "teardown", "start", "finish"}
+		words := []string{"passed", "skipped", "failed", "rerun", "true", "false", "setup", "call", "teardown", "start",
+			"finish"}
 		word, other := words[j%len(words)], words[j/len(words)%len(words)]
 		lines[i] = strings.Replace(lines[i], word, other, 1)
 	case 5:
@@ -300,7 +316,8 @@ func contradiction(lines []string) error {
 			}
 		case protocol.TestFinish:
 			f := e
-			if !of.started || of.finished || f.Exit == nil || *f.Exit != 0 || f.Signal != nil || f.Killed != nil || f.Interrupt != "" || !f.Complete || !of.told {
+			if !of.started || of.finished || f.Exit == nil || *f.Exit != 0 || f.Signal != nil || f.Killed != nil ||
+				f.Interrupt != "" || !f.Complete || !of.told {
 				return errors.New("a bad finish")
 			}
 			of.finished = true
@@ -403,8 +420,11 @@ func TestDeadlockEndsItsTestAtOnce(t *testing.T) {
 func TestDeadlockOutsideTests(t *testing.T) {
 	proof := protocol.Deadlock{PID: 7, Threads: 2, Text: "the proof"}
 	for phase, want := range map[phase]string{
-		collecting: "pytest hung during collection of a.py and was killed: deadlock proved: none of its 2 threads can ever run again\n",
-		exiting:    "pytest's session was over, and its interpreter did not end (deadlock proved: none of its 2 threads can ever run again): it was killed\n",
+		collecting: "pytest hung during collection of a.py and was killed: deadlock proved: none of its 2 " +
+			"threads can ever run again\n",
+
+		exiting: "pytest's session was over, and its interpreter did not end (deadlock proved: none of its 2 threads " +
+			"can ever run again): it was killed\n",
 	} {
 		g := newGroup(Config{Evidence: &evidence.Run{}, Budgets: Budgets{Collect: time.Hour, Exit: time.Hour}}, morning)
 		g.session = newScript(nil)
@@ -419,7 +439,8 @@ func TestDeadlockOutsideTests(t *testing.T) {
 		g.endDump(protocol.Dump{ID: g.dumps.current.id, PID: 7, Problem: "no stacks"})
 		said := g.exitFault
 		for _, hung := range g.hungFiles {
-			said += strings.Replace(hung.Longrepr, "pytest hung as it imported this file, and", "pytest hung during collection of a.py and", 1)
+			said += strings.Replace(hung.Longrepr, "pytest hung as it imported this file, and",
+				"pytest hung during collection of a.py and", 1)
 		}
 		require.Contains(t, said, want)
 		require.Contains(t, said, "the proof\n")

@@ -84,7 +84,8 @@ func usageText(log string) string {
 	}
 	for _, found := range unknownPlugin.FindAllStringSubmatch(log, -1) {
 		module, _, _ := strings.Cut(found[1], ".")
-		want(strings.ReplaceAll(module, "_", "-"), "for -p "+found[1]+"; the project may have another name than its module")
+		want(strings.ReplaceAll(module, "_", "-"),
+			"for -p "+found[1]+"; the project may have another name than its module")
 	}
 	for _, found := range missingPlugins.FindAllStringSubmatch(log, -1) {
 		for _, plugin := range strings.Split(found[1], ",") {
@@ -97,5 +98,6 @@ func usageText(log string) string {
 	if strings.Contains(log, "while loading conftest") {
 		return "a conftest.py that cannot be loaded"
 	}
-	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin needs the plugin in Requirements"
+	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin " +
+		"needs the plugin in Requirements"
 }

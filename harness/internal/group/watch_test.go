@@ -39,7 +39,8 @@ func (h *heard) ended(error)          {}
 
 // TestListen: each event is passed on before the end of the stream is judged.
 func TestListen(t *testing.T) {
-	session := &impatient{script: newScript([]string{`{"ev":"beat","cpu":1}`, `{"ev":"beat","cpu":2}`, `{"ev":"beat","cpu":3}`}), t: t}
+	session := &impatient{script: newScript([]string{`{"ev":"beat","cpu":1}`, `{"ev":"beat","cpu":2}`,
+		`{"ev":"beat","cpu":3}`}), t: t}
 	h := &heard{session: session}
 	err := listen(t.Context(), session, h)
 	require.EqualError(t, err, "broken off")

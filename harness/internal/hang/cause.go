@@ -185,7 +185,8 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	switch {
 	case waits == nothing && holder.Active && len(holder.Frames) > 0 && holder.Frames[0].native():
 		cause.Key, cause.Cure = NativeLoopGIL, cureDetach
-		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not return", holder, holder.where())
+		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not return", holder,
+			holder.where())
 		return cause, true
 	case waits == nothing && holder.Active:
 		cause.Key, cause.Cure = PythonLoop, curePythonLoop
@@ -203,7 +204,8 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 			return reentrant, true
 		}
 		cause.Key, cause.Cure = NativeWaitGIL, cureDetach
-		cause.Sentence = fmt.Sprintf("%s holds the GIL and waits for %s%s: nothing in Python can run meanwhile", holder, waits, holder.where())
+		cause.Sentence = fmt.Sprintf("%s holds the GIL and waits for %s%s: nothing in Python can run meanwhile", holder,
+			waits, holder.where())
 		return cause, true
 	}
 	other := k.threads[wanted[0]]
@@ -221,22 +223,31 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	case waits == forOnce && other.inside(onceFrames) > 0:
 		cause.Key, cause.Cure = InitialiserGIL, cureInitialiser
 		held = fmt.Sprintf("%s, which %s runs", waits, other)
-		cause.Sentence = fmt.Sprintf("a one-time initialiser needs the GIL: %s runs it and waits for the GIL%s, and %s holds the GIL and waits for the initialiser%s", other, other.where(), holder, holder.where())
+		cause.Sentence = fmt.Sprintf("a one-time initialiser needs the GIL: %s runs it and waits for the GIL%s, and "+
+			"%s holds the GIL and waits for the initialiser%s",
+			other, other.where(), holder, holder.where())
 	case waits == forThread && holder.inside(dropFrames) > 0:
 		cause.Key, cause.Cure = ExitDrop, cureJoin
 		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
-		cause.Sentence = fmt.Sprintf("a Drop joins a thread that needs the GIL: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
+		cause.Sentence = fmt.Sprintf("a Drop joins a thread that needs the GIL: %s holds the GIL and joins%s, "+
+			"and %s waits for the GIL%s",
+			holder, holder.where(), other, other.where())
 	case waits == forThread:
 		cause.Key, cause.Cure = JoinGIL, cureJoin
 		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
-		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by the thread that holds it: %s holds the GIL and joins%s, and %s waits for the GIL%s", holder, holder.where(), other, other.where())
+		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by the thread that holds it: %s holds "+
+			"the GIL and joins%s, and %s waits for the GIL%s",
+			holder, holder.where(), other, other.where())
 	case waits == forChannel, waits == forRayon, waits == forTokio, waits == forUnpark, waits == forCondvar:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
 		held = fmt.Sprintf("%s, which %s would have to provide (inferred)", waits, other)
-		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s", cycleOf[waits], holder, waits, holder.where(), wants)
+		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s",
+			cycleOf[waits], holder, waits, holder.where(), wants)
 	default:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
-		cause.Sentence = fmt.Sprintf("a cycle of the GIL and a lock: %s holds the GIL and waits for %s%s, and %s waits for the GIL%s", holder, waits, holder.where(), other, other.where())
+		cause.Sentence = fmt.Sprintf("a cycle of the GIL and a lock: %s holds the GIL and waits for %s%s, "+
+			"and %s waits for the GIL%s",
+			holder, waits, holder.where(), other, other.where())
 	}
 	cause.Chain = []string{
 		fmt.Sprintf("%s waits for %s", holder, held),
@@ -252,7 +263,8 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	if w == forThread && t.inside(dropFrames) > 0 {
 		cause.Key = ExitDrop
 	}
-	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s", t, w, t.where(), held, held.where())
+	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s",
+		t, w, t.where(), held, held.where())
 	cause.Chain = []string{
 		fmt.Sprintf("%s waits for %s, which %s would have to provide (inferred)", t, w, held),
 		fmt.Sprintf("%s waits for an interpreter that is ending", held),
@@ -262,7 +274,8 @@ func waitsForHeld(t, held thread, w wait) Cause {
 
 // cycleOf names the other part of a cycle with the GIL.
 var cycleOf = map[wait]string{
-	forChannel: "a channel", forRayon: "rayon's pool", forTokio: "a tokio runtime", forUnpark: "a parked thread", forCondvar: "a condition variable",
+	forChannel: "a channel", forRayon: "rayon's pool", forTokio: "a tokio runtime", forUnpark: "a parked thread",
+	forCondvar: "a condition variable",
 }
 
 // relevantWanting returns the indices of the threads that wait for the GIL, those that run the user's code first.
@@ -290,13 +303,18 @@ func (k *knot) inherited(c Circumstances, i int) (Cause, bool) {
 		what = "rayon's pool, whose workers a fork does not copy"
 	case t.inside(tokioFrames) > 0:
 		what = "a tokio runtime, whose threads a fork does not copy"
-	case c.ParentThreads > 1 && (w == forMutex || w == forOnce || w == forCLock || w == forCondvar || w == forChannel || w == forPyLock || w == forThread):
+	case c.ParentThreads > 1 &&
+		(w == forMutex || w == forOnce || w == forCLock || w == forCondvar || w == forChannel || w == forPyLock ||
+			w == forThread):
 		therefore = ""
-		what = fmt.Sprintf("%s that a thread of the parent had when this child was forked (inferred: the child has one thread, the parent had %d)", w, c.ParentThreads)
+		what = fmt.Sprintf("%s that a thread of the parent had when this child was forked (inferred: the child has "+
+			"one thread, the parent had %d)",
+			w, c.ParentThreads)
 	default:
 		return Cause{}, false
 	}
-	cause := Cause{Key: InheritedThroughFork, Cure: cureFork, Sentence: fmt.Sprintf("%s waits%s for %s%s", t, t.where(), what, therefore)}
+	cause := Cause{Key: InheritedThroughFork, Cure: cureFork,
+		Sentence: fmt.Sprintf("%s waits%s for %s%s", t, t.where(), what, therefore)}
 	cause.File, cause.Line = t.userFrame()
 	return cause, true
 }
@@ -312,7 +330,9 @@ func (k *knot) reentrant(i int) (Cause, bool) {
 		cause.Sentence = fmt.Sprintf("a one-time initialiser is entered again from inside itself by %s%s", t, t.where())
 	case w == forMutex && len(k.threads) == 1:
 		cause.Key, cause.Cure = LockReentrant, cureReentrant
-		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread could release it: it holds it itself (inferred)", t, w, t.where())
+		cause.Sentence = fmt.Sprintf("%s waits for %s%s, and no other thread could release it: it "+
+			"holds it itself (inferred)",
+			t, w, t.where())
 	default:
 		return cause, false
 	}
@@ -361,10 +381,13 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Sentence = fmt.Sprintf("%s waits%s for a child process that does not end", t, t.where())
 	case forNetwork:
 		cause.Key, cause.Cure = Network, cureNetwork
-		cause.Sentence = fmt.Sprintf("%s waits%s for the network; a group has none but its own loopback, unless the Suite sets Network", t, t.where())
+		cause.Sentence = fmt.Sprintf("%s waits%s for the network; a group has none but its own loopback, "+
+			"unless the Suite sets Network",
+			t, t.where())
 	case forThread:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
-		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not end", t, t.where(), w)
+		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not end", t, t.where(),
+			w)
 		for i, other := range k.threads {
 			if file, _ := other.userFrame(); i != k.mainAt && file != "" && k.waits[i] != nothing {
 				cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
@@ -383,7 +406,8 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
 		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: no thread does", t, t.where(), w)
 		if w != forUnpark {
-			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t, t.where(), w)
+			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t,
+				t.where(), w)
 		}
 	}
 	return cause
@@ -403,7 +427,8 @@ func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 				left = append(left, t.String()+t.where())
 			}
 		}
-		cause.Sentence = "the interpreter waits at its end for threads that are not daemons: " + strings.Join(left, ", ")
+		cause.Sentence = "the interpreter waits at its end for threads that are not daemons: " +
+			strings.Join(left, ", ")
 		for i, t := range k.threads {
 			if file, line := t.userFrame(); i != k.mainAt && file != "" {
 				cause.File, cause.Line = file, line

@@ -96,7 +96,8 @@ func TestCauses(t *testing.T) {
 
 // TestWhatRunsDoesNotWait: a thread that computes in a call from a pool, a lock or a runtime does not wait for it.
 func TestWhatRunsDoesNotWait(t *testing.T) {
-	rayon := frame{Name: "rayon_core::registry::WorkerThread::wait_until_cold", Filename: "/registry/src/index/rayon-core-1.13.0/src/registry.rs", Line: 1}
+	rayon := frame{Name: "rayon_core::registry::WorkerThread::wait_until_cold",
+		Filename: "/registry/src/index/rayon-core-1.13.0/src/registry.rs", Line: 1}
 	futex := frame{Name: "syscall", Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"}
 	user := frame{Name: "mine::work", Filename: "/src/src/lib.rs", Line: 3}
 	other := frame{Name: "serde::de::work", Filename: "/registry/src/index/serde-1.0.0/src/de.rs", Line: 3}

@@ -53,5 +53,6 @@ func (r Report) moved() string {
 	case fileB == "":
 		return "; a second dump found it elsewhere: it continues, and may only need a larger budget"
 	}
-	return fmt.Sprintf("; a second dump found it at %s:%d: it continues, and may only need a larger budget", fileB, lineB)
+	return fmt.Sprintf("; a second dump found it at %s:%d: it continues, and may only need a larger budget", fileB,
+		lineB)
 }

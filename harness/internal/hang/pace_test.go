@@ -12,20 +12,28 @@ func TestPace(t *testing.T) {
 	at := func(line int) Dump {
 		return Dump{PID: 7, Stacks: json.RawMessage(fmt.Sprintf(`[{"thread_name":"MainThread","os_thread_id":7,"frames":[{"name":"f","filename":"/src/a.py","line":%d}]}]`, line))}
 	}
-	elsewhere := Dump{PID: 7, Stacks: json.RawMessage(`[{"thread_name":"MainThread","os_thread_id":7,"frames":[{"name":"f","filename":"/usr/lib/a.py","line":1}]}]`)}
+	elsewhere := Dump{PID: 7,
+		Stacks: json.RawMessage(`[{"thread_name":"MainThread","os_thread_id":7,"frames":[{"name":"f","filename":"/usr/lib/a.py","line":1}]}]`)}
 	for want, now := range map[string]Pace{
-		"in the 2.0s before: none of its threads ran: it is stuck\n":                                     {At: 12, CPU: 1, Switches: 5},
-		"in the 2.0s before: its threads woke up 3 times and did next to nothing: it waits, in steps\n":  {At: 12, CPU: 1.1, Switches: 8},
-		"in the 2.0s before: it worked, with 1.50s of processor time\n":                                  {At: 12, CPU: 2.5, Switches: 8},
-		"in the 2.0s before: its threads woke up 90 times and did next to nothing: it waits, in steps\n": {At: 12, CPU: 1.2, Switches: 95},
+		"in the 2.0s before: none of its threads ran: it is stuck\n": {At: 12,
+			CPU: 1, Switches: 5},
+		"in the 2.0s before: its threads woke up 3 times and did next to nothing: it waits, in steps\n": {At: 12,
+			CPU: 1.1, Switches: 8},
+		"in the 2.0s before: it worked, with 1.50s of processor time\n": {At: 12,
+			CPU: 2.5, Switches: 8},
+		"in the 2.0s before: its threads woke up 90 times and did next to nothing: it waits, in steps\n": {At: 12,
+			CPU: 1.2, Switches: 95},
 	} {
 		r := Report{Dump: at(3), Before: &Pace{At: 10, CPU: 1, Switches: 5}, Now: &now}
 		require.Contains(t, r.Short(unread)+"\n", "\n"+want)
 	}
 	for want, later := range map[string]Dump{
-		"processor time; a second dump found it at the same line: it loops, or is slow there\n":                    at(3),
-		"processor time; a second dump found it at /src/a.py:4: it continues, and may only need a larger budget\n": at(4),
-		"processor time; a second dump found it elsewhere: it continues, and may only need a larger budget\n":      elsewhere,
+		"processor time; a second dump found it at the same line: it " +
+			"loops, or is slow there\n": at(3),
+		"processor time; a second dump found it at /src/a.py:4: it continues, and may " +
+			"only need a larger budget\n": at(4),
+		"processor time; a second dump found it elsewhere: it continues, and may " +
+			"only need a larger budget\n": elsewhere,
 		"processor time\n": {PID: 7, Problem: "gone"},
 	} {
 		r := Report{Dump: at(3), Before: &Pace{}, Now: &Pace{At: 1, CPU: 1}, Later: &later}
@@ -40,7 +48,8 @@ func TestPace(t *testing.T) {
 
 // TestReportOfParent: what a fork does not copy is shown if it is the cause, and is always among the facts.
 func TestReportOfParent(t *testing.T) {
-	r := Report{Cause: Cause{Key: InheritedThroughFork}, Parent: []string{"1 thread 'worker' of pool.so"}, Facts: "process 7", Notes: []string{"fixtures: a"}}
+	r := Report{Cause: Cause{Key: InheritedThroughFork}, Parent: []string{"1 thread 'worker' of pool.so"},
+		Facts: "process 7", Notes: []string{"fixtures: a"}}
 	require.Contains(t, r.Short(unread), "    its parent has, and a fork does not copy: 1 thread 'worker' of pool.so\n")
 	require.Contains(t, r.Short(unread), "\nfixtures: a\n")
 	r.Cause.Key = Unknown

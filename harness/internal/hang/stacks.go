@@ -89,7 +89,8 @@ func (d Dump) threads() []thread {
 		for i := range t.Frames {
 			f := &t.Frames[i]
 			f.Name = functionName(f.Name)
-			if !path.IsAbs(f.Filename) && strings.HasSuffix(f.Filename, ".rs") && !strings.HasPrefix(f.Filename, "library/") {
+			if !path.IsAbs(f.Filename) && strings.HasSuffix(f.Filename, ".rs") &&
+				!strings.HasPrefix(f.Filename, "library/") {
 				f.Filename = path.Join(d.Workspace, f.Filename)
 			}
 		}
@@ -196,15 +197,18 @@ func functionName(name string) string {
 
 var (
 	legacyHash    = regexp.MustCompile(`::h[0-9a-f]{16}$`)
-	legacyEscapes = strings.NewReplacer("_$LT$", "<", "$LT$", "<", "$GT$", ">", "$LP$", "(", "$RP$", ")", "$C$", ",", "$RF$", "&", "$BP$", "*",
-		"_$u7b$", "{", "$u7b$", "{", "$u7d$", "}", "$u20$", " ", "$u27$", "'", "$u5b$", "[", "$u5d$", "]", "$u7e$", "~", "..", "::")
+	legacyEscapes = strings.NewReplacer("_$LT$", "<", "$LT$", "<", "$GT$", ">", "$LP$", "(", "$RP$", ")", "$C$", ",",
+		"$RF$", "&", "$BP$", "*",
+		"_$u7b$", "{", "$u7b$", "{", "$u7d$", "}", "$u20$", " ", "$u27$", "'", "$u5b$", "[", "$u5d$", "]", "$u7e$", "~",
+		"..", "::")
 )
 
 // machinery matches the files that run a test: they are of no interest in a hang, except as the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(layout.Agent) + `/`)
 
 // fatalFrame matches a frame of pytest in what faulthandler writes when a process crashes.
-var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(layout.Agent) + `)/`)
+var fatalFrame = regexp.MustCompile(`^  File "(.*/site-packages/(_pytest|pluggy)|` + regexp.QuoteMeta(layout.Agent) +
+	`)/`)
 
 // FoldFatal folds the frames of pytest in what faulthandler wrote when a process crashed.
 func FoldFatal(text string) string {

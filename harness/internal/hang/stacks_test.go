@@ -32,11 +32,21 @@ Current thread 0x1 (most recent call first):
 }
 
 func TestFormatCrash(t *testing.T) {
-	d := Dump{PID: 7, Workspace: "/src", Stacks: json.RawMessage(`[{"thread_name":"python","os_thread_id":7,"active":true,"frames":[
+	d := Dump{PID: 7, Workspace: "/src",
+		Stacks: json.RawMessage(`[{"thread_name":"python","os_thread_id":7,"active":true,"frames":[
 		{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"crate::f","filename":"src/lib.rs","line":2},{"name":"_PyEval_EvalFrameDefault"},{"name":"_PyObject_Call"},{"name":"main"}]}]`)}
 	read := func(string) ([]byte, error) { return []byte("1\n2\n3\n"), nil }
-	require.Equal(t, "/src/src/lib.rs:2\n       1 | 1\n  >    2 | 2\n       3 | 3\nthread 7 \"python\"\n"+
-		"    crate::f  /src/src/lib.rs:2\n    ... 2 frames of the same function\n    ... 2 frames of the interpreter\n    main\n", d.Crash(read))
+	require.Equal(t, `/src/src/lib.rs:2
+       1 | 1
+  >    2 | 2
+       3 | 3
+thread 7 "python"
+`+
+		`    crate::f  /src/src/lib.rs:2
+    ... 2 frames of the same function
+    ... 2 frames of the interpreter
+    main
+`, d.Crash(read))
 }
 
 func TestFormatStacks(t *testing.T) {
@@ -58,7 +68,8 @@ thread 8, idle
 			{"name":"main","filename":"<unknown>"}]},
 		{"os_thread_id":8,"frames":[{"name":"pytest_pyfunc_call","filename":"/opt/venv/lib/python3.11/site-packages/_pytest/python.py","line":1}]}]`)}).Format())
 
-	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n", strings.Replace((Dump{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}).Format(), ":\n", ": \n", 1))
+	require.Equal(t, "stacks of process 7 (py-spy: no): \n  in f\n",
+		strings.Replace((Dump{PID: 7, Problem: "py-spy: no", Text: "  in f\n"}).Format(), ":\n", ": \n", 1))
 	require.Equal(t, "stacks of process 7 could not be had: gone\n", (Dump{PID: 7, Problem: "gone"}).Format())
 	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(), "could not be had")
 }

@@ -19,7 +19,8 @@ func (c Cause) Crowded(processes int) Cause {
 // system reports about the process.
 func (c Cause) Stopped(pid int, facts string) Cause {
 	for _, line := range stoppedLine.FindAllStringSubmatch(facts, -1) {
-		sentence := fmt.Sprintf("process %s, which it has started, is stopped by a signal such as SIGSTOP: %s", line[2], line[3])
+		sentence := fmt.Sprintf("process %s, which it has started, is stopped by a signal such as SIGSTOP: %s", line[2],
+			line[3])
 		if line[1] == "thread" {
 			if line[2] != strconv.Itoa(pid) {
 				continue

@@ -117,17 +117,24 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit
 		}
 		return pulled, nil
 	case mirror != "":
-		return "", fmt.Errorf("get the base image: %s=%s: %w: fix or unset it, or set %s to an image that this engine can have",
-			MirrorVariable, mirror, refused, BaseVariable)
+		return "",
+			fmt.Errorf("get the base image: %s=%s: %w: fix or unset it, or set %s to an image "+
+				"that this engine can have",
+
+				MirrorVariable, mirror, refused, BaseVariable)
 	case p.version != DefaultPython:
-		return "", fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set %s to an image that has it",
-			p.version, refused, DefaultPython, BaseVariable)
+		return "",
+			fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set "+
+				"%s to an image that has it",
+
+				p.version, refused, DefaultPython, BaseVariable)
 	}
 	return made(ctx, e, debianName(), refused, emit)
 }
 
 // elsewhere is the advice for when a registry does not deliver an image.
-const elsewhere = "try again, or set " + BaseVariable + " to an image that this engine can have, or " + MirrorVariable + " to a mirror"
+const elsewhere = "try again, or set " + BaseVariable + " to an image that this engine can have, or " + MirrorVariable +
+	" to a mirror"
 
 // missing returns those of the images that the engine does not have yet, or, as refused, why one of them cannot be
 // pulled.
@@ -176,7 +183,8 @@ func mirrored(name string) string {
 
 // join pulls the missing images and joins the pinned ones. Then it removes what it pulled: the layers that the base
 // needs stay, and a toolchain that was copied is not kept twice.
-func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string, emit report.Emit) error {
+func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, missing []string, name string,
+	emit report.Emit) error {
 	for _, image := range missing {
 		note(emit, "pulling %s", image)
 		if err := e.Pull(ctx, image, p.stall, progress(emit)); err != nil {
@@ -194,7 +202,8 @@ func (p pinned) join(ctx context.Context, e *engine.Engine, network Network, mis
 }
 
 // buildBase joins the Python and Rust images with images/Dockerfile.
-func buildBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string, emit report.Emit) error {
+func buildBase(ctx context.Context, e *engine.Engine, network Network, name, python, rust string,
+	emit report.Emit) error {
 	note(emit, "joining %s and %s", python, rust)
 	arguments := network.Proxies()
 	arguments["PYTHON_IMAGE"], arguments["RUST_IMAGE"] = &python, &rust
@@ -207,7 +216,8 @@ func buildBase(ctx context.Context, e *engine.Engine, network Network, name, pyt
 }
 
 func debianName() string {
-	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"), strings.Join(debianChanges, "\n"))
+	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"),
+		strings.Join(debianChanges, "\n"))
 }
 
 // debianChanges are a base's settings beside its files; `make clean` finds it by the label.

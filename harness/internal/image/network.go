@@ -50,7 +50,8 @@ func HostNetwork() (Network, error) {
 	home, _ := os.UserHomeDir()
 	if bundle := certificates(); len(bundle) > 0 {
 		n.files["ca.pem"] = bundle
-		for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"} {
+		for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+			"CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"} {
 			n.env[key] = layout.Scratch + "/ca.pem"
 		}
 	}
@@ -153,7 +154,8 @@ func (n Network) String() string {
 	if _, ok := n.files["cargo/config.toml"]; ok {
 		names = append(names, "cargo's configuration")
 	}
-	return fmt.Sprintf("%s; certificates of this host: %d", cmp.Or(strings.Join(names, ", "), "no proxy"), bytes.Count(n.files["ca.pem"], []byte("BEGIN CERTIFICATE")))
+	return fmt.Sprintf("%s; certificates of this host: %d", cmp.Or(strings.Join(names, ", "), "no proxy"),
+		bytes.Count(n.files["ca.pem"], []byte("BEGIN CERTIFICATE")))
 }
 
 // Proxies returns only the proxy variables, as build arguments: Docker knows these names and records none of them.
@@ -193,10 +195,12 @@ func certificates() []byte {
 		}
 		return true
 	}
-	for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "CARGO_HTTP_CAINFO"} {
+	for _, key := range []string{"SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+		"CARGO_HTTP_CAINFO"} {
 		add(os.Getenv(key))
 	}
-	for _, path := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
+	for _, path := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
 		if add(path) {
 			break
 		}
@@ -207,14 +211,17 @@ func certificates() []byte {
 // pipConfiguration reads pip's index settings and sets them for pip and, under uv's names, for uv, which does not read
 // pip's.
 func (n Network) pipConfiguration(home string) {
-	data, _ := firstFile(os.Getenv("PIP_CONFIG_FILE"), filepath.Join(home, ".config/pip/pip.conf"), filepath.Join(home, ".pip/pip.conf"),
+	data,
+		_ := firstFile(os.Getenv("PIP_CONFIG_FILE"), filepath.Join(home, ".config/pip/pip.conf"),
+		filepath.Join(home, ".pip/pip.conf"),
 		filepath.Join(home, "Library/Application Support/pip/pip.conf"), "/etc/pip.conf")
 	settings := map[string]string{}
 	key := ""
 	for line := range strings.Lines(string(data)) {
 		trimmed := strings.TrimSpace(line)
 		switch before, after, ok := strings.Cut(trimmed, "="); {
-		case trimmed == "" || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") || strings.HasPrefix(trimmed, "["):
+		case trimmed == "" || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") ||
+			strings.HasPrefix(trimmed, "["):
 		case line[0] == ' ' || line[0] == '\t': // a list continues
 			settings[key] = strings.TrimSpace(settings[key] + " " + trimmed)
 		case ok:

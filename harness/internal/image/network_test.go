@@ -34,13 +34,29 @@ func hostWith(t *testing.T, env, files map[string]string) Network {
 
 func TestHostNetwork(t *testing.T) {
 	n := hostWith(t, map[string]string{
-		"https_proxy": "http://proxy:3128", "NO_PROXY": "internal", "CARGO_REGISTRIES_MINE_TOKEN": "t", "PIP_CERT": "~/company.pem", "UNRELATED": "x",
+		"https_proxy": "http://proxy:3128", "NO_PROXY": "internal", "CARGO_REGISTRIES_MINE_TOKEN": "t",
+		"PIP_CERT": "~/company.pem", "UNRELATED": "x",
 		"PIP_CONFIG_FILE": "~/pip.conf", "CARGO_BUILD_TARGET": "x86_64-pc-windows-msvc", "PIP_TARGET": "~/somewhere",
 	}, map[string]string{
-		"company.pem":        "-----BEGIN CERTIFICATE-----\ncompany\n-----END CERTIFICATE-----\n",
-		"pip.conf":           "[global]\nindex_url = https://me:secret@pypi.example.com/simple\nextra-index-url =\n    https://a.example.com\n    https://b.example.com\n",
-		".cargo/config.toml": "[http]\nproxy = \"p\"\ncainfo = \"/host/ca.pem\"\n[build]\ntarget = \"x\"\n[source.crates-io]\nreplace-with = \"mine\"\n",
-		".netrc":             "machine a login b password c\n",
+		"company.pem": `-----BEGIN CERTIFICATE-----
+company
+-----END CERTIFICATE-----
+`,
+		"pip.conf": `[global]
+index_url = https://me:secret@pypi.example.com/simple
+extra-index-url =
+    https://a.example.com
+    https://b.example.com
+`,
+		".cargo/config.toml": `[http]
+proxy = "p"
+cainfo = "/host/ca.pem"
+[build]
+target = "x"
+[source.crates-io]
+replace-with = "mine"
+`,
+		".netrc": "machine a login b password c\n",
 	})
 	require.Equal(t, "http://proxy:3128", n.env["https_proxy"])
 	require.Equal(t, "internal", n.env["NO_PROXY"])
@@ -69,7 +85,12 @@ func TestOffline(t *testing.T) {
 		"HTTPS_PROXY": "http://me:secret@proxy", "CARGO_REGISTRIES_MINE_TOKEN": "secret",
 		"CARGO_REGISTRIES_MINE_INDEX": "sparse+https://mine", "PIP_INDEX_URL": "https://me:secret@index",
 	}, map[string]string{
-		".cargo/config.toml": "[registries.other]\nindex = \"https://other\"\ntoken = \"secret\"\n[http]\nproxy = \"http://me:secret@proxy\"\n" +
+		".cargo/config.toml": `[registries.other]
+index = "https://other"
+token = "secret"
+[http]
+proxy = "http://me:secret@proxy"
+` +
 			"[source.crates-io]\nreplace-with = \"mine\"\n",
 		".cargo/credentials.toml": "[registries.other]\ntoken = \"secret\"\n",
 		".netrc":                  "machine a login b password secret\n",
@@ -91,10 +112,12 @@ func TestOffline(t *testing.T) {
 
 // TestPassed checks that a project's own variables reach the phase "fetch" only if they say where packages come from.
 func TestPassed(t *testing.T) {
-	require.Equal(t, map[string]string{"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p"}, Passed(map[string]string{
-		"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p", "RUSTC_WRAPPER": "/src/w", "LD_PRELOAD": "/src/l", "PATH": "/src",
-		"CARGO_REGISTRIES_MINE_CREDENTIAL_PROVIDER": "/src/c", "CARGO_BUILD_RUSTC": "/src/r",
-	}))
+	require.Equal(t, map[string]string{"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p"},
+		Passed(map[string]string{
+			"CARGO_REGISTRIES_MINE_INDEX": "i", "https_proxy": "p", "RUSTC_WRAPPER": "/src/w", "LD_PRELOAD": "/src/l",
+			"PATH": "/src",
+			"CARGO_REGISTRIES_MINE_CREDENTIAL_PROVIDER": "/src/c", "CARGO_BUILD_RUSTC": "/src/r",
+		}))
 }
 
 func TestBrokenCargoConfiguration(t *testing.T) {

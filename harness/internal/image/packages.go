@@ -12,7 +12,8 @@ import (
 )
 
 // WithPackages returns the tools image with the given Debian packages added, and makes it first if it does not exist.
-func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string, emit report.Emit) (Image, error) {
+func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Network, packages []string,
+	emit report.Emit) (Image, error) {
 	if len(packages) == 0 {
 		return i, nil
 	}
@@ -23,7 +24,8 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 	if with.ID = found.ID; ok || err != nil {
 		return with, err
 	}
-	unlock, err := cache.Lock(ctx, "packages", func() { note(emit, "another process installs system packages: waiting for it") })
+	unlock, err := cache.Lock(ctx, "packages",
+		func() { note(emit, "another process installs system packages: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}

@@ -72,7 +72,10 @@ func startRegistries(t *testing.T) *registries {
 	require.NoError(t, err, string(output))
 	r := &registries{Engine: e, cli: cli, program: filepath.Join(folder, "usr/bin/docker-registry")}
 	r.open, r.stopOpen = r.serve(t, folder, "")
-	r.locked, _ = r.serve(t, folder, "auth:\n  htpasswd:\n    realm: test\n    path: "+filepath.Join(folder, "users")+"\n")
+	r.locked, _ = r.serve(t, folder, `auth:
+  htpasswd:
+    realm: test
+    path: `+filepath.Join(folder, "users")+"\n")
 	return r
 }
 
@@ -84,7 +87,12 @@ func (r *registries) serve(t *testing.T, folder, auth string) (address string, s
 	address = listener.Addr().String()
 	require.NoError(t, listener.Close())
 	configuration := filepath.Join(t.TempDir(), "config.yml")
-	require.NoError(t, os.WriteFile(configuration, []byte("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: "+
+	require.NoError(t, os.WriteFile(configuration, []byte(`version: 0.1
+log:
+  level: error
+storage:
+  filesystem:
+    rootdirectory: `+
 		filepath.Join(folder, "storage")+"\nhttp:\n  addr: "+address+"\n"+auth), 0o600))
 	// It ends when its input ends, and so also when the test process dies without cleaning up.
 	c := exec.Command("bash", "-c", `"$0" serve "$1" </dev/null & read -r; kill $!; wait`, r.program, configuration)
@@ -113,7 +121,8 @@ func (r *registries) push(t *testing.T, source, name string) (digest string) {
 	local := r.open + "/" + name
 	require.NoError(t, r.Tag(t.Context(), source, local))
 	defer func() { require.NoError(t, r.RemoveImage(context.WithoutCancel(t.Context()), local)) }()
-	stream, err := r.cli.ImagePush(t.Context(), local, image.PushOptions{RegistryAuth: base64.URLEncoding.EncodeToString([]byte("{}"))})
+	stream, err := r.cli.ImagePush(t.Context(), local,
+		image.PushOptions{RegistryAuth: base64.URLEncoding.EncodeToString([]byte("{}"))})
 	require.NoError(t, err)
 	defer stream.Close()
 	for decoder := json.NewDecoder(stream); ; {
@@ -140,10 +149,12 @@ func (r *registries) toolchain(t *testing.T, name string) {
 	w := tar.NewWriter(&root)
 	for _, program := range []string{"cargo", "rustc"} {
 		script := "#!/bin/sh\nexec \"$RUSTUP_HOME/toolchain/" + program + "\" \"$@\"\n"
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: "usr/local/cargo/bin/" + program, Mode: 0o755, Size: int64(len(script))}))
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: "usr/local/cargo/bin/" + program, Mode: 0o755,
+			Size: int64(len(script))}))
 		_, err := io.WriteString(w, script)
 		require.NoError(t, err)
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: "usr/local/rustup/toolchain/" + program, Typeflag: tar.TypeSymlink, Linkname: "/usr/bin/" + program}))
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: "usr/local/rustup/toolchain/" + program,
+			Typeflag: tar.TypeSymlink, Linkname: "/usr/bin/" + program}))
 	}
 	require.NoError(t, w.Close())
 	require.NoError(t, r.Import(t.Context(), name, &root, nil))
@@ -230,12 +241,15 @@ func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 		all += outputs[i].String()
 		require.NoError(t, err, all)
 	}
-	for _, words := range []string{"pulling " + r.open + "/" + prefix + pins.python, "pulling " + r.open + "/" + prefix + pins.rust, "joining ", "installing the tools", "another process makes the base image"} {
+	for _, words := range []string{"pulling " + r.open + "/" + prefix + pins.python,
+		"pulling " + r.open + "/" + prefix + pins.rust, "joining ", "installing the tools",
+		"another process makes the base image"} {
 		require.Equal(t, 1, strings.Count(all, words), "%s in\n%s", words, all)
 	}
 
 	r.stopOpen()
-	tools, err := ensure(t.Context(), r.Engine, Network{}, pins, nonceProgram(nonce), func(e report.Event) { t.Errorf("%+v", e) })
+	tools, err := ensure(t.Context(), r.Engine, Network{}, pins, nonceProgram(nonce),
+		func(e report.Event) { t.Errorf("%+v", e) })
 	require.NoError(t, err)
 	r.forget(t, tools.Base)
 	r.forget(t, tools.Name)
@@ -253,9 +267,13 @@ func (r *registries) testPulledOnce(t *testing.T, pins pinned) {
 	defer func() { require.NoError(t, c.Remove(context.WithoutCancel(t.Context()))) }()
 	script := `set -e; command -v cargo; cd /build; cargo init --quiet --vcs none --name it; cargo run --quiet; python3 -c 'print("and", "Python")'`
 	var words strings.Builder
-	command := engine.Command{Argv: []string{"bash", "-c", script}, Env: []string{"PATH=" + layout.Path, "CARGO_HOME=/cache/cargo"}}
+	command := engine.Command{Argv: []string{"bash", "-c", script},
+		Env: []string{"PATH=" + layout.Path, "CARGO_HOME=/cache/cargo"}}
 	require.NoError(t, Run(t.Context(), c, command, nil, &words), "%s", &words)
-	require.Equal(t, "/usr/local/cargo/bin/cargo\nHello, world!\nand Python\n", words.String())
+	require.Equal(t, `/usr/local/cargo/bin/cargo
+Hello, world!
+and Python
+`, words.String())
 }
 
 func nonceProgram(nonce string) Programs {
@@ -274,14 +292,16 @@ func TestEnsureInAnotherProcess(t *testing.T) {
 	network, err := HostNetwork()
 	require.NoError(t, err)
 	pins := pinned{DefaultPython, words[0], words[1], 30 * time.Second, 2 * time.Minute}
-	_, err = ensure(t.Context(), e, network, pins, nonceProgram(words[2]), func(e report.Event) { fmt.Printf("%+v\n", e) })
+	_, err = ensure(t.Context(), e, network, pins, nonceProgram(words[2]),
+		func(e report.Event) { fmt.Printf("%+v\n", e) })
 	require.NoError(t, err)
 }
 
 // testCredentials checks that the credentials of a Docker configuration open a registry, in every form that such a
 // configuration has. Without them, or with a wrong password, the error says what to do.
 func (r *registries) testCredentials(t *testing.T) {
-	pins := pinned{version: DefaultPython, python: prefix + "python:no-such-tag", rust: prefix + rustName, answer: 30 * time.Second, stall: 2 * time.Minute}
+	pins := pinned{version: DefaultPython, python: prefix + "python:no-such-tag", rust: prefix + rustName,
+		answer: 30 * time.Second, stall: 2 * time.Minute}
 	name := r.locked + "/mine/base:1"
 	pull := func(t *testing.T) error {
 		t.Setenv(BaseVariable, name)
@@ -297,7 +317,8 @@ func (r *registries) testCredentials(t *testing.T) {
 	for helper, script := range map[string]string{
 		"failing": "exit 1", "working": `echo '{"Username":"` + registryUser + `","Secret":"` + registryPass + `"}'`,
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(helpers, "docker-credential-"+helper), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(helpers, "docker-credential-"+helper),
+			[]byte("#!/bin/sh\n"+script+"\n"), 0o755))
 	}
 	t.Setenv("PATH", helpers+":"+os.Getenv("PATH"))
 	for form, text := range map[string]string{
@@ -328,12 +349,14 @@ func (r *registries) testCredentials(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			r.configure(t, c.text, "wrong")
 			err := pull(t)
-			require.ErrorContains(t, err, "get the base image: "+BaseVariable+"="+name+": neither in this engine nor in a registry: "+name+": ")
+			require.ErrorContains(t, err,
+				"get the base image: "+BaseVariable+"="+name+": neither in this engine nor in a registry: "+name+": ")
 			require.ErrorContains(t, err, c.want)
 			t.Setenv(BaseVariable, "")
 			t.Setenv(MirrorVariable, r.locked)
 			_, err = base(t.Context(), r.Engine, Network{}, pins, silently)
-			require.ErrorContains(t, err, "get the base image: "+MirrorVariable+"="+r.locked+": "+r.locked+"/"+pins.python+": ")
+			require.ErrorContains(t, err,
+				"get the base image: "+MirrorVariable+"="+r.locked+": "+r.locked+"/"+pins.python+": ")
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, "set "+BaseVariable)
 		})
@@ -364,19 +387,24 @@ func (r *registries) testRefused(t *testing.T) {
 	for name, c := range map[string]struct{ address, want string }{
 		"nobody listens": {"127.0.0.1:1", "connection refused"},
 		"broken":         {answering(http.StatusInternalServerError, ""), "500 Internal Server Error"},
-		"unknown":        {answering(http.StatusNotFound, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`), "manifest unknown"},
-		"denied":         {answering(http.StatusForbidden, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`), "docker login 127.0.0.1:"},
-		"forbidden":      {answering(http.StatusForbidden, "no"), "docker login 127.0.0.1:"},
+		"unknown": {answering(http.StatusNotFound,
+			`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`), "manifest unknown"},
+		"denied": {answering(http.StatusForbidden,
+			`{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`),
+			"docker login 127.0.0.1:"},
+		"forbidden": {answering(http.StatusForbidden, "no"), "docker login 127.0.0.1:"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pins := pinned{version: DefaultPython, python: c.address + "/" + pythonName, rust: c.address + "/" + rustName, answer: 30 * time.Second}
+			pins := pinned{version: DefaultPython, python: c.address + "/" + pythonName,
+				rust: c.address + "/" + rustName, answer: 30 * time.Second}
 			_, refused, err := pins.missing(t.Context(), r.Engine)
 			require.NoError(t, err)
 			require.ErrorContains(t, refused, c.address+"/"+pythonName+": ")
 			require.ErrorContains(t, refused, c.want)
 
 			t.Setenv(MirrorVariable, c.address)
-			_, err = base(t.Context(), r.Engine, Network{}, pinned{version: DefaultPython, python: pythonName, rust: rustName, answer: 30 * time.Second}, silently)
+			_, err = base(t.Context(), r.Engine, Network{},
+				pinned{version: DefaultPython, python: pythonName, rust: rustName, answer: 30 * time.Second}, silently)
 			require.ErrorContains(t, err, MirrorVariable+"="+c.address+": "+refused.Error())
 		})
 	}
@@ -397,10 +425,12 @@ func (r *registries) testSilent(t *testing.T) {
 func (r *registries) testStalled(t *testing.T) {
 	sum := func(text string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text))) }
 	nonce := rand.Text()
-	config := `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["` + sum(nonce) + `"]}}`
+	config := `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["` + sum(nonce) +
+		`"]}}`
 	const kind = "application/vnd.docker.distribution.manifest.v2+json"
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.docker.container.image.v1+json","size":%d,"digest":%q},`+
-		`"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1000000,"digest":%q}]}`, kind, len(config), sum(config), sum(nonce))
+		`"layers":[{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":1000000,"digest":%q}]}`,
+		kind, len(config), sum(config), sum(nonce))
 	begun := make(chan struct{}, 100)
 	address := serveHTTP(t, func(w http.ResponseWriter, request *http.Request) {
 		switch {
@@ -419,9 +449,12 @@ func (r *registries) testStalled(t *testing.T) {
 			<-request.Context().Done()
 		}
 	})
-	pins := pinned{version: DefaultPython, python: pythonName + "@" + sum(manifest), rust: rustName + "@" + sum(manifest), answer: 30 * time.Second, stall: quick}
+	pins := pinned{version: DefaultPython, python: pythonName + "@" + sum(manifest),
+		rust: rustName + "@" + sum(manifest), answer: 30 * time.Second, stall: quick}
 	t.Setenv(MirrorVariable, address)
 	_, err := base(t.Context(), r.Engine, Network{}, pins, silently)
-	require.ErrorContains(t, err, "get the base image: pull "+address+"/"+pins.python+": its registry sent nothing for "+quick.String()+": "+elsewhere)
+	require.ErrorContains(t, err,
+		"get the base image: pull "+address+"/"+pins.python+": its registry sent nothing for "+quick.String()+": "+
+			elsewhere)
 	require.NotEmpty(t, begun, "the layer was asked for")
 }

@@ -61,10 +61,12 @@ const DefaultPython = "3.11"
 
 // Ensure returns the tools image, and makes it first if it does not exist. Processes that need it at the same time make
 // it only once. The argument python is the version wanted, "" for that of the base.
-func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string, emit report.Emit) (Image, error) {
+func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string,
+	emit report.Emit) (Image, error) {
 	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, emit)
 	if err == nil && python != "" && !strings.HasPrefix(tools.Python, python+".") {
-		err = fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it", tools.Base, tools.Python, python, BaseVariable)
+		err = fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it",
+			tools.Base, tools.Python, python, BaseVariable)
 	}
 	return tools, err
 }
@@ -82,13 +84,15 @@ func find(ctx context.Context, e *engine.Engine, pins pinned, programs Programs)
 	return on.tools(ctx, e, programs)
 }
 
-func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs, emit report.Emit) (Image, error) {
+func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned, programs Programs,
+	emit report.Emit) (Image, error) {
 	// Try without the lock first: another process may hold it for minutes while it makes a different image.
 	on, ok, err := find(ctx, e, pins, programs)
 	if ok || err != nil {
 		return on, err
 	}
-	unlock, err := cache.Lock(ctx, "base", func() { note(emit, "another process makes the base image: waiting for it") })
+	unlock, err := cache.Lock(ctx, "base",
+		func() { note(emit, "another process makes the base image: waiting for it") })
 	if err != nil {
 		return Image{}, err
 	}
@@ -115,7 +119,8 @@ func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (
 }
 
 // make makes the tools image on the base, with the name in i.Name.
-func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs, emit report.Emit) error {
+func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, programs Programs,
+	emit report.Emit) error {
 	note(emit, "installing the tools")
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: i.BaseID, Purpose: "tools", User: "0:0"})
 	if err != nil {
@@ -133,7 +138,8 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return err
 	}
 	relay := &lastLines{pass: progress(emit)}
-	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/tools.sh"}, Env: network.Env()}, nil, relay); err != nil {
+	if err := Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/tools.sh"}, Env: network.Env()}, nil,
+		relay); err != nil {
 		return fmt.Errorf("%s: %w", relay.last, err)
 	}
 	var version strings.Builder
@@ -164,7 +170,8 @@ func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec e
 		err = Run(ctx, c, unpack, settings, &output)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, output.String()), c.Remove(context.WithoutCancel(ctx)))
+		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, output.String()),
+			c.Remove(context.WithoutCancel(ctx)))
 	}
 	return c, nil
 }

@@ -30,9 +30,11 @@ func TestNoRegistryAndNotDebian(t *testing.T) {
 	t.Setenv("PATH", programs)
 	const name = repository + "base:none"
 	_, err = made(ctx, e, name, errors.New("python:3.11: no such host"), silently)
-	require.ErrorContains(t, err, "get the base image: python:3.11: no such host; and without a registry: debian base: "+
-		"a base from Debian's packages can be made by root on Debian only")
-	require.ErrorContains(t, err, "try again, or set PYO3TEST_BASE_IMAGE to an image that this engine can have, or PYO3TEST_MIRROR to a mirror")
+	require.ErrorContains(t, err,
+		"get the base image: python:3.11: no such host; and without a registry: debian base: "+
+			"a base from Debian's packages can be made by root on Debian only")
+	require.ErrorContains(t, err,
+		"try again, or set PYO3TEST_BASE_IMAGE to an image that this engine can have, or PYO3TEST_MIRROR to a mirror")
 	for _, name := range []string{name, name + "-unverified"} {
 		_, found, err := e.Image(ctx, name)
 		require.NoError(t, err)

@@ -121,7 +121,8 @@ func pytestConfiguration(folder string, open Open) (string, error) {
 // addCargoConfiguration adds a folder's .cargo/config.toml and the folders of sources that it names. The user's own, in
 // CARGO_HOME, is about this host and does not travel.
 func (c *closure) addCargoConfiguration(folder string, open Open) error {
-	if home, err := os.UserHomeDir(); err == nil && folder == home || filepath.Join(folder, ".cargo") == os.Getenv("CARGO_HOME") {
+	if home, err := os.UserHomeDir(); err == nil && folder == home ||
+		filepath.Join(folder, ".cargo") == os.Getenv("CARGO_HOME") {
 		return nil
 	}
 	for _, name := range []string{"config", "config.toml"} {

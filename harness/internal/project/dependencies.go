@@ -51,9 +51,12 @@ var testNames = []string{"test", "tests", "testing", "dev"}
 
 // requirementsNames are the usual files of projects that list it in neither an extra nor a group.
 var requirementsNames = []string{
-	"requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt", "requirements_test.txt", "requirements_tests.txt",
-	"test-requirements.txt", "test_requirements.txt", "tests/requirements.txt", "test/requirements.txt", "requirements/test.txt", "requirements/tests.txt",
-	"requirements/testing.txt", "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt", "requirements/dev.txt",
+	"requirements-test.txt", "requirements-tests.txt", "requirements-testing.txt", "requirements_test.txt",
+	"requirements_tests.txt",
+	"test-requirements.txt", "test_requirements.txt", "tests/requirements.txt", "test/requirements.txt",
+	"requirements/test.txt", "requirements/tests.txt",
+	"requirements/testing.txt", "requirements-dev.txt", "requirements_dev.txt", "dev-requirements.txt",
+	"requirements/dev.txt",
 }
 
 // Dependencies returns what the tests need. It uses the first of these that exists: the Suite's own fields, uv.lock in
@@ -127,7 +130,8 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 	for _, extra := range wanted.Extras {
 		requirements, ok := c.Metadata.Extras[extra]
 		if !ok {
-			return FieldError("Extras", "the project has no extra %q; it has %q", extra, slices.Sorted(maps.Keys(c.Metadata.Extras)))
+			return FieldError("Extras", "the project has no extra %q; it has %q", extra,
+				slices.Sorted(maps.Keys(c.Metadata.Extras)))
 		}
 		if err := c.add(requirements); err != nil {
 			return err
@@ -135,7 +139,8 @@ func (c *chooser) fromSuite(wanted Wanted) error {
 	}
 	for _, group := range wanted.Groups {
 		if _, ok := c.Project.Groups[group]; !ok {
-			return FieldError("DependencyGroups", "the project has no group %q; it has %q", group, slices.Sorted(maps.Keys(c.Project.Groups)))
+			return FieldError("DependencyGroups", "the project has no group %q; it has %q", group,
+				slices.Sorted(maps.Keys(c.Project.Groups)))
 		}
 		if err := c.addGroup(group, nil); err != nil {
 			return err
@@ -193,11 +198,13 @@ func (c *chooser) addLocal(paths ...string) {
 
 func (c *chooser) addGroup(name string, above []string) error {
 	if slices.Contains(above, name) {
-		return fmt.Errorf("%s: the dependency group %q includes itself", filepath.Join(c.Folder, "pyproject.toml"), name)
+		return fmt.Errorf("%s: the dependency group %q includes itself", filepath.Join(c.Folder, "pyproject.toml"),
+			name)
 	}
 	entries, ok := c.Project.Groups[name]
 	if !ok {
-		return fmt.Errorf("%s: the dependency group %q includes %q, which is not there", filepath.Join(c.Folder, "pyproject.toml"), above[len(above)-1], name)
+		return fmt.Errorf("%s: the dependency group %q includes %q, which is not there",
+			filepath.Join(c.Folder, "pyproject.toml"), above[len(above)-1], name)
 	}
 	for _, entry := range entries {
 		switch entry := entry.(type) {
@@ -277,7 +284,8 @@ func localFolder(requirement string) (path, extras string, ok bool) {
 		isEditable, rest = true, strings.TrimPrefix(below, "//")
 	}
 	found := folderName.FindStringSubmatch(rest)
-	if found == nil || strings.Contains(found[1], ":") || !isEditable && !strings.HasPrefix(rest, ".") && !strings.HasPrefix(rest, "/") {
+	if found == nil || strings.Contains(found[1], ":") || !isEditable && !strings.HasPrefix(rest, ".") &&
+		!strings.HasPrefix(rest, "/") {
 		return "", "", false
 	}
 	return found[1], found[2], true
@@ -315,7 +323,8 @@ func (c *chooser) path(name string) string {
 func (c *chooser) note(requirement string) {
 	if path, _, ok := localFolder(requirement); ok {
 		c.addLocal(c.path(path))
-	} else if found := requirementName.FindStringSubmatch(requirement); found != nil && normalised(found[1]) == "pytest" {
+	} else if found := requirementName.FindStringSubmatch(requirement); found != nil &&
+		normalised(found[1]) == "pytest" {
 		c.Pytest = true
 	}
 }

@@ -10,10 +10,30 @@ import (
 
 // TestDependencies checks where projects declare what their tests need, and which of several places counts.
 func TestDependencies(t *testing.T) {
-	const project = maturin + "[project]\nname = \"My.Ext\"\ndependencies = [\"numpy>=2\"]\n"
-	const extras = "[project.optional-dependencies]\ntesting = [\"pytest>=8\", \"my_ext[fast]\"]\nfast = [\"attrs\", \"my-ext[testing]\"]\n"
-	const groups = "[dependency-groups]\ndev = [\"ruff\"]\ntest = [\"pytest-asyncio\", {include-group = \"more\"}, \"-e .[fast]\"]\nmore = [\"hypothesis\"]\n"
-	const lock = "version = 1\n[[package]]\nname = \"pytest\"\nsource = { registry = \"https://pypi.org/simple\" }\n[[package]]\nname = \"helper\"\nsource = { directory = \"helper\" }\n[[package]]\nname = \"my-ext\"\nsource = { editable = \"py\" }\n"
+	const project = maturin + `[project]
+name = "My.Ext"
+dependencies = ["numpy>=2"]
+`
+	const extras = `[project.optional-dependencies]
+testing = ["pytest>=8", "my_ext[fast]"]
+fast = ["attrs", "my-ext[testing]"]
+`
+	const groups = `[dependency-groups]
+dev = ["ruff"]
+test = ["pytest-asyncio", {include-group = "more"}, "-e .[fast]"]
+more = ["hypothesis"]
+`
+	const lock = `version = 1
+[[package]]
+name = "pytest"
+source = { registry = "https://pypi.org/simple" }
+[[package]]
+name = "helper"
+source = { directory = "helper" }
+[[package]]
+name = "my-ext"
+source = { editable = "py" }
+`
 	for name, c := range map[string]struct {
 		files  map[string]string
 		wanted Wanted
@@ -25,17 +45,20 @@ func TestDependencies(t *testing.T) {
 		},
 		"an extra, and those that it names": {
 			files: map[string]string{"py/pyproject.toml": project + extras, "py/requirements-test.txt": "attrs\n"},
-			want:  Dependencies{From: `extra "testing" of pyproject.toml`, Requirements: []string{"pytest>=8", "attrs", "numpy>=2"}, Pytest: true},
+			want: Dependencies{From: `extra "testing" of pyproject.toml`,
+				Requirements: []string{"pytest>=8", "attrs", "numpy>=2"}, Pytest: true},
 		},
 		"a group goes before an extra": {
 			files: map[string]string{"py/pyproject.toml": project + extras + groups},
-			want:  Dependencies{From: `group "test" of pyproject.toml`, Requirements: []string{"pytest-asyncio", "hypothesis", "attrs", "pytest>=8", "numpy>=2"}, Pytest: true},
+			want: Dependencies{From: `group "test" of pyproject.toml`,
+				Requirements: []string{"pytest-asyncio", "hypothesis", "attrs", "pytest>=8", "numpy>=2"}, Pytest: true},
 		},
 		"a lock above goes before a group": {
 			files: map[string]string{"py/pyproject.toml": project + groups, "uv.lock": lock, "helper/x.py": ""},
 			want: Dependencies{
-				From: `../uv.lock, group "test"`, Lock: &Lock{Kind: "uv", Groups: []string{"test"}, Extras: []string{}}, Requirements: []string{"numpy>=2"},
-				Pytest: true, Local: true, Travel: []string{"uv.lock", "pyproject.toml", "helper"},
+				From: `../uv.lock, group "test"`, Lock: &Lock{Kind: "uv", Groups: []string{"test"}, Extras: []string{}},
+				Requirements: []string{"numpy>=2"},
+				Pytest:       true, Local: true, Travel: []string{"uv.lock", "pyproject.toml", "helper"},
 			},
 		},
 		"packages as files": {
@@ -47,28 +70,55 @@ func TestDependencies(t *testing.T) {
 			},
 		},
 		"the lock of another project": {
-			files: map[string]string{"py/pyproject.toml": project, "uv.lock": "version = 1\n[[package]]\nname = \"pytest\"\nsource = { virtual = \".\" }\n"},
-			want:  Dependencies{Requirements: []string{"numpy>=2"}},
+			files: map[string]string{"py/pyproject.toml": project, "uv.lock": `version = 1
+[[package]]
+name = "pytest"
+source = { virtual = "." }
+`},
+			want: Dependencies{Requirements: []string{"numpy>=2"}},
 		},
 		"pylock": {
-			files: map[string]string{"py/pyproject.toml": project + groups, "py/pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"pytest\"\n"},
-			want:  Dependencies{From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}}, Requirements: []string{"numpy>=2"}, Pytest: true},
+			files: map[string]string{"py/pyproject.toml": project + groups, "py/pylock.toml": `lock-version = "1.0"
+[[packages]]
+name = "pytest"
+`},
+			want: Dependencies{From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}},
+				Requirements: []string{"numpy>=2"}, Pytest: true},
 		},
 		"pylock with local packages": {
 			files: map[string]string{
 				"py/pyproject.toml": project, "helper/x.py": "", "py/x.whl": "",
-				"py/pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"helper\"\n[packages.directory]\npath = \"../helper\"\n" +
-					"[[packages]]\nname = \"my-ext\"\ndirectory = { path = \".\" }\n[[packages]]\nname = \"x\"\nwheels = [{ path = \"x.whl\" }]\n",
+				"py/pylock.toml": `lock-version = "1.0"
+[[packages]]
+name = "helper"
+[packages.directory]
+path = "../helper"
+` +
+					`[[packages]]
+name = "my-ext"
+directory = { path = "." }
+[[packages]]
+name = "x"
+wheels = [{ path = "x.whl" }]
+`,
 			},
 			want: Dependencies{
-				From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}}, Requirements: []string{"numpy>=2"},
-				Local: true, Travel: []string{"helper", "py/x.whl"},
+				From: "pylock.toml", Lock: &Lock{Kind: "pylock", Groups: []string{}, Extras: []string{}},
+				Requirements: []string{"numpy>=2"},
+				Local:        true, Travel: []string{"helper", "py/x.whl"},
 			},
 		},
 		"a requirements file with others in it": {
 			files: map[string]string{
-				"py/pyproject.toml":          project + "[project.optional-dependencies]\nfast = [\"attrs\"]\n",
-				"py/requirements-test.txt":   "# what tests need\n-r reqs/base.txt\n--constraint=bounds.txt\npytest==8.4.2 \\\n    --hash=sha256:0 # why\n-e .[fast]\n./helper[x] ; python_version > '3'\n",
+				"py/pyproject.toml": project + "[project.optional-dependencies]\nfast = [\"attrs\"]\n",
+				"py/requirements-test.txt": `# what tests need
+-r reqs/base.txt
+--constraint=bounds.txt
+pytest==8.4.2 \
+    --hash=sha256:0 # why
+-e .[fast]
+./helper[x] ; python_version > '3'
+`,
 				"py/reqs/base.txt":           "-r more.txt\nmy_ext\nhelper2 @ file:../helper2\r\n",
 				"py/reqs/more.txt":           "https://example.com/x-1.0-py3-none-any.whl#sha256=0\n",
 				"py/bounds.txt":              "attrs<25\nmy-ext==1.0\n",
@@ -77,17 +127,24 @@ func TestDependencies(t *testing.T) {
 				"py/requirements-unused.txt": "numpy",
 			},
 			want: Dependencies{
-				From: "requirements-test.txt", Requirements: []string{"attrs", "numpy>=2"}, Pytest: true, Local: true, Travel: []string{"helper2", "py/helper"},
+				From: "requirements-test.txt", Requirements: []string{"attrs", "numpy>=2"}, Pytest: true, Local: true,
+				Travel: []string{"helper2", "py/helper"},
 				Files: []RequirementFile{{
 					Name: "requirements-test.txt", Constraints: "attrs<25\n",
-					Text: "https://example.com/x-1.0-py3-none-any.whl#sha256=0\nhelper2 @ file:../helper2\npytest==8.4.2      --hash=sha256:0\n./helper[x] ; python_version > '3'\n",
+					Text: `https://example.com/x-1.0-py3-none-any.whl#sha256=0
+helper2 @ file:../helper2
+pytest==8.4.2      --hash=sha256:0
+./helper[x] ; python_version > '3'
+`,
 				}},
 			},
 		},
 		"the Suite goes before all": {
-			files:  map[string]string{"py/pyproject.toml": project + extras + groups, "uv.lock": lock, "py/mine.txt": "attrs\n"},
+			files: map[string]string{"py/pyproject.toml": project + extras + groups, "uv.lock": lock,
+				"py/mine.txt": "attrs\n"},
 			wanted: Wanted{Requirements: []string{"mine.txt", "tox"}, Groups: []string{"dev"}},
-			want:   Dependencies{From: "the Suite", Requirements: []string{"ruff", "tox", "numpy>=2"}, Files: []RequirementFile{{Name: "mine.txt", Text: "attrs\n"}}},
+			want: Dependencies{From: "the Suite", Requirements: []string{"ruff", "tox", "numpy>=2"},
+				Files: []RequirementFile{{Name: "mine.txt", Text: "attrs\n"}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,18 +172,31 @@ func TestDependenciesThatCannotBe(t *testing.T) {
 		wanted Wanted
 		says   string
 	}{
-		"no such extra":           {wanted: Wanted{Extras: []string{"x"}}, says: `Extras: the project has no extra "x"; it has ["fast"]`},
-		"no such group":           {wanted: Wanted{Groups: []string{"x"}}, says: `DependencyGroups: the project has no group "x"; it has ["a" "b" "c"]`},
-		"a group that names none": {wanted: Wanted{Groups: []string{"c"}}, says: `the dependency group "c" includes "z", which is not there`},
-		"a circle of groups":      {wanted: Wanted{Groups: []string{"a"}}, says: `the dependency group "a" includes itself`},
-		"no such file":            {wanted: Wanted{Requirements: []string{"x.txt"}}, says: "Requirements: no file "},
-		"a circle of files":       {files: map[string]string{"x.txt": "-r x.txt\n"}, wanted: Wanted{Requirements: []string{"x.txt"}}, says: "x.txt includes itself"},
-		"a file that is gone":     {files: map[string]string{"x.txt": "-c y.txt\n"}, wanted: Wanted{Requirements: []string{"x.txt"}}, says: "x.txt includes, is not there"},
-		"a broken lock":           {files: map[string]string{"uv.lock": "["}, says: "uv.lock: "},
+		"no such extra": {wanted: Wanted{Extras: []string{"x"}},
+			says: `Extras: the project has no extra "x"; it has ["fast"]`},
+		"no such group": {wanted: Wanted{Groups: []string{"x"}},
+			says: `DependencyGroups: the project has no group "x"; it has ["a" "b" "c"]`},
+		"a group that names none": {wanted: Wanted{Groups: []string{"c"}},
+			says: `the dependency group "c" includes "z", which is not there`},
+		"a circle of groups": {wanted: Wanted{Groups: []string{"a"}},
+			says: `the dependency group "a" includes itself`},
+		"no such file": {wanted: Wanted{Requirements: []string{"x.txt"}}, says: "Requirements: no file "},
+		"a circle of files": {files: map[string]string{"x.txt": "-r x.txt\n"},
+			wanted: Wanted{Requirements: []string{"x.txt"}}, says: "x.txt includes itself"},
+		"a file that is gone": {files: map[string]string{"x.txt": "-c y.txt\n"},
+			wanted: Wanted{Requirements: []string{"x.txt"}}, says: "x.txt includes, is not there"},
+		"a broken lock": {files: map[string]string{"uv.lock": "["}, says: "uv.lock: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			top := realTemp(t)
-			write(t, top, map[string]string{"Cargo.toml": member, "pyproject.toml": maturin + "[project]\nname = \"x\"\noptional-dependencies = {fast = []}\n[dependency-groups]\na = [{include-group = \"b\"}]\nb = [{include-group = \"a\"}]\nc = [{include-group = \"z\"}]\n"})
+			write(t, top, map[string]string{"Cargo.toml": member, "pyproject.toml": maturin + `[project]
+name = "x"
+optional-dependencies = {fast = []}
+[dependency-groups]
+a = [{include-group = "b"}]
+b = [{include-group = "a"}]
+c = [{include-group = "z"}]
+`})
 			write(t, top, c.files)
 			project, err := Read(top)
 			require.NoError(t, err)
@@ -140,21 +210,29 @@ func TestDependenciesThatCannotBe(t *testing.T) {
 // travels to the container.
 func TestConfigurationAboveTravels(t *testing.T) {
 	above := map[string]string{
-		"conftest.py": "", "a/conftest.py": "", "a/helper.py": "", "a/setup.cfg": "[metadata]\n", "rust-toolchain": "1.80", "a/rust-toolchain.toml": "",
-		".cargo/config.toml": "[source.vendored]\ndirectory = \"vendor\"\n", "vendor/x/Cargo.toml": member, "a/.cargo/config": "",
+		"conftest.py": "", "a/conftest.py": "", "a/helper.py": "", "a/setup.cfg": "[metadata]\n",
+		"rust-toolchain": "1.80", "a/rust-toolchain.toml": "",
+		".cargo/config.toml": "[source.vendored]\ndirectory = \"vendor\"\n", "vendor/x/Cargo.toml": member,
+		"a/.cargo/config":    "",
 		"a/crate/Cargo.toml": member, "a/crate/pyproject.toml": maturin, "a/crate/tests/test_x.py": "",
 	}
-	crate := []string{"a/crate/Cargo.toml", "a/crate/pyproject.toml", "a/crate/tests/test_x.py", ".cargo/config.toml", "vendor/x/Cargo.toml", "a/.cargo/config", "a/rust-toolchain.toml"}
+	crate := []string{"a/crate/Cargo.toml", "a/crate/pyproject.toml", "a/crate/tests/test_x.py", ".cargo/config.toml",
+		"vendor/x/Cargo.toml", "a/.cargo/config", "a/rust-toolchain.toml"}
 	for name, c := range map[string]struct {
 		files  map[string]string
 		travel []string
 	}{
-		"none for pytest":          {},
-		"pytest.ini":               {map[string]string{"pytest.ini": ""}, []string{"conftest.py", "a/conftest.py", "pytest.ini"}},
-		"the nearest":              {map[string]string{"pytest.ini": "", "a/tox.ini": "[pytest]\n"}, []string{"a/conftest.py", "a/tox.ini"}},
-		"pyproject.toml":           {map[string]string{"pyproject.toml": "[tool.pytest.ini_options]\n"}, []string{"conftest.py", "a/conftest.py", "pyproject.toml"}},
-		"setup.cfg":                {map[string]string{"setup.cfg": "[tool:pytest]\n"}, []string{"conftest.py", "a/conftest.py", "setup.cfg"}},
-		"the crate has its own":    {map[string]string{"pytest.ini": "", "a/crate/.pytest.ini": ""}, []string{"a/crate/.pytest.ini"}},
+		"none for pytest": {},
+		"pytest.ini": {map[string]string{"pytest.ini": ""},
+			[]string{"conftest.py", "a/conftest.py", "pytest.ini"}},
+		"the nearest": {map[string]string{"pytest.ini": "", "a/tox.ini": "[pytest]\n"},
+			[]string{"a/conftest.py", "a/tox.ini"}},
+		"pyproject.toml": {map[string]string{"pyproject.toml": "[tool.pytest.ini_options]\n"},
+			[]string{"conftest.py", "a/conftest.py", "pyproject.toml"}},
+		"setup.cfg": {map[string]string{"setup.cfg": "[tool:pytest]\n"},
+			[]string{"conftest.py", "a/conftest.py", "setup.cfg"}},
+		"the crate has its own": {map[string]string{"pytest.ini": "", "a/crate/.pytest.ini": ""},
+			[]string{"a/crate/.pytest.ini"}},
 		"a pyproject.toml without": {map[string]string{"pyproject.toml": "[tool.other]\n"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -92,12 +92,14 @@ func (g *git) list(top, folder string) map[string]bool {
 		if failed := (*exec.ExitError)(nil); errors.As(err, &failed) && len(failed.Stderr) > 0 {
 			err = errors.New(strings.TrimSpace(string(failed.Stderr)))
 		}
-		g.problem = fmt.Sprintf("git does not say what it tracks in %s, so nothing there counts as tracked: %v", top, err)
+		g.problem = fmt.Sprintf("git does not say what it tracks in %s, so nothing there counts as tracked: %v", top,
+			err)
 		return nil
 	}
 	tracked := map[string]bool{}
 	for name := range strings.SplitSeq(string(output), "\x00") {
-		for path := filepath.Join(top, filepath.FromSlash(name)); path != top && !tracked[path]; path = filepath.Dir(path) {
+		for path := filepath.Join(top, filepath.FromSlash(name)); path != top &&
+			!tracked[path]; path = filepath.Dir(path) {
 			tracked[path] = true
 		}
 	}

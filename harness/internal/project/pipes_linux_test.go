@@ -13,7 +13,8 @@ import (
 // TestPipesAreNotOpened checks that no pipe is opened: that would wait for a writer.
 func TestPipesAreNotOpened(t *testing.T) {
 	folder := crate(t, map[string]string{"a": "-> pipe", "uv.lock/x": ""})
-	for _, name := range []string{"pipe", "conftest.py", "pytest.ini", "rust-toolchain", "requirements-test.txt", "LICENSE", "Cargo.lock", "pylock.toml", ".coverage"} {
+	for _, name := range []string{"pipe", "conftest.py", "pytest.ini", "rust-toolchain", "requirements-test.txt",
+		"LICENSE", "Cargo.lock", "pylock.toml", ".coverage"} {
 		require.NoError(t, syscall.Mkfifo(filepath.Join(folder, name), 0o644))
 	}
 	ended := make(chan error, 1)

@@ -60,13 +60,16 @@ func Read(crate string) (Project, error) {
 	switch err := readTOML(path, &p.pyproject); {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(filepath.Join(folder, "Cargo.toml")); errors.Is(err, fs.ErrNotExist) {
-			return p, fmt.Errorf("no Cargo.toml in %s, and no pyproject.toml: Crate has to name the folder of a Rust crate", folder)
+			return p, fmt.Errorf("no Cargo.toml in %s, and no pyproject.toml: Crate has to name "+
+				"the folder of a Rust crate",
+				folder)
 		}
 		return p, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", folder)
 	case err != nil:
 		return p, err
 	case p.BuildSystem == nil || p.BuildSystem.Backend != "maturin":
-		return p, fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
+		return p,
+			fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)
 	}
 	var all struct{ Tool struct{ UV map[string]any } }
 	if err := readTOML(path, &all); err != nil {
@@ -74,7 +77,9 @@ func Read(crate string) (Project, error) {
 	}
 	p.uv = all.Tool.UV
 	if _, err := os.Stat(p.cargoManifest()); errors.Is(err, fs.ErrNotExist) {
-		return p, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in [tool.maturin] its Cargo.toml", filepath.Dir(p.cargoManifest()))
+		return p, fmt.Errorf("no Cargo.toml in %s: Crate has to name the folder of a Rust crate, or manifest-path in "+
+			"[tool.maturin] its Cargo.toml",
+			filepath.Dir(p.cargoManifest()))
 	}
 	return p, nil
 }

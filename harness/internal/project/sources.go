@@ -270,7 +270,8 @@ func (c *chooser) addFindLinks() error {
 			continue
 		}
 		if filepath.IsAbs(at) {
-			return fmt.Errorf("[tool.uv] find-links: %s is a path of this host: write it relative to pyproject.toml", at)
+			return fmt.Errorf("[tool.uv] find-links: %s is a path of this host: write it relative to pyproject.toml",
+				at)
 		}
 		if _, err := os.Stat(c.path(at)); err != nil {
 			return fmt.Errorf("[tool.uv] find-links: no file or folder %s", c.path(at))
@@ -291,7 +292,8 @@ func (c *chooser) findLinks(path, at string, into *RequirementFile) error {
 		folder = filepath.Clean(at)
 	}
 	if _, err := os.Stat(folder); err != nil {
-		return fmt.Errorf("requirements file %s: --find-links %s: no such file or folder there or in %s", path, at, c.Folder)
+		return fmt.Errorf("requirements file %s: --find-links %s: no such file or folder there or in %s", path, at,
+			c.Folder)
 	}
 	c.addLocal(folder)
 	into.FindLinks = append(into.FindLinks, relative(c.Folder, folder))

@@ -10,7 +10,11 @@ import (
 
 // TestSources checks that a requirement with a source in [tool.uv.sources] never comes from the default index.
 func TestSources(t *testing.T) {
-	const project = maturin + "[project]\nname = \"x\"\ndependencies = [\"Helper[a]>=1\", \"numpy\"]\n[tool.uv.sources]\n"
+	const project = maturin + `[project]
+name = "x"
+dependencies = ["Helper[a]>=1", "numpy"]
+[tool.uv.sources]
+`
 	const workspace = "[tool.uv.workspace]\nmembers = [\"py\", \"libs/*\"]\n"
 	const helper = "[project]\nname = \"helper\"\n"
 	const group = "[dependency-groups]\ntest = [\"second\"]\n"
@@ -28,10 +32,12 @@ func TestSources(t *testing.T) {
 	}{
 		"a folder": {
 			files: map[string]string{
-				"py/pyproject.toml": project + "helper = { path = \"../helper\", editable = true }\nunused = { path = \"none\" }\n",
-				"helper/x":          "",
+				"py/pyproject.toml": project +
+					"helper = { path = \"../helper\", editable = true }\nunused = { path = \"none\" }\n",
+				"helper/x": "",
 			},
-			want:   &Sourced{Sources: map[string][]map[string]any{"helper": table("path", "../helper", "editable", true)}},
+			want: &Sourced{Sources: map[string][]map[string]any{"helper": table("path", "../helper", "editable",
+				true)}},
 			travel: []string{"helper"},
 		},
 		"folders that it names in turn": {
@@ -44,25 +50,33 @@ func TestSources(t *testing.T) {
 		},
 		"a member of the workspace": {
 			files: map[string]string{
-				"pyproject.toml":    workspace + "[tool.uv.sources]\nsecond = { git = \"https://example.com/x\" }\n",
-				"py/pyproject.toml": project + "helper = { workspace = true }\n" + group, "libs/a/pyproject.toml": helper,
+				"pyproject.toml": workspace +
+					"[tool.uv.sources]\nsecond = { git = \"https://example.com/x\" }\n",
+				"py/pyproject.toml":     project + "helper = { workspace = true }\n" + group,
+				"libs/a/pyproject.toml": helper,
 			},
 			want: &Sourced{
 				Requirements: []string{"second", "Helper[a]>=1"},
 				Sources: map[string][]map[string]any{
-					"helper": table("path", "../libs/a", "editable", true), "second": table("git", "https://example.com/x"),
+					"helper": table("path", "../libs/a", "editable", true),
+					"second": table("git", "https://example.com/x"),
 				},
 			},
 			travel: []string{"libs/a", "pyproject.toml"},
 		},
 		"an index, by a marker": {
 			files: map[string]string{
-				"py/pyproject.toml": project + "helper = [{ index = \"i\", marker = \"a\" }, { url = \"https://example.com/x\" }]\n" +
-					"[[tool.uv.index]]\nname = \"i\"\nurl = \"packages\"\n",
+				"py/pyproject.toml": project +
+					"helper = [{ index = \"i\", marker = \"a\" }, { url = \"https://example.com/x\" }]\n" +
+					`[[tool.uv.index]]
+name = "i"
+url = "packages"
+`,
 				"py/packages/x": "",
 			},
 			want: &Sourced{
-				Sources: map[string][]map[string]any{"helper": {{"index": "i", "marker": "a"}, {"url": "https://example.com/x"}}},
+				Sources: map[string][]map[string]any{"helper": {{"index": "i", "marker": "a"},
+					{"url": "https://example.com/x"}}},
 				Indexes: table("name", "i", "url", "packages"),
 			},
 			travel: []string{"py/packages"},
@@ -96,15 +110,21 @@ func TestSources(t *testing.T) {
 // TestSourcesThatCannotBe checks that an unusable source is an error, and the index's copy is never used instead.
 func TestSourcesThatCannotBe(t *testing.T) {
 	for source, refused := range map[string]string{
-		`{ path = "../none" }`:           "helper: no file or folder ",
-		`{ workspace = true }`:           "helper: workspace = true, but no [tool.uv.workspace]",
-		`{ git = "../helper" }`:          "the repository ../helper of this host does not travel: use path",
-		`{ index = "i", extra = "fast"}`: "a source for one extra cannot be honoured without a lock file: run `uv lock`",
-		`{ hg = "x" }`:                   "a source of this kind cannot be honoured",
-		`"x"`:                            "x is not a source",
+		`{ path = "../none" }`:  "helper: no file or folder ",
+		`{ workspace = true }`:  "helper: workspace = true, but no [tool.uv.workspace]",
+		`{ git = "../helper" }`: "the repository ../helper of this host does not travel: use path",
+		`{ index = "i", extra = "fast"}`: "a source for one extra cannot be honoured without a " +
+			"lock file: run `uv lock`",
+
+		`{ hg = "x" }`: "a source of this kind cannot be honoured",
+		`"x"`:          "x is not a source",
 	} {
 		folder := crate(t, nil)
-		text := maturin + "[project]\nname = \"x\"\ndependencies = [\"helper\"]\n[tool.uv.sources]\nhelper = " + source + "\n"
+		text := maturin + `[project]
+name = "x"
+dependencies = ["helper"]
+[tool.uv.sources]
+helper = ` + source + "\n"
 		write(t, folder, map[string]string{"pyproject.toml": text})
 		project, err := Read(folder)
 		require.NoError(t, err)
@@ -118,8 +138,13 @@ func TestSourcesThatCannotBe(t *testing.T) {
 func TestFindLinks(t *testing.T) {
 	top := realTemp(t)
 	write(t, top, map[string]string{
-		"py/Cargo.toml": member, "py/pyproject.toml": maturin + "[tool.uv]\nfind-links = [\"../uv\", \"https://example.com\"]\n",
-		"py/reqs/a.txt":    "-f wheels\n--find-links=../other\n--find-links https://example.com/x\nhelper\n",
+		"py/Cargo.toml":     member,
+		"py/pyproject.toml": maturin + "[tool.uv]\nfind-links = [\"../uv\", \"https://example.com\"]\n",
+		"py/reqs/a.txt": `-f wheels
+--find-links=../other
+--find-links https://example.com/x
+helper
+`,
 		"py/reqs/wheels/x": "", "other/x": "", "uv/x": "", "py/b.txt": "--find-links none\n",
 	})
 	project, err := Read(filepath.Join(top, "py"))
@@ -127,10 +152,12 @@ func TestFindLinks(t *testing.T) {
 	got, err := project.Dependencies(Wanted{Requirements: []string{"reqs/a.txt"}}, os.Open)
 	require.NoError(t, err)
 	require.Equal(t, []RequirementFile{{
-		Name: "reqs/a.txt", Text: "--find-links https://example.com/x\nhelper\n", FindLinks: []string{"reqs/wheels", "../other"},
+		Name: "reqs/a.txt", Text: "--find-links https://example.com/x\nhelper\n",
+		FindLinks: []string{"reqs/wheels", "../other"},
 	}}, got.Files)
 	require.True(t, got.Local)
-	require.Equal(t, []string{filepath.Join(top, "py/reqs/wheels"), filepath.Join(top, "other"), filepath.Join(top, "uv")}, got.Travel)
+	require.Equal(t, []string{filepath.Join(top, "py/reqs/wheels"), filepath.Join(top, "other"),
+		filepath.Join(top, "uv")}, got.Travel)
 
 	_, err = project.Dependencies(Wanted{Requirements: []string{"b.txt"}}, os.Open)
 	require.ErrorContains(t, err, "b.txt: --find-links none: no such file or folder there or in ")

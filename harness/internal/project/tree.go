@@ -97,16 +97,18 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 		common = root
 	}
 	w := walker{
-		root: common, folders: folders, single: needed.files, named: needed.folders, included: included, vouched: vouched,
-		built: p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
+		root: common, folders: folders, single: needed.files, named: needed.folders, included: included,
+		vouched: vouched,
+		built:   p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
 		seen: map[string]bool{}, visited: map[string]bool{},
 	}
 	if err := w.all(); err != nil {
 		return Tree{}, err
 	}
 	t := Tree{
-		Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder), Workspace: relative(common, needed.workspace),
-		Files: w.files, Notes: w.notes(p.Folder),
+		Root: common, Name: p.Metadata.Name, Crate: relative(common, p.Folder),
+		Workspace: relative(common, needed.workspace),
+		Files:     w.files, Notes: w.notes(p.Folder),
 	}
 	if data := p.data(); data != "" {
 		t.Data = relative(common, data)
@@ -194,7 +196,8 @@ func packFolders(w *tar.Writer, folder string, made map[string]bool) error {
 	}
 	made[folder] = true
 	return w.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeDir, Name: strings.TrimPrefix(folder, "/") + "/", Mode: 0o755, ModTime: Modified, Uid: 1000, Gid: 1000,
+		Typeflag: tar.TypeDir, Name: strings.TrimPrefix(folder, "/") + "/", Mode: 0o755, ModTime: Modified, Uid: 1000,
+		Gid: 1000,
 	})
 }
 
@@ -202,7 +205,8 @@ func (f File) pack(w *tar.Writer) error {
 	name := strings.TrimPrefix(path.Join(layout.Sources, f.Name), "/")
 	if f.Link != "" {
 		return w.WriteHeader(&tar.Header{
-			Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777, ModTime: Modified, Uid: 1000, Gid: 1000,
+			Typeflag: tar.TypeSymlink, Name: name, Linkname: f.Link, Mode: 0o777, ModTime: Modified, Uid: 1000,
+			Gid: 1000,
 		})
 	}
 	in, err := os.Open(f.host)

@@ -59,17 +59,27 @@ func realTemp(t *testing.T) string {
 func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 	top := realTemp(t)
 	write(t, top, map[string]string{
-		"Cargo.toml":              "[workspace]\nmembers = [\"crates/*\", \"py\"]\nexclude = [\"crates/not\"]\n[workspace.dependencies]\nshared = { path = \"libs/shared\" }\n",
-		"Cargo.lock":              "",
-		"README.md":               "named by the crate",
-		"other.md":                "named by nobody",
-		".cargo/config.toml":      "",
-		"libs/shared/Cargo.toml":  member,
-		"libs/shared/src/lib.rs":  "",
-		"libs/unused/Cargo.toml":  member,
-		"crates/a/Cargo.toml":     member + "[target.'cfg(unix)'.dependencies]\nfar = { path = \"../../../far\" }\n",
-		"crates/not/Cargo.toml":   member,
-		"py/Cargo.toml":           "[package]\nname = \"py\"\nreadme = \"../README.md\"\n[dependencies]\nshared.workspace = true\n",
+		"Cargo.toml": `[workspace]
+members = ["crates/*", "py"]
+exclude = ["crates/not"]
+[workspace.dependencies]
+shared = { path = "libs/shared" }
+`,
+		"Cargo.lock":             "",
+		"README.md":              "named by the crate",
+		"other.md":               "named by nobody",
+		".cargo/config.toml":     "",
+		"libs/shared/Cargo.toml": member,
+		"libs/shared/src/lib.rs": "",
+		"libs/unused/Cargo.toml": member,
+		"crates/a/Cargo.toml":    member + "[target.'cfg(unix)'.dependencies]\nfar = { path = \"../../../far\" }\n",
+		"crates/not/Cargo.toml":  member,
+		"py/Cargo.toml": `[package]
+name = "py"
+readme = "../README.md"
+[dependencies]
+shared.workspace = true
+`,
 		"py/pyproject.toml":       maturin,
 		"py/src/lib.rs":           "",
 		"py/tests/test_a.py":      "",
@@ -96,9 +106,12 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 	require.Equal(t, base+"/py", tree.Crate)
 	require.Equal(t, base, tree.Workspace)
 	require.ElementsMatch(t, []string{
-		"far/Cargo.toml", base + "/.cargo/config.toml", base + "/Cargo.lock", base + "/Cargo.toml", base + "/README.md", base + "/crates/a/Cargo.toml",
-		base + "/libs/shared/Cargo.toml", base + "/libs/shared/src/lib.rs", base + "/py/.coveragerc", base + "/py/Cargo.toml", base + "/py/circle/to", base + "/py/generated/ignored.rs",
-		base + "/py/inside", base + "/py/nowhere", base + "/py/outside", base + "/py/pyproject.toml", base + "/py/src/lib.rs", base + "/py/tests/test_a.py",
+		"far/Cargo.toml", base + "/.cargo/config.toml", base + "/Cargo.lock", base + "/Cargo.toml", base + "/README.md",
+		base + "/crates/a/Cargo.toml",
+		base + "/libs/shared/Cargo.toml", base + "/libs/shared/src/lib.rs", base + "/py/.coveragerc",
+		base + "/py/Cargo.toml", base + "/py/circle/to", base + "/py/generated/ignored.rs",
+		base + "/py/inside", base + "/py/nowhere", base + "/py/outside", base + "/py/pyproject.toml",
+		base + "/py/src/lib.rs", base + "/py/tests/test_a.py",
 	}, names)
 	links := map[string]string{}
 	for _, file := range tree.Files {
@@ -106,7 +119,8 @@ func TestCollectTakesWhatABuildNeeds(t *testing.T) {
 			links[strings.TrimPrefix(file.Name, base+"/py/")] = file.Link
 		}
 	}
-	require.Equal(t, map[string]string{"inside": "src/lib.rs", "outside": "../other.md", "nowhere": "/no/such/file", "circle/to": "../../py"}, links)
+	require.Equal(t, map[string]string{"inside": "src/lib.rs", "outside": "../other.md", "nowhere": "/no/such/file",
+		"circle/to": "../../py"}, links)
 	require.Equal(t, []string{
 		"left out: native.abi3.so, env, out, target, and 1 more; to bring one, name it in Include",
 		"links out of the sources, not followed: outside; to follow one, name it in Include",

@@ -230,7 +230,8 @@ func isFolder(path string) bool {
 
 // isOutput reports whether a folder holds a build or an environment, by its name or by a file that the tool put there.
 func isOutput(folder string, entries []fs.DirEntry) bool {
-	return matchesAny(outputs, filepath.Base(folder)) || hasAny(entries, "pyvenv.cfg", ".rustc_info.json", "CACHEDIR.TAG")
+	return matchesAny(outputs, filepath.Base(folder)) ||
+		hasAny(entries, "pyvenv.cfg", ".rustc_info.json", "CACHEDIR.TAG")
 }
 
 func matchesAny(patterns []string, name string) bool {

@@ -57,8 +57,12 @@ func TestNothingIsLeftOutInSilence(t *testing.T) {
 			files: "target/CACHEDIR.TAG target/debug/.cargo-lock target/debug/x/test_a.py", left: "target",
 		},
 		"tests where pytest does not look": {
-			files:  "cache/CACHEDIR.TAG cache/numpy/test_a.py",
-			config: map[string]string{"pytest.ini": "[pytest]\naddopts = -q\ntestpaths =\n    tests\n"}, left: "cache",
+			files: "cache/CACHEDIR.TAG cache/numpy/test_a.py",
+			config: map[string]string{"pytest.ini": `[pytest]
+addopts = -q
+testpaths =
+    tests
+`}, left: "cache",
 		},
 		"tests of other names": {
 			files:  "a/CACHEDIR.TAG a/check_a.py b/CACHEDIR.TAG b/test_b.py",
@@ -169,11 +173,13 @@ func TestLinksOut(t *testing.T) {
 			folder := filepath.Join(above, "repo/crate")
 			write(t, above, map[string]string{
 				"secret": "s", "outside/a": "a", "outside/back": "-> ../repo", "outside/far": "-> /etc/passwd",
-				"outside/near": "-> a", "repo/LICENSE": "l", "repo/untracked": "u", "repo/shared/a": "a", "repo/shared/b": "b",
+				"outside/near": "-> a", "repo/LICENSE": "l", "repo/untracked": "u", "repo/shared/a": "a",
+				"repo/shared/b":         "b",
 				"repo/crate/Cargo.toml": member, "repo/crate/pyproject.toml": maturin, "repo/crate/src/lib.rs": "x",
 				"repo/crate/inside": "-> " + filepath.Join(folder, "src/lib.rs"), "repo/crate/through": "-> outside/a",
-				"repo/crate/self": "-> .", "repo/crate/LICENSE": "-> ../LICENSE", "repo/crate/untracked": "-> ../untracked",
-				"repo/crate/shared": "-> ../shared", "repo/crate/proc": "-> /proc/self/environ",
+				"repo/crate/self": "-> .", "repo/crate/LICENSE": "-> ../LICENSE",
+				"repo/crate/untracked": "-> ../untracked",
+				"repo/crate/shared":    "-> ../shared", "repo/crate/proc": "-> /proc/self/environ",
 				"repo/crate/passwd": "-> /etc/passwd", "repo/crate/secret": "-> ../../secret",
 				"repo/crate/outside": "-> " + filepath.Join(above, "outside"),
 			})
@@ -211,7 +217,8 @@ func TestLinksOut(t *testing.T) {
 func TestRunfiles(t *testing.T) {
 	above := realTemp(t)
 	write(t, above, map[string]string{
-		"ws/Cargo.toml": member, "ws/pyproject.toml": maturin, "ws/src/lib.rs": "", "ws/tests/data/x": "", "ws/other": "",
+		"ws/Cargo.toml": member, "ws/pyproject.toml": maturin, "ws/src/lib.rs": "", "ws/tests/data/x": "",
+		"ws/other": "",
 	})
 	for _, name := range []string{"Cargo.toml", "pyproject.toml", "src/lib.rs", "tests"} {
 		write(t, above, map[string]string{"runfiles/" + name: "-> " + filepath.Join(above, "ws", name)})

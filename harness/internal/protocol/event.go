@@ -283,8 +283,10 @@ func (Leave) Kind() string        { return "leave" }
 var events = func() map[string]reflect.Type {
 	byKind := map[string]reflect.Type{}
 	for _, e := range []Event{
-		Ready{}, Importing{}, Import{}, Started{}, Beat{}, Dump{}, Pace{}, Deadlock{}, Killed{}, Gone{}, Bytecode{}, JUnit{}, Exit{}, Garbage{}, Error{}, Done{},
-		Session{}, Collecting{}, CollectError{}, CollectSkip{}, Item{}, Collected{}, TestStart{}, TestPhase{}, TestReport{}, TestFinish{}, Warning{}, Foreign{}, Finished{}, Leave{},
+		Ready{}, Importing{}, Import{}, Started{}, Beat{}, Dump{}, Pace{}, Deadlock{}, Killed{}, Gone{}, Bytecode{},
+		JUnit{}, Exit{}, Garbage{}, Error{}, Done{},
+		Session{}, Collecting{}, CollectError{}, CollectSkip{}, Item{}, Collected{}, TestStart{}, TestPhase{},
+		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Finished{}, Leave{},
 	} {
 		byKind[e.Kind()] = reflect.TypeOf(e)
 	}

@@ -77,8 +77,10 @@ func FuzzDecode(f *testing.F) {
 	for _, line := range []string{
 		`{"ev":"report","t":1.5,"index":0,"when":"call","outcome":"failed","duration":0.1,"longrepr":"x","sections":[["a","b"]],"wasxfail":null,"subtest":{"description":"s"}}`,
 		`{"ev":"finish","index":0,"pid":7,"exit":null,"signal":9,"complete":false,"killed":"hung"}`,
-		`{"ev":"item","index":0,"nodeid":"a.py::t","junit":["a","t"],"timeout":1e3}`, `{"ev":"collect-skip","junit":["","a"]}`,
-		`{"ev":"exit","exit":0,"signal":null,"memory":""}`, `{"ev":"junit","data":"PHg+"}`, `{"ev":"dump","stacks":[{"frames":null}]}`,
+		`{"ev":"item","index":0,"nodeid":"a.py::t","junit":["a","t"],"timeout":1e3}`,
+		`{"ev":"collect-skip","junit":["","a"]}`,
+		`{"ev":"exit","exit":0,"signal":null,"memory":""}`, `{"ev":"junit","data":"PHg+"}`,
+		`{"ev":"dump","stacks":[{"frames":null}]}`,
 		`{"ev":"deadlock","pid":7,"after":2.1,"threads":2,"text":"thread 7"}`,
 		`{"ev":"item","index":-1,"junit":["a"]}`, `{"ev":"fly"}`, `[]`, `{"ev":"phase","index":1e99}`, "\xff",
 	} {

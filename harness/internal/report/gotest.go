@@ -139,7 +139,8 @@ func (g *GoTest) takePhase(at time.Time, e Event) {
 		g.line(at, e.Phase, fmt.Sprintf("%s [%.1fs]", e.Text, e.Took.Seconds()))
 	case Tick:
 		if g.phase.name != "" && at.Sub(g.spoken) >= heartbeat {
-			g.line(at, g.phase.name, fmt.Sprintf("%s: still at work after %.0f s", g.phase.state(), at.Sub(g.phase.began).Seconds()))
+			g.line(at, g.phase.name,
+				fmt.Sprintf("%s: still at work after %.0f s", g.phase.state(), at.Sub(g.phase.began).Seconds()))
 		}
 	}
 }
@@ -195,7 +196,8 @@ func showTest(t T, e TestEnded) {
 	}
 	text := e.text()
 	if e.Outcome.Red() {
-		text += fmt.Sprintf("again: go test -run %s\n       pytest %s\n", subtest.ShellQuote(subtest.Pattern(t.Name())), subtest.ShellQuote(e.NodeID))
+		text += fmt.Sprintf("again: go test -run %s\n       pytest %s\n", subtest.ShellQuote(subtest.Pattern(t.Name())),
+			subtest.ShellQuote(e.NodeID))
 	}
 	_, _ = io.WriteString(t.Output(), text)
 	finish(t, e.Outcome)

@@ -69,7 +69,8 @@ type JUnit struct {
 
 // NewJUnit returns a reporter that has seen nothing of the run with a name.
 func NewJUnit(name string) *JUnit {
-	return &JUnit{name: name, run: &JUnitSuite{Name: name}, groups: map[string]*JUnitSuite{}, cases: map[Test]*junitCase{}}
+	return &JUnit{name: name, run: &JUnitSuite{Name: name}, groups: map[string]*JUnitSuite{},
+		cases: map[Test]*junitCase{}}
 }
 
 // Suites returns the file's elements so far.
@@ -194,7 +195,8 @@ func (s *JUnitSuite) fault(name, text string) {
 }
 
 func (n JUnitName) testcase(took float64) *junitCase {
-	return &junitCase{Classname: legal(n.Classname), Name: legal(n.Name), File: legal(n.File), Line: n.Line, Time: seconds(took)}
+	return &junitCase{Classname: legal(n.Classname), Name: legal(n.Name), File: legal(n.File), Line: n.Line,
+		Time: seconds(took)}
 }
 
 func (e TestEnded) testcase(kept *textBudget) *junitCase {
@@ -207,7 +209,8 @@ func (e TestEnded) testcase(kept *textBudget) *junitCase {
 		}
 	}
 	first, _, _ := strings.Cut(e.Text, "\n")
-	told := &junitText{Type: strings.ReplaceAll(string(e.Outcome), " ", "-"), Message: legal(first), Text: legal(e.Text)}
+	told := &junitText{Type: strings.ReplaceAll(string(e.Outcome), " ", "-"), Message: legal(first),
+		Text: legal(e.Text)}
 	switch {
 	case e.Outcome == verdict.Failed:
 		c.Failure = told

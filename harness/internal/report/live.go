@@ -107,7 +107,8 @@ func (t *Terminal) liveLines(names []string) (lines []string) {
 	if !t.tally.chosen() {
 		return []string{fmt.Sprintf("%12s [%8.3fs] pytest starts and collects%s", "", since, t.Keys)}
 	}
-	lines = []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red%s", "", since, done, all, len(t.running), reds, t.Keys)}
+	lines = []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red%s", "", since, done, all, len(t.running),
+		reds, t.Keys)}
 	for _, name := range names {
 		lines = append(lines, fmt.Sprintf("%12s %s", "running", name))
 	}

@@ -36,8 +36,10 @@ type recorded struct {
 var kinds = func() map[string]reflect.Type {
 	byName := map[string]reflect.Type{}
 	for _, e := range []Event{
-		RunStarted{}, PhaseStarted{}, Progress{}, PhaseEnded{}, Note{}, Problem{}, RunEnded{}, Lent{}, Returned{}, GroupStarted{}, Session{},
-		Selected{}, FileFailed{}, FileSkipped{}, ExitFailed{}, Stacks{}, GroupEnded{}, TestStarted{}, TestSlow{}, TestEnded{}, Proof{},
+		RunStarted{}, PhaseStarted{}, Progress{}, PhaseEnded{}, Note{}, Problem{}, RunEnded{}, Lent{}, Returned{},
+		GroupStarted{}, Session{},
+		Selected{}, FileFailed{}, FileSkipped{}, ExitFailed{}, Stacks{}, GroupEnded{}, TestStarted{}, TestSlow{},
+		TestEnded{}, Proof{},
 	} {
 		byName[e.kind()] = reflect.TypeOf(e)
 	}
@@ -166,7 +168,9 @@ func readHeader(data []byte, run any) error {
 		return fmt.Errorf("this is not a recording of a run: its first line has no format")
 	}
 	if major != formatMajor {
-		return fmt.Errorf("the recording has format %s, made by pyo3test %s, and this version reads %d.x: use that version", h.Recording, h.PyO3Test, formatMajor)
+		return fmt.Errorf("the recording has format %s, made by pyo3test %s, and this version "+
+			"reads %d.x: use that version",
+			h.Recording, h.PyO3Test, formatMajor)
 	}
 	if run == nil || len(h.Run) == 0 {
 		return nil

@@ -193,7 +193,8 @@ func (t *Tally) count(e Event) error {
 	case GroupEnded:
 		return t.in(e, e.Group, func(g *groupTally) error {
 			if g.running > 0 {
-				return contradiction(e, fmt.Sprintf("of %s, where %s", e.Group, plural.Count(g.running, "test")+" had not ended"))
+				return contradiction(e, fmt.Sprintf("of %s, where %s", e.Group,
+					plural.Count(g.running, "test")+" had not ended"))
 			}
 			g.ended, g.warnings = true, e.Warnings
 			return nil

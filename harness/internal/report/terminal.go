@@ -88,8 +88,10 @@ var statuses = []struct {
 	outcome verdict.Outcome
 	word    string
 }{
-	{verdict.Hung, "HUNG"}, {verdict.Crashed, "CRASHED"}, {verdict.Killed, "MEMORY"}, {verdict.Failed, "FAIL"}, {verdict.Error, "ERROR"},
-	{verdict.Leaky, "LEAKY"}, {verdict.NotRun, "NOT RUN"}, {verdict.Skipped, "SKIP"}, {verdict.XFailed, "XFAIL"}, {verdict.XPassed, "XPASS"}, {verdict.Passed, "PASS"},
+	{verdict.Hung, "HUNG"}, {verdict.Crashed, "CRASHED"}, {verdict.Killed, "MEMORY"}, {verdict.Failed, "FAIL"},
+	{verdict.Error, "ERROR"},
+	{verdict.Leaky, "LEAKY"}, {verdict.NotRun, "NOT RUN"}, {verdict.Skipped, "SKIP"}, {verdict.XFailed, "XFAIL"},
+	{verdict.XPassed, "XPASS"}, {verdict.Passed, "PASS"},
 }
 
 // status returns the word for an outcome: that of a crash is the signal, if there was one.
@@ -233,7 +235,8 @@ func (t *Terminal) takeGroup(e Event) {
 		t.file(e.Test).open++
 	case TestSlow:
 		if !t.Quiet {
-			t.print("%s [>%7.3fs] %*s %s   %s", t.word("SLOW"), e.Ran.Seconds(), len(t.counter(e.Group)), "", e.NodeID, e.Text)
+			t.print("%s [>%7.3fs] %*s %s   %s", t.word("SLOW"), e.Ran.Seconds(), len(t.counter(e.Group)), "", e.NodeID,
+				e.Text)
 		}
 	case TestEnded:
 		t.endTest(e)
@@ -306,7 +309,8 @@ func (t *Terminal) showFiles(group string) {
 			return false
 		}
 		if f.passed > 0 && !t.Quiet {
-			t.print("%s [%8.3fs] %s %s (%s)", t.word("PASS"), f.seconds, t.counter(group), f.name, plural.Count(f.passed, "test"))
+			t.print("%s [%8.3fs] %s %s (%s)", t.word("PASS"), f.seconds, t.counter(group), f.name,
+				plural.Count(f.passed, "test"))
 		}
 		return true
 	})
@@ -372,7 +376,8 @@ func (t *Terminal) why(e TestEnded) string {
 	if e.Outcome == verdict.Crashed {
 		cause = "in " + e.Phase
 	}
-	if relative, err := filepath.Rel(t.crate, place.File); err == nil && place.File != "" && filepath.IsLocal(relative) {
+	if relative, err := filepath.Rel(t.crate, place.File); err == nil && place.File != "" &&
+		filepath.IsLocal(relative) {
 		place.File = filepath.ToSlash(relative)
 	}
 	return strings.Trim(firstLine(cause)+", "+place.String(), ", ")

@@ -26,7 +26,8 @@ type Test2JSON struct {
 // NewTest2JSON returns a reporter that reports the run as a package with the name. again returns the command that runs
 // one test again.
 func NewTest2JSON(out io.Writer, pkg string, again func(nodeID string) string) *Test2JSON {
-	return &Test2JSON{encoder: json.NewEncoder(out), pkg: visible.Word(pkg), again: again, starts: map[string]time.Time{}}
+	return &Test2JSON{encoder: json.NewEncoder(out), pkg: visible.Word(pkg), again: again,
+		starts: map[string]time.Time{}}
 }
 
 // line is a line of cmd/internal/test2json; see `go doc test2json`.
@@ -215,6 +216,7 @@ func (j *Test2JSON) end(name, action string) {
 	elapsed := j.at.Sub(j.starts[name]).Seconds()
 	delete(j.starts, name)
 	indent := strings.Repeat("    ", min(strings.Count(name, "/"), 2)) // as deep as the run, a group or a test
-	j.write(line{Action: "output", Test: name, Output: fmt.Sprintf("%s--- %s: %s (%.2fs)\n", indent, strings.ToUpper(action), name, elapsed)})
+	j.write(line{Action: "output", Test: name,
+		Output: fmt.Sprintf("%s--- %s: %s (%.2fs)\n", indent, strings.ToUpper(action), name, elapsed)})
 	j.write(line{Action: action, Test: name, Elapsed: &elapsed})
 }

@@ -72,7 +72,8 @@ func (e Session) text() string {
 	if e.Workers != 1 {
 		workers = fmt.Sprintf("%d workers", e.Workers)
 	}
-	return fmt.Sprintf("pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, workers, e.Budget)
+	return fmt.Sprintf("pytest %s, Python %s, %s, %s, up to %v a test\n", e.Pytest, e.Python, e.Isolation, workers,
+		e.Budget)
 }
 
 func (e Stacks) text() string { return lines(e.What+": "+e.Why, e.Text) }

@@ -68,7 +68,8 @@ func forkINI(text, section string) (string, error) {
 				done = true
 				continue
 			}
-		} else if at := iniKey.FindStringSubmatchIndex(plain); inside && there && !done && at != nil && plain[at[2]:at[3]] == "addopts" {
+		} else if at := iniKey.FindStringSubmatchIndex(plain); inside && there && !done && at != nil &&
+			plain[at[2]:at[3]] == "addopts" {
 			sign, rest := plain[:at[1]], plain[at[1]:]
 			out.WriteString(strings.TrimRight(strings.TrimRight(sign, " \t")+" "+forked+" "+rest, " \t") + ending)
 			done = true
@@ -84,7 +85,8 @@ func forkINI(text, section string) (string, error) {
 		return "", fmt.Errorf("there is no [%s]", section)
 	}
 	before[section]["addopts"] = want
-	if after := parseINI(out.String()); !maps.EqualFunc(before, after, maps.Equal[map[string]string, map[string]string]) {
+	if after := parseINI(out.String()); !maps.EqualFunc(before, after,
+		maps.Equal[map[string]string, map[string]string]) {
 		return "", fmt.Errorf("the file is written in a way that cannot be edited safely")
 	}
 	return out.String(), nil

@@ -145,7 +145,8 @@ func (p Project) GoTest(plan *Plan, folder string) error {
 		return err
 	}
 	p.goModule(plan, folder)
-	return plan.create(filepath.Join(folder, "python_test.go"), render(goTest, map[string]string{"Package": name, "Crate": filepath.ToSlash(crate)}), 0o644)
+	return plan.create(filepath.Join(folder, "python_test.go"),
+		render(goTest, map[string]string{"Package": name, "Crate": filepath.ToSlash(crate)}), 0o644)
 }
 
 // packageName returns a Go package name for a folder's name.
@@ -161,12 +162,16 @@ func packageName(folder string) string {
 func (p Project) goModule(plan *Plan, folder string) {
 	file := Above(folder, "go.mod")
 	if file == "" {
-		plan.note("%s belongs to no Go module: make one with `go mod init`, and name pyo3test in it, as its README says", folder)
+		plan.note("%s belongs to no Go module: make one with `go mod init`, and name pyo3test "+
+			"in it, as its README says",
+			folder)
 		return
 	}
 	data, err := os.ReadFile(file)
 	if err == nil && !regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*pyo3test\b`).Match(data) {
-		plan.note("%s does not name pyo3test: add `require pyo3test v0.0.0` and `replace pyo3test => THE FOLDER IT LIES IN`", file)
+		plan.note("%s does not name pyo3test: add `require pyo3test v0.0.0` and `replace pyo3test "+
+			"=> THE FOLDER IT LIES IN`",
+			file)
 	}
 }
 
@@ -196,7 +201,8 @@ func (p Project) Workflow(plan *Plan) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]string{"Crate": filepath.ToSlash(crate), "Lock": filepath.ToSlash(filepath.Join(crate, "**", "Cargo.lock"))}
+	data := map[string]string{"Crate": filepath.ToSlash(crate),
+		"Lock": filepath.ToSlash(filepath.Join(crate, "**", "Cargo.lock"))}
 	if module := Above(p.Folder, "go.mod"); module != "" {
 		inside, err := filepath.Rel(root, filepath.Dir(module))
 		if err != nil || !filepath.IsLocal(inside) {

@@ -80,7 +80,8 @@ func TinyLockWithHelper(t testing.TB) string {
 	t.Helper()
 	const alone = "dependencies = [\n \"pyo3\",\n]"
 	require.Contains(t, TinyLock(t), alone)
-	return strings.Replace(TinyLock(t), alone, "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) + "\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
+	return strings.Replace(TinyLock(t), alone, "dependencies = [\n \"helper\",\n \"pyo3\",\n]", 1) +
+		"\n[[package]]\nname = \"helper\"\nversion = \"0.1.0\"\n"
 }
 
 // Edit writes files of a crate, and deletes those without content.

@@ -51,7 +51,8 @@ func (h Host) ByHand(t testing.TB, built string, tree project.Tree, arguments ..
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
 	require.NoError(t, c.UploadTar(ctx, "/", tree.Pack))
-	script := `cp -r ` + layout.Built + `/tree/. ` + layout.Sources + ` 2>/dev/null; cd ` + path.Join(layout.Sources, tree.Crate) +
+	script := `cp -r ` + layout.Built + `/tree/. ` + layout.Sources + ` 2>/dev/null; cd ` +
+		path.Join(layout.Sources, tree.Crate) +
 		` && pytest -q --junitxml=/tmp/junit.xml "$@"; cat /tmp/junit.xml >&2`
 	var env []string
 	for key, value := range extension.Environment(nil) {

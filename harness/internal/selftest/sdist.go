@@ -22,20 +22,24 @@ import (
 type Sdist struct{ Name, Version, SHA256 string }
 
 // Rpds is the real project that is also measured.
-var Rpds = Sdist{Name: "rpds_py", Version: "2026.9.1", SHA256: "4793ef7f78268b124b73fa933440f01d258bbae01de9fa53e9080c9ab0425a12"}
+var Rpds = Sdist{Name: "rpds_py", Version: "2026.9.1",
+	SHA256: "4793ef7f78268b124b73fa933440f01d258bbae01de9fa53e9080c9ab0425a12"}
 
 // Fetch downloads a project with pip and returns the folder of its content. The folder is the same each time, so that
 // the project is compiled once.
 func (h Host) Fetch(t testing.TB, p Sdist) string {
 	t.Helper()
 	ctx := t.Context()
-	c, err := image.StartBuilder(ctx, h.Engine, h.Network, engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
+	c, err := image.StartBuilder(ctx, h.Engine, h.Network,
+		engine.Spec{Image: h.Tools.Name, Purpose: "test", User: layout.User})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Remove(ctx)) }()
-	script := `cd /tmp && cat >wanted.txt && PATH=` + layout.Path + ` ` + layout.Tools + `/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes -r wanted.txt -d sdist`
+	script := `cd /tmp && cat >wanted.txt && PATH=` + layout.Path + ` ` + layout.Tools +
+		`/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes -r wanted.txt -d sdist`
 	requirement := p.Name + "==" + p.Version + " --hash=sha256:" + p.SHA256
 	var output strings.Builder
-	require.NoError(t, image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: h.Network.Env()}, strings.NewReader(requirement), &output), output.String())
+	require.NoError(t, image.Run(ctx, c, engine.Command{Argv: []string{"bash", "-c", script}, Env: h.Network.Env()},
+		strings.NewReader(requirement), &output), output.String())
 	stream, err := c.Download(ctx, "/tmp/sdist")
 	require.NoError(t, err)
 	defer stream.Close()

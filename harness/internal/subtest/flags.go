@@ -52,7 +52,8 @@ func (f Flags) Wants(nodeID string) bool {
 func ReadFlags() Flags {
 	f := Flags{
 		Run: value("run"), Skip: value("skip"), FailFast: value("failfast") == "true", Parallel: runtime.GOMAXPROCS(0),
-		JSON: value("v") == "test2json", Verbose: value("v") != "" && value("v") != "false", Artifacts: value("artifacts") == "true",
+		JSON: value("v") == "test2json", Verbose: value("v") != "" && value("v") != "false",
+		Artifacts: value("artifacts") == "true",
 	}
 	if n, err := strconv.Atoi(value("parallel")); err == nil && n > 0 {
 		f.Parallel = n

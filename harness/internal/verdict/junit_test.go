@@ -20,7 +20,8 @@ const good = `<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tes
 func TestReadJUnit(t *testing.T) {
 	cases, err := ReadJUnit(strings.NewReader(good), 1<<20)
 	require.NoError(t, err)
-	require.Equal(t, []Case{{"a", `t["]`, Neither}, {"a", "f", Red}, {"a", "s", Skip}, {"a", "e", Red}, {"", "a.b", Red}}, cases)
+	require.Equal(t, []Case{{"a", `t["]`, Neither}, {"a", "f", Red}, {"a", "s", Skip}, {"a", "e", Red},
+		{"", "a.b", Red}}, cases)
 }
 
 func TestReadJUnitRefuses(t *testing.T) {
@@ -69,7 +70,8 @@ func FuzzReadJUnit(f *testing.F) {
 
 		ran := Ran{}
 		for _, c := range cases {
-			reports := whole(report("call", map[State]string{Neither: "passed", Red: "failed", Skip: "skipped"}[c.State]))
+			reports := whole(report("call",
+				map[State]string{Neither: "passed", Red: "failed", Skip: "skipped"}[c.State]))
 			test := ended(reports...)
 			test.Classname, test.Name = c.Classname, c.Name
 			ran.Tests = append(ran.Tests, endsOf(test)...)
@@ -114,24 +116,42 @@ func TestReconcile(t *testing.T) {
 		"an old strict xpass":     {Ran{Tests: endsOf(ended(whole(strict)...)), ExitStatus: 1}, []Case{at(Skip)}, nil},
 		"a rerun":                 {Ran{Tests: endsOf(rerun)}, []Case{at(Neither), at(Neither)}, nil},
 		"a rerun without reports": {Ran{Tests: endsOf(flaky)}, []Case{at(Neither), at(Neither)}, nil},
-		"a rerun that fails":      {Ran{Tests: endsOf(again), ExitStatus: 1}, []Case{at(Neither), at(Red), at(Red)}, nil},
-		"a rerun that is missing": {Ran{Tests: endsOf(rerun)}, []Case{at(Neither)}, []string{"a.py::t: seen passed 2 times, and pytest's JUnit file has it once"}},
-		"two of one name":         {Ran{Tests: endsOf(pass, skip)}, []Case{at(Skip), at(Neither)}, nil},
-		"no test selected":        {Ran{ExitStatus: 5}, nil, nil},
-		"a test that did not run": {Ran{Tests: endsOf(fail, Test{NodeID: "a.py::u"}), ExitStatus: 1}, []Case{at(Red)}, nil},
-		"collection": {Ran{CollectErrors: []CollectError{{NodeID: "b.py", Name: "b"}}, CollectSkips: []CollectSkip{{NodeID: "c.py", Name: "c"}}, ExitStatus: 1},
+		"a rerun that fails": {Ran{Tests: endsOf(again), ExitStatus: 1}, []Case{at(Neither), at(Red), at(Red)},
+			nil},
+		"a rerun that is missing": {Ran{Tests: endsOf(rerun)}, []Case{at(Neither)},
+			[]string{"a.py::t: seen passed 2 times, and pytest's JUnit file has it once"}},
+		"two of one name":  {Ran{Tests: endsOf(pass, skip)}, []Case{at(Skip), at(Neither)}, nil},
+		"no test selected": {Ran{ExitStatus: 5}, nil, nil},
+		"a test that did not run": {Ran{Tests: endsOf(fail, Test{NodeID: "a.py::u"}), ExitStatus: 1}, []Case{at(Red)},
+			nil},
+		"collection": {Ran{CollectErrors: []CollectError{{NodeID: "b.py", Name: "b"}},
+			CollectSkips: []CollectSkip{{NodeID: "c.py", Name: "c"}}, ExitStatus: 1},
 			[]Case{{"", "b", Red}, {"", "c", Skip}}, nil},
-		"a case is missing":       {Ran{Tests: endsOf(pass)}, nil, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times"}},
-		"a case too much":         {Ran{Tests: endsOf(pass)}, []Case{at(Neither), {"a", "u", Neither}}, []string{"a.u: seen passed 0 times, and pytest's JUnit file has it once"}},
-		"a nameless case":         {Ran{Tests: endsOf(pass)}, []Case{at(Neither), {State: Neither}}, []string{"a testcase without a name: seen passed 0 times, and pytest's JUnit file has it once"}},
-		"a pass that is a skip":   {Ran{Tests: endsOf(pass)}, []Case{at(Skip)}, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times", "a.t: seen skipped 0 times, and pytest's JUnit file has it once"}},
-		"twice in the file":       {Ran{Tests: endsOf(pass)}, []Case{at(Neither), at(Neither)}, []string{"a.py::t: seen passed once, and pytest's JUnit file has it 2 times"}},
-		"a failure hushed up":     {Ran{Tests: endsOf(fail), ExitStatus: 0}, []Case{at(Red)}, []string{"tests failed, and pytest's exit status is 0"}},
-		"a status of a plugin":    {Ran{Tests: endsOf(pass), ExitStatus: 1}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"}},
-		"an interrupted session":  {Ran{Tests: endsOf(pass), ExitStatus: 2}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 2: the session was interrupted"}},
-		"a status of nobody":      {Ran{Tests: endsOf(pass), ExitStatus: 77}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 77: none of pytest's own, a plugin or a test set it"}},
-		"too many warnings":       {Ran{Tests: endsOf(pass), ExitStatus: 6}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 6: more warnings than --max-warnings allows"}},
-		"tests, and pytest has 5": {Ran{Tests: endsOf(pass), ExitStatus: 5}, []Case{at(Neither)}, []string{"no test failed, and pytest's exit status is 5: no tests were run"}},
+		"a case is missing": {Ran{Tests: endsOf(pass)}, nil,
+			[]string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times"}},
+		"a case too much": {Ran{Tests: endsOf(pass)}, []Case{at(Neither), {"a", "u", Neither}},
+			[]string{"a.u: seen passed 0 times, and pytest's JUnit file has it once"}},
+		"a nameless case": {Ran{Tests: endsOf(pass)}, []Case{at(Neither), {State: Neither}},
+			[]string{"a testcase without a name: seen passed 0 times, and pytest's JUnit file has it once"}},
+		"a pass that is a skip": {Ran{Tests: endsOf(pass)}, []Case{at(Skip)},
+			[]string{"a.py::t: seen passed once, and pytest's JUnit file has it 0 times",
+				"a.t: seen skipped 0 times, and pytest's JUnit file has it once"}},
+		"twice in the file": {Ran{Tests: endsOf(pass)}, []Case{at(Neither), at(Neither)},
+			[]string{"a.py::t: seen passed once, and pytest's JUnit file has it 2 times"}},
+		"a failure hushed up": {Ran{Tests: endsOf(fail), ExitStatus: 0}, []Case{at(Red)},
+			[]string{"tests failed, and pytest's exit status is 0"}},
+		"a status of a plugin": {Ran{Tests: endsOf(pass), ExitStatus: 1}, []Case{at(Neither)},
+			[]string{"no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a " +
+				"coverage below its limit"}},
+		"an interrupted session": {Ran{Tests: endsOf(pass), ExitStatus: 2}, []Case{at(Neither)},
+			[]string{"no test failed, and pytest's exit status is 2: the session was interrupted"}},
+		"a status of nobody": {Ran{Tests: endsOf(pass), ExitStatus: 77}, []Case{at(Neither)},
+			[]string{"no test failed, and pytest's exit status is 77: none of pytest's own, " +
+				"a plugin or a test set it"}},
+		"too many warnings": {Ran{Tests: endsOf(pass), ExitStatus: 6}, []Case{at(Neither)},
+			[]string{"no test failed, and pytest's exit status is 6: more warnings than --max-warnings allows"}},
+		"tests, and pytest has 5": {Ran{Tests: endsOf(pass), ExitStatus: 5}, []Case{at(Neither)},
+			[]string{"no test failed, and pytest's exit status is 5: no tests were run"}},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, Reconcile(c.ran, c.file)) })
 	}

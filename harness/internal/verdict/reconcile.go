@@ -90,19 +90,25 @@ func Reconcile(ran Ran, junit []Case) (problems []string) {
 			cases = append(cases, c)
 		}
 	}
-	slices.SortFunc(cases, func(a, b Case) int { return strings.Compare(a.label()+string(a.State), b.label()+string(b.State)) })
+	slices.SortFunc(cases, func(a,
+		b Case) int {
+		return strings.Compare(a.label()+string(a.State), b.label()+string(b.State))
+	})
 	for _, c := range cases {
 		if seen[c] != told[c] {
 			name := nodes[c]
 			if name == "" {
 				name = c.label()
 			}
-			problems = append(problems, fmt.Sprintf("%s: seen %s %s, and pytest's JUnit file has it %s", name, c.State, times(seen[c]), times(told[c])))
+			problems = append(problems,
+				fmt.Sprintf("%s: seen %s %s, and pytest's JUnit file has it %s", name, c.State, times(seen[c]),
+					times(told[c])))
 		}
 	}
 	if len(problems) > maxProblems {
 		more := len(problems) - maxProblems
-		problems = append(problems[:maxProblems], fmt.Sprintf("and %d more contradictions between what was seen and pytest's JUnit file", more))
+		problems = append(problems[:maxProblems],
+			fmt.Sprintf("and %d more contradictions between what was seen and pytest's JUnit file", more))
 	}
 	if problem := ran.contradictsStatus(); problem != "" {
 		problems = append(problems, problem)
@@ -170,9 +176,11 @@ func (r Ran) contradictsStatus() string {
 	case red && (r.ExitStatus == exitOK || r.ExitStatus == ExitNoTests):
 		return fmt.Sprintf("tests failed, and pytest's exit status is %d", r.ExitStatus)
 	case !red && r.ExitStatus == exitTestsFailed:
-		return "no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a coverage below its limit"
+		return "no test failed, and pytest's exit status is 1: a plugin makes the session fail, for example a " +
+			"coverage below its limit"
 	case !red && r.ExitStatus != exitOK && !(r.ExitStatus == ExitNoTests && len(r.Tests) == 0):
-		return fmt.Sprintf("no test failed, and pytest's exit status is %d: %s", r.ExitStatus, StatusMeaning(r.ExitStatus))
+		return fmt.Sprintf("no test failed, and pytest's exit status is %d: %s", r.ExitStatus,
+			StatusMeaning(r.ExitStatus))
 	}
 	return ""
 }

@@ -62,7 +62,8 @@ type Test struct {
 
 // Unrun returns the test as it was before it ran.
 func (t Test) Unrun() Test {
-	return Test{Index: t.Index, NodeID: t.NodeID, Path: t.Path, Line: t.Line, Classname: t.Classname, Name: t.Name, FailLeaky: t.FailLeaky}
+	return Test{Index: t.Index, NodeID: t.NodeID, Path: t.Path, Line: t.Line, Classname: t.Classname, Name: t.Name,
+		FailLeaky: t.FailLeaky}
 }
 
 // Report is pytest's report of one phase of a test, or of a subtest in it.
@@ -142,7 +143,8 @@ func (t Test) Verdict() Verdict {
 	}
 	v.Duration = t.Finish.Duration
 	if len(v.Sections) == 0 {
-		for _, section := range [][2]string{{"Captured stdout", t.Finish.Stdout}, {"Captured stderr", t.Finish.Stderr}} {
+		for _, section := range [][2]string{{"Captured stdout", t.Finish.Stdout},
+			{"Captured stderr", t.Finish.Stderr}} {
 			if section[1] != "" {
 				v.Sections = append(v.Sections, section)
 			}
@@ -286,7 +288,8 @@ func (v *Verdict) judgeLeft(t Test) {
 	left := strings.Join(t.Left, "\n")
 	v.Sections = append(slices.Clip(v.Sections), [2]string{"left running, and killed", left})
 	if t.FailLeaky && !v.Outcome.Red() {
-		v.Outcome, v.Phase, v.Text = Leaky, "", "the test left processes running: end them in it, or in the tear-down of the fixture that starts them"
+		v.Outcome, v.Phase, v.Text = Leaky, "", "the test left processes running: end them in it, or in the "+
+			"tear-down of the fixture that starts them"
 	}
 }
 
@@ -305,8 +308,10 @@ func ExitText(exit, signal *int) string {
 // whatever system this program runs on.
 func SignalName(number int) string {
 	names := map[int]string{
-		1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
-		10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS",
+		1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+		9:  "SIGKILL",
+		10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
+		25: "SIGXFSZ", 31: "SIGSYS",
 	}
 	if name, ok := names[number]; ok {
 		return fmt.Sprintf("%s (%d)", name, number)

@@ -48,7 +48,8 @@ func shown(text string) string {
 // Control reports whether a character is a control character other than a newline or a tab: one of ASCII or Latin-1,
 // one that changes the text direction, or a line or paragraph separator.
 func Control(r rune) bool {
-	return r != '\n' && r != '\t' && unicode.Is(unicode.Cc, r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+	return r != '\n' && r != '\t' && unicode.Is(unicode.Cc, r) ||
+		unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
 var (

@@ -42,7 +42,8 @@ func TestText(t *testing.T) {
 // FuzzText checks that nothing in the result would be obeyed, whatever the text, and that a second pass changes
 // nothing.
 func FuzzText(f *testing.F) {
-	for _, seed := range []string{"\x1b[0m::error::x", " ::\r\n=== RUN   T", "###[[a]", "\xff\u202e--- PASS: T", "::\x16--- FAIL: x\n\u2029::a::"} {
+	for _, seed := range []string{"\x1b[0m::error::x", " ::\r\n=== RUN   T", "###[[a]", "\xff\u202e--- PASS: T",
+		"::\x16--- FAIL: x\n\u2029::a::"} {
 		f.Add(seed)
 	}
 	obeyed := regexp.MustCompile(`(?m)^\s*(::|--- PASS: |--- FAIL: |=== RUN  )|##\w*\[`)

@@ -63,7 +63,11 @@ func TestHelperScript(t *testing.T) {
 	require.Contains(t, output, unchanged)
 	require.Contains(t, output, "7 passed, 13 deselected")
 
-	edit("tests/python/test_package.py", "import ", "def test_new() -> None:\n    pass\n\n\nimport ")
+	edit("tests/python/test_package.py", "import ", `def test_new() -> None:
+    pass
+
+
+import `)
 	require.NoError(t, os.Remove(filepath.Join(crate, "tests/python/test_gil.py")))
 	output, err = run(crate)
 	require.NoError(t, err, output)
@@ -71,7 +75,17 @@ func TestHelperScript(t *testing.T) {
 	require.Contains(t, output, "17 passed", "one more, four fewer")
 
 	// What uv has locked is what is installed.
-	lock := "version = 1\n\n[[package]]\nname = \"legacy-ext\"\nsource = { editable = \".\" }\n\n[[package]]\nname = \"pluggy\"\nversion = \"1.5.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n"
+	lock := `version = 1
+
+[[package]]
+name = "legacy-ext"
+source = { editable = "." }
+
+[[package]]
+name = "pluggy"
+version = "1.5.0"
+source = { registry = "https://pypi.org/simple" }
+`
 	require.NoError(t, os.WriteFile(filepath.Join(crate, "uv.lock"), []byte(lock), 0o644))
 	output, err = run(crate, "-vv")
 	require.NoError(t, err, output)
@@ -117,7 +131,8 @@ func TestHelperScriptWithThePlugin(t *testing.T) {
 	crate := filepath.Join(t.TempDir(), "crate")
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../../pytests/modern")))
 	folder := filepath.Join(crate, "scripts")
-	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"), os.DirFS("../../agent/python/site/pyo3test_plugin")))
+	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"),
+		os.DirFS("../../agent/python/site/pyo3test_plugin")))
 	script := filepath.Join(folder, "test-python.sh")
 	text, err := os.ReadFile("test-python.sh")
 	require.NoError(t, err)

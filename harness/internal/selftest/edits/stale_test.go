@@ -52,7 +52,8 @@ func TestNeverStale(t *testing.T) {
 		counts[kind]++
 		expected := tree.text()
 		r := harnesstest.Record(t, harness.Suite{
-			Crate: filepath.Join(tree.folder, "python"), Profile: "dev", Env: map[string]string{"BUILT_FOR": tree.state["env"]},
+			Crate: filepath.Join(tree.folder, "python"), Profile: "dev",
+			Env:    map[string]string{"BUILT_FOR": tree.state["env"]},
 			Groups: []harness.Group{{Name: "g", Env: map[string]string{"EXPECTED": expected}}},
 		})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), "edit %d (%s), expected %s\n%s", i, kind, expected, r.Text())
@@ -70,13 +71,21 @@ func TestNeverStale(t *testing.T) {
 
 func newWorktree(t *testing.T, folder string) *worktree {
 	w := &worktree{folder: folder, tests: map[string]string{}, state: map[string]string{
-		"rust": "0", "helper": "0", "python": "0", "data": "0", "feature": "off", "env": "0", "conftest": "none", "extra": "none",
+		"rust": "0", "helper": "0", "python": "0", "data": "0", "feature": "off", "env": "0", "conftest": "none",
+		"extra": "none",
 	}}
 	selftest.Edit(t, folder, map[string]string{
-		"python/Cargo.toml":     selftest.Tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
-		"python/Cargo.lock":     selftest.TinyLockWithHelper(t),
-		"python/pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.maturin]\nmodule-name = \"tiny._tiny\"\npython-source = \"python\"\n",
-		"helper/Cargo.toml":     "[package]\nname = \"helper\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+		"python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n",
+		"python/Cargo.lock": selftest.TinyLockWithHelper(t),
+		"python/pyproject.toml": selftest.Tiny["pyproject.toml"] + `[tool.maturin]
+module-name = "tiny._tiny"
+python-source = "python"
+`,
+		"helper/Cargo.toml": `[package]
+name = "helper"
+version = "0.1.0"
+edition = "2024"
+`,
 		// Each value has a fixed length on its line, so that an edit changes no size.
 		"python/src/lib.rs": `use pyo3::prelude::*;
 
@@ -121,7 +130,9 @@ def check(request):
 
 func (w *worktree) addTest(t *testing.T, file, name string) {
 	w.tests[file] = name
-	selftest.Edit(t, w.folder, map[string]string{"python/tests/" + file: "import state\n\ndef " + name + "(request):\n    state.check(request)\n"})
+	selftest.Edit(t, w.folder,
+		map[string]string{"python/tests/" + file: "import state\n\ndef " + name +
+			"(request):\n    state.check(request)\n"})
 }
 
 // text returns what the tests have to see.
@@ -157,7 +168,12 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 		"feature": func() {
 			w.state["feature"] = map[string]string{"on": "off", "off": "on"}[w.state["feature"]]
 			features := map[string]string{"on": "default = [\"loud\"]", "off": "default = []"}[w.state["feature"]]
-			selftest.Edit(t, w.folder, map[string]string{"python/Cargo.toml": selftest.Tiny["Cargo.toml"] + "helper = { path = \"../helper\" }\n\n[features]\nloud = []\n" + features + "\n"})
+			selftest.Edit(t, w.folder,
+				map[string]string{"python/Cargo.toml": selftest.Tiny["Cargo.toml"] + `helper = { path = "../helper" }
+
+[features]
+loud = []
+` + features + "\n"})
 		},
 		"module": func() { change("python", "python/python/tiny/part.py", "PART = \""+value+"\"\n") },
 		"extra": func() {
@@ -170,7 +186,11 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 		},
 		"conftest": func() {
 			if w.state["conftest"] == "none" || random.IntN(2) == 0 {
-				change("conftest", "python/tests/conftest.py", "import pytest\n\n@pytest.fixture\ndef value():\n    return \""+value+"\"\n")
+				change("conftest", "python/tests/conftest.py", `import pytest
+
+@pytest.fixture
+def value():
+    return "`+value+"\"\n")
 			} else {
 				w.state["conftest"] = "none"
 				selftest.Edit(t, w.folder, map[string]string{"python/tests/conftest.py": ""})
@@ -196,7 +216,8 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 			}
 		},
 		"built on the host": func() {
-			selftest.Edit(t, w.folder, map[string]string{"python/python/tiny/_tiny.cpython-311-x86_64-linux-gnu.so": "not " + value})
+			selftest.Edit(t, w.folder,
+				map[string]string{"python/python/tiny/_tiny.cpython-311-x86_64-linux-gnu.so": "not " + value})
 		},
 		"times alone": func() {
 			when := time.Now().Add(time.Duration(random.IntN(1000)-500) * time.Hour)
@@ -215,9 +236,14 @@ func (w *worktree) edit(t *testing.T, random *rand.Rand, fresh func() string) st
 // copies, are not those of the last build.
 func TestPythonThatIsBuiltIn(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
-		"src/lib.rs":     strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n", "        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
+		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "        42\n",
+			"        include_str!(\"../my data/a b.py\").trim().parse().unwrap()\n", 1),
 		"my data/a b.py": "1\n", "tiny.data/purelib/tiny_data.py": "VALUE = 1\n",
-		"tests/test_tiny.py": "import os, tiny, tiny_data\n\ndef test_values():\n    assert f\"{tiny.answer()} {tiny_data.VALUE}\" == os.environ[\"WANT\"]\n",
+		"tests/test_tiny.py": `import os, tiny, tiny_data
+
+def test_values():
+    assert f"{tiny.answer()} {tiny_data.VALUE}" == os.environ["WANT"]
+`,
 	})
 	for _, step := range []struct{ want, file, text string }{
 		{want: "1 1"},
@@ -227,7 +253,9 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 		if step.file != "" {
 			selftest.Edit(t, crate, map[string]string{step.file: step.text})
 		}
-		r := harnesstest.Record(t, harness.Suite{Crate: crate, Groups: []harness.Group{{Name: "g", Env: map[string]string{"WANT": step.want}}}})
+		r := harnesstest.Record(t,
+			harness.Suite{Crate: crate,
+				Groups: []harness.Group{{Name: "g", Env: map[string]string{"WANT": step.want}}}})
 		require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	}
 }
@@ -237,8 +265,12 @@ func TestPythonThatIsBuiltIn(t *testing.T) {
 func TestWheelOfTheSameName(t *testing.T) {
 	crate := selftest.WriteCrate(t, map[string]string{
 		"requirements-test.txt": "--find-links wheels\nwhl\n",
-		"tests/test_tiny.py":    "import tiny, whl\n\ndef test_value():\n    assert whl.VALUE == 1\n",
-		"wheels/.keep":          " ",
+		"tests/test_tiny.py": `import tiny, whl
+
+def test_value():
+    assert whl.VALUE == 1
+`,
+		"wheels/.keep": " ",
 	})
 	for value, outcome := range []harnesstest.Outcome{harnesstest.Failed, harnesstest.Passed, harnesstest.Failed} {
 		writeWheel(t, filepath.Join(crate, "wheels/whl-1-py3-none-any.whl"), fmt.Sprintf("VALUE = %d\n", value))
@@ -256,10 +288,20 @@ func writeWheel(t *testing.T, path, module string) {
 	defer f.Close()
 	w := zip.NewWriter(f)
 	for name, text := range map[string]string{
-		"whl.py":                   module,
-		"whl-1.dist-info/WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-		"whl-1.dist-info/RECORD":   "whl.py,,\nwhl-1.dist-info/WHEEL,,\nwhl-1.dist-info/METADATA,,\nwhl-1.dist-info/RECORD,,\n",
-		"whl-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: whl\nVersion: 1\n",
+		"whl.py": module,
+		"whl-1.dist-info/WHEEL": `Wheel-Version: 1.0
+Root-Is-Purelib: true
+Tag: py3-none-any
+`,
+		"whl-1.dist-info/RECORD": `whl.py,,
+whl-1.dist-info/WHEEL,,
+whl-1.dist-info/METADATA,,
+whl-1.dist-info/RECORD,,
+`,
+		"whl-1.dist-info/METADATA": `Metadata-Version: 2.1
+Name: whl
+Version: 1
+`,
 	} {
 		entry, err := w.Create(name)
 		require.NoError(t, err)

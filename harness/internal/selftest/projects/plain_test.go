@@ -17,7 +17,16 @@ import (
 func TestAsPlainPytest(t *testing.T) {
 	h := selftest.ThisHost(t)
 	suite := map[string]string{
-		"tests/conftest.py": "import pytest\n\n@pytest.fixture(scope='session')\ndef once():\n    return [1]\n\n@pytest.fixture\ndef broken():\n    raise RuntimeError('set-up')\n",
+		"tests/conftest.py": `import pytest
+
+@pytest.fixture(scope='session')
+def once():
+    return [1]
+
+@pytest.fixture
+def broken():
+    raise RuntimeError('set-up')
+`,
 		"tests/test_tiny.py": `"""Sums.
 
 >>> 1 + 1
@@ -66,24 +75,45 @@ class TestClass:
         print("said")
         assert capfd.readouterr().out == "said\n"
 `,
-		"tests/below/__init__.py":  "\n",
-		"tests/below/conftest.py":  "import pytest\n\n@pytest.fixture\ndef place(request):\n    return request.node.nodeid\n",
-		"tests/below/test_tiny.py": "def test_place(place):\n    assert place == 'tests/below/test_tiny.py::test_place'\n",
+		"tests/below/__init__.py": "\n",
+		"tests/below/conftest.py": `import pytest
+
+@pytest.fixture
+def place(request):
+    return request.node.nodeid
+`,
+		"tests/below/test_tiny.py": `def test_place(place):
+    assert place == 'tests/below/test_tiny.py::test_place'
+`,
 	}
 	for _, c := range []struct {
 		name, requirements string
 		files              map[string]string
 		plain              string // further arguments of the plain pytest
 	}{
-		{"7.4, pytest.ini, warnings are errors", "pytest==7.4.4", map[string]string{"pytest.ini": "[pytest]\nfilterwarnings = error\nconsole_output_style = classic\n"}, ""},
-		{"8.4, setup.cfg, xdist", "pytest==8.4.2 pytest-xdist", map[string]string{"setup.cfg": "[tool:pytest]\naddopts = -n 2 --import-mode=importlib\n"}, ""},
-		{"9.0, tox.ini, doctests, run-parallel", "pytest==9.0.2 pytest-run-parallel", map[string]string{"tox.ini": "[pytest]\naddopts = --doctest-modules --ignore=src\n"}, ""},
+		{"7.4, pytest.ini, warnings are errors", "pytest==7.4.4", map[string]string{"pytest.ini": `[pytest]
+filterwarnings = error
+console_output_style = classic
+`}, ""},
+		{"8.4, setup.cfg, xdist", "pytest==8.4.2 pytest-xdist",
+			map[string]string{"setup.cfg": "[tool:pytest]\naddopts = -n 2 --import-mode=importlib\n"}, ""},
+		{"9.0, tox.ini, doctests, run-parallel", "pytest==9.0.2 pytest-run-parallel",
+			map[string]string{"tox.ini": "[pytest]\naddopts = --doctest-modules --ignore=src\n"}, ""},
 		{"9.1, pyproject.toml, forked and coverage", "pytest==9.1.1 pytest-forked==1.7.5 pytest-cov", map[string]string{
-			"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pytest.ini_options]\naddopts = \"--forked --cov=tiny --cov-report=xml\"\ntestpaths = [\"tests\"]\n",
+			"pyproject.toml": selftest.Tiny["pyproject.toml"] + `[tool.pytest.ini_options]
+addopts = "--forked --cov=tiny --cov-report=xml"
+testpaths = ["tests"]
+`,
 		}, ""},
-		{"9.2, pyproject.toml of its own kind, forked, benchmark, timeout", "pytest==9.2.0 pytest-forked==1.7.5 pytest-benchmark pytest-timeout", map[string]string{
-			"pyproject.toml": selftest.Tiny["pyproject.toml"] + "[tool.pytest]\naddopts = [\"--forked\", \"--benchmark-disable\", \"--strict-markers\", \"--import-mode=append\"]\ntimeout = \"60\"\nfaulthandler_timeout = \"30\"\nfilterwarnings = [\"error\"]\n",
-		}, "-o addopts=--import-mode=append"},
+		{"9.2, pyproject.toml of its own kind, forked, benchmark, timeout",
+			"pytest==9.2.0 pytest-forked==1.7.5 pytest-benchmark pytest-timeout", map[string]string{
+				"pyproject.toml": selftest.Tiny["pyproject.toml"] + `[tool.pytest]
+addopts = ["--forked", "--benchmark-disable", "--strict-markers", "--import-mode=append"]
+timeout = "60"
+faulthandler_timeout = "30"
+filterwarnings = ["error"]
+`,
+			}, "-o addopts=--import-mode=append"},
 		{"9.2, no configuration", "pytest==9.2.0", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
