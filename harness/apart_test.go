@@ -36,6 +36,7 @@ fn edit(folder: &Path) {
 
 fn main() {
     edit(Path::new("/cache"));
+    edit(Path::new("/crates"));
     let status = fs::read_to_string("/proc/self/status").unwrap();
     assert!(status.contains("NoNewPrivs:\t1") && status.contains("CapEff:\t0000000000000000"), "{status}");
     let networks: Vec<_> = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name()).collect();

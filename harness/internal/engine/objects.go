@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/volume"
 )
 
 // Object is a container, image or volume of the harness in an engine.
@@ -115,4 +117,37 @@ func (e *Engine) RemoveObject(ctx context.Context, o Object) (gone bool, err err
 		return false, fmt.Errorf("remove %s %s: %w", o.Kind, o.Name, err)
 	}
 	return true, nil
+}
+
+// HasVolume reports whether the engine has a volume of that name.
+func (e *Engine) HasVolume(ctx context.Context, name string) (bool, error) {
+	_, err := e.cli.VolumeInspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("inspect volume %s: %w", name, err)
+	}
+	return true, nil
+}
+
+// RemoveVolume removes a volume. One that is gone, or that a container uses, is no error.
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	_, err := e.RemoveObject(ctx, Object{Kind: "volume", ID: name, Name: name})
+	return err
+}
+
+// PruneVolumes removes all but the newest volumes whose names begin with a prefix. Those that a container uses stay.
+func (e *Engine) PruneVolumes(ctx context.Context, prefix string, keep int) error {
+	list, err := e.cli.VolumeList(ctx, volume.ListOptions{Filters: filters.NewArgs(filters.Arg("name", prefix))})
+	if err != nil {
+		return fmt.Errorf("list volumes: %w", err)
+	}
+	found := slices.DeleteFunc(list.Volumes, func(v *volume.Volume) bool { return !strings.HasPrefix(v.Name, prefix) })
+	slices.SortFunc(found, func(a, b *volume.Volume) int { return strings.Compare(b.CreatedAt, a.CreatedAt) })
+	var errs []error
+	for _, old := range found[min(len(found), keep):] {
+		errs = append(errs, e.RemoveVolume(ctx, old.Name))
+	}
+	return errors.Join(errs...)
 }

@@ -26,7 +26,7 @@ import (
 
 // Error is a build failure caused by the user's sources or requirements. Log holds what the tool printed.
 type Error struct {
-	Phase   string // "dependencies", "fetch" or "build"
+	Phase   string // "dependencies", "fetch", "crates" or "build"
 	Text    string
 	Log     string // the tool's output, bounded, from the first error on, with the host's paths
 	Offline bool   // the build had no network because the harness gave it none
@@ -163,7 +163,7 @@ const maxMessage = 16 << 20
 // errNotFetched means that a build lacks what the phase "fetch" downloads.
 var errNotFetched = errors.New("build: crates are missing")
 
-// runBuild runs a phase of build.py, "dependencies", "fetch" or "build", and relays what its tools print.
+// runBuild runs a phase of build.py, "dependencies", "fetch", "crates" or "build", and relays what its tools print.
 func (b builder) runBuild(ctx context.Context, c *engine.Container, network image.Network, phase string) (result,
 	error) {
 	recipe, tree := b.recipe, b.tree

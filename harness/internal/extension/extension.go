@@ -228,26 +228,49 @@ func (b builder) build(ctx context.Context, key string) (_ Extension, err error)
 // compile builds in a container that runs the project's code. The container cannot write to what was fetched and has no
 // network unless the project asks for it. What the build lacks is fetched first, in another container.
 func (b builder) compile(ctx context.Context, environment string) (c *engine.Container, built result, err error) {
-	network := b.network.Offline()
-	if b.recipe.Network {
-		network = b.network
-	}
+	network := b.buildNetwork()
 	volumes := map[string]engine.Volume{
 		layout.Cache:  {Name: b.volume("cache"), ReadOnly: true},
 		layout.Target: {Name: b.volume("target")},
 	}
+	warm, err := b.engine.HasVolume(ctx, b.volume("target"))
+	if err != nil {
+		return nil, built, err
+	}
+	if !warm {
+		crates, err := b.compiledCrates(ctx)
+		if err != nil {
+			return nil, built, err
+		}
+		if crates != "" {
+			volumes[layout.Crates] = engine.Volume{Name: crates, ReadOnly: true}
+		}
+	}
 	c, err = b.inContainer(ctx, network, environment, volumes, func(c *engine.Container) (err error) {
-		built, err = b.runBuild(ctx, c, network, "build")
-		if !errors.Is(err, errNotFetched) {
-			return err
-		}
-		if err := b.fetch(ctx); err != nil {
-			return err
-		}
-		built, err = b.runBuild(ctx, c, network, "build")
+		built, err = b.fetched(ctx, func() (result, error) { return b.runBuild(ctx, c, network, "build") })
 		return err
 	})
 	return c, built, err
+}
+
+// buildNetwork returns the network of a container that compiles.
+func (b builder) buildNetwork() image.Network {
+	if b.recipe.Network {
+		return b.network
+	}
+	return b.network.Offline()
+}
+
+// fetched runs a phase, and if that lacks what is fetched, it fetches first and runs it again.
+func (b builder) fetched(ctx context.Context, phase func() (result, error)) (result, error) {
+	built, err := phase()
+	if !errors.Is(err, errNotFetched) {
+		return built, err
+	}
+	if err := b.fetch(ctx); err != nil {
+		return result{}, err
+	}
+	return phase()
 }
 
 // fetch downloads what cargo needs, in a container that has the network and runs none of the project's code.

@@ -25,6 +25,7 @@ const (
 	Packages = Cache + "/uv"      // a volume: what uv has downloaded
 	Target   = "/build"           // a volume: cargo's target folder is in it
 	CargoDir = Target + "/target" // cargo's target folder
+	Crates   = "/crates"          // a volume: a target folder with the crates that this one depends on, compiled
 )
 
 // User is the user and group that builds and tests.

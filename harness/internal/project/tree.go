@@ -38,6 +38,7 @@ type File struct {
 	Link string // the target of a link
 	Sum  string // of the content
 	host string
+	stub *string // the content, if it is not the host's
 }
 
 // Open opens a file of the host for reading, by a name that lets Go's test cache see it.
@@ -209,6 +210,9 @@ func (f File) pack(w *tar.Writer) error {
 			Gid: 1000,
 		})
 	}
+	if f.stub != nil {
+		return packStub(w, name, *f.stub)
+	}
 	in, err := os.Open(f.host)
 	if err != nil {
 		return err
@@ -224,6 +228,15 @@ func (f File) pack(w *tar.Writer) error {
 		return fmt.Errorf("%s changed while it was read: run again", f.host)
 	}
 	return nil
+}
+
+func packStub(w *tar.Writer, name, text string) error {
+	header := tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), ModTime: Modified, Uid: 1000, Gid: 1000}
+	if err := w.WriteHeader(&header); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 // Equal reports whether two trees have the same place and the same content.

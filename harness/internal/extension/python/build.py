@@ -1,9 +1,10 @@
 """Prepare and build a crate in a build container, with the sources in an otherwise empty folder.
 
-There are three phases, each in its own container:
+There are four phases, each in its own container:
 
 "dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs none of the
-project's code, "build" compiles without a network and produces native modules.
+project's code, "crates" compiles them, without the project's code too, and "build" compiles without a network and
+produces native modules.
 
 The program reads one JSON object from standard input and writes JSON lines to standard output: ``{"phase": ...}`` as it
 enters a phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}``
@@ -28,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import crates
 import fetch
 import install
 from common import BUILT, INSTALL, SCRATCH, SOURCES, TARGET, TOOLS, VENV, BuildError, run, say, walk
@@ -70,7 +72,7 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
-def build(config: dict[str, Any], crate: Path) -> Path:
+def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:
     """Build an editable wheel, as ``maturin develop`` does, but leave the installation to uv."""
     wheels = SCRATCH / "wheels"
     wheels.mkdir()
@@ -80,7 +82,7 @@ def build(config: dict[str, Any], crate: Path) -> Path:
         argv += ["--features", ",".join(config["features"])]
     if config["no_default_features"]:
         argv += ["--no-default-features"]
-    run([*argv, *config["maturin_args"]], crate, "building with maturin")
+    run([*argv, *config["maturin_args"]], crate, "building with maturin", relay)
     (wheel,) = wheels.glob("*.whl")
     return wheel
 
@@ -243,6 +245,7 @@ def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Build the crate and install what was built."""
     before = set(walk(SOURCES))
     fetch.use(config, crate)
+    crates.start_from_compiled()
     restore_times()
     notes = fetch.toolchain(crate)
     installed = changes(VENV)
@@ -273,12 +276,22 @@ def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     }
 
 
+def compiled_crates(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Compile a skeleton. What it lacks may make the last steps fail; the crates are compiled by then."""
+    fetch.use(config, crate)
+    fetch.toolchain(crate)
+    with contextlib.suppress(BuildError):
+        build(config, crate, relay=False)
+    crates.remove_own(TARGET / "target", crates.own_names())
+    return {}
+
+
 def main() -> None:
     config = json.load(sys.stdin)
     say(phase=config["phase"])
     try:
-        work = {"dependencies": environment, "fetch": fetch.fetch, "build": extension}[config["phase"]]
-        result = work(config, SOURCES / config["crate"])
+        phases = {"dependencies": environment, "fetch": fetch.fetch, "crates": compiled_crates, "build": extension}
+        result = phases[config["phase"]](config, SOURCES / config["crate"])
         empty(SOURCES)
     except fetch.NotFetched:
         say(missing=True)

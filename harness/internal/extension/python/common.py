@@ -13,6 +13,7 @@ from typing import Any
 SOURCES = Path("/src")
 CACHE = Path("/cache")  # a volume of this crate alone: what cargo and rustup download; only "fetch" can write to it
 TARGET = Path("/build")  # a volume of this crate alone: cargo's target folder
+CRATES = Path("/crates")  # a volume that is only read: a target folder with the crates that this one depends on
 BUILT = Path("/opt/pyo3test/built")
 TOOLS = Path("/opt/pyo3test/tools/bin")
 VENV = Path("/opt/venv")
@@ -33,8 +34,8 @@ def say(**message: Any) -> None:
     sys.stdout.flush()
 
 
-def run(argv: list[str], cwd: Path, what: str) -> None:
-    """Run a tool and relay what it prints, line by line."""
+def run(argv: list[str], cwd: Path, what: str, relay: bool = True) -> None:
+    """Run a tool and relay what it prints, line by line, or just its progress."""
     say(line=what)
     with subprocess.Popen(
         argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace"
@@ -43,7 +44,7 @@ def run(argv: list[str], cwd: Path, what: str) -> None:
         for line in process.stdout:  # a carriage return ends a line too
             if progress := PROGRESS.match(line):
                 say(line=(progress[3] or "").rstrip(), done=int(progress[1]), total=int(progress[2]))
-            else:
+            elif relay:
                 say(line=line.rstrip()[:4000])
     if process.returncode != 0:
         raise BuildError(f"{what}: {Path(argv[0]).name} ended with status {process.returncode}")
