@@ -1,7 +1,7 @@
 """Runs the real agent against small suites that are written into a temporary folder.
 
 The suites run with the Python that runs these tests. PYO3TEST_PYTHONS, a list of paths separated by colons, names more
-of them, to try other versions of pytest. PYO3TEST_PLUGGED names one that has popular plugins.
+of them, to try other versions of pytest, the oldest last. PYO3TEST_PLUGGED names one that has popular plugins.
 """
 
 from __future__ import annotations
@@ -35,8 +35,17 @@ PYTHONS = [sys.executable, *filter(None, os.environ.get("PYO3TEST_PYTHONS", "").
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of the files that `make check` leaves out."""
-    config.addinivalue_line("markers", "slow: takes tens of seconds")
+    """Register the marks of files."""
+    config.addinivalue_line("markers", "slow: takes tens of seconds, and `make check` leaves it out")
+    config.addinivalue_line("markers", "newest_and_oldest: about processes more than about pytest: no pytest between")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that has a suite with each pytest."""
+    if "suite" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("newest_and_oldest")
+        pythons = list(dict.fromkeys([PYTHONS[0], PYTHONS[-1]])) if marked else PYTHONS
+        metafunc.parametrize("suite", pythons, indirect=True, ids=lambda path: Path(path).parent.parent.name)
 
 
 @dataclasses.dataclass
@@ -223,7 +232,7 @@ def built(path: Path, name: str = "") -> dict[str, str]:
     return {"name": name or path.stem, "file": str(path), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-@pytest.fixture(params=PYTHONS, ids=lambda path: Path(path).parent.parent.name)
+@pytest.fixture
 def suite(tmp_path: Path, request: pytest.FixtureRequest) -> Suite:
     """Return an empty suite."""
     return Suite(tmp_path / "suite", request.param)

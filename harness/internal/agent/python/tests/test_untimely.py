@@ -7,7 +7,7 @@ import os
 import pytest
 from conftest import Run, Suite
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest_and_oldest]
 
 AFTER = "\ndef test_after(): pass\n"
 STATUSES = (0, 1, 3, 4, 5, 70, 255)
