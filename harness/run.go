@@ -67,7 +67,8 @@ func RunT(t T, suite Suite) { runT(t, suite, true) }
 
 func runT(t T, suite Suite, verbose bool) {
 	flags := subtest.ReadFlags()
-	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{report.NewGoTest(t, verbose)}}
+	reporter := report.NewGoTest(t, verbose, runAgain(crateFolder(suite.Crate)))
+	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{reporter}}
 	options.Deadline, _ = t.Deadline()
 	if flags.Artifacts {
 		options.Artifacts = t.ArtifactDir()
@@ -418,14 +419,29 @@ func (r *run) group(ctx context.Context, g Group, matcher *subtest.Matcher) {
 		}
 		r.emit(report.Problem{Group: g.Name, Text: fmt.Sprintf("group %s: %v", g.Name, err)})
 	}
-	release, err := cache.Slot(ctx, r.Flags.Parallel)
-	if err != nil {
-		r.emit(report.Problem{Group: g.Name, Cause: report.CauseSetup, Text: err.Error()})
-		r.emit(report.GroupEnded{Group: g.Name})
-		return
+	if !r.debug { // a person takes longer than others can wait
+		release, err := r.slot(ctx, g.Name)
+		if err != nil {
+			r.emit(report.Problem{Group: g.Name, Cause: report.CauseSetup, Text: err.Error()})
+			r.emit(report.GroupEnded{Group: g.Name})
+			return
+		}
+		defer release()
+		config.Tested = release
 	}
-	defer release()
 	group.Run(ctx, config)
+}
+
+// slot waits for one of this user's slots, and says so: after a moment, and when stacks are asked for.
+func (r *run) slot(ctx context.Context, name string) (release func(), err error) {
+	said, answered := "", group.Asked()
+	what := fmt.Sprintf("%s/%s in %s", r.Name, name, crateFolder(r.suite.Crate))
+	return cache.Slot(ctx, r.Flags.Parallel, what, func(sentence string) {
+		if asked := group.Asked(); said == "" || asked != answered {
+			said, answered = sentence, asked
+			r.emit(report.Waiting{Group: name, Text: sentence})
+		}
+	})
 }
 
 func (r *run) config(g Group) group.Config {

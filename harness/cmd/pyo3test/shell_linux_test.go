@@ -1,25 +1,32 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"pyo3test/harness/internal/cache"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/prereq"
 )
 
-// TestShell: --shell opens a shell in the container of a failed test, with what the test left there.
+// TestShell: --shell opens a shell in the container of a failed test, with what the test left there. It keeps no other
+// run waiting.
 func TestShell(t *testing.T) {
 	prereq.Engine(t)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // with slots of its own
+	t.Setenv("GOMAXPROCS", "1")             // of which there is one
 	crate := modern(t, map[string]string{"tests/test_red.py": `def test_red():
     open('/tmp/left', 'w').write('behind')
     assert 0
@@ -35,6 +42,10 @@ func TestShell(t *testing.T) {
 		seen.Write(buffer[:n])
 		if !typed && strings.Contains(seen.String(), "pyo3test-modern:") { // its prompt
 			typed = true
+			other := exec.Command(built(t), "run", crate+"/tests/test_functions.py", "--", "-k", "add_names")
+			output, err := other.CombinedOutput()
+			require.NoError(t, err, string(output))
+			require.NotContains(t, string(output), "waiting for")
 			_, err = io.WriteString(terminal,
 				"echo left $(cat /tmp/left), $(pytest --version 2>&1 | cut -c 1-8) in $PWD\nexit\n")
 		}
@@ -50,6 +61,35 @@ func TestShell(t *testing.T) {
 	code, _, errs := call(t, "run", "--shell", crate)
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, errs, "--shell: standard output is not a terminal")
+}
+
+// TestWaitForASlot: a run that waits for others says so, says for whom, and says it again when it is asked.
+func TestWaitForASlot(t *testing.T) {
+	prereq.Engine(t)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("GOMAXPROCS", "1")
+	crate := modern(t, nil)
+	release, err := cache.Slot(t.Context(), 1, "a long run", func(sentence string) { t.Fatal(sentence) })
+	require.NoError(t, err)
+	c := exec.Command(built(t), "run", crate+"/tests/test_functions.py")
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	seen, said := "", 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		seen += line + "\n"
+		if !strings.Contains(line, "waiting for one of 1 slot, held by pid "+strconv.Itoa(os.Getpid())+" (a long run, ") {
+			continue
+		}
+		if said++; said == 1 {
+			require.NoError(t, c.Process.Signal(unix.SIGQUIT))
+		} else {
+			release()
+		}
+	}
+	require.NoError(t, c.Wait(), seen)
+	require.Equal(t, 2, said, seen)
 }
 
 // TestKeep: the container's final state is kept as an image, and no container of it keeps running.

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,21 +61,26 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
-// TestSlot checks that a taken slot cannot be taken again until it is released.
+// TestSlot checks that a taken slot cannot be taken again until it is released, and that who waits learns who has it.
 func TestSlot(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
-	first, err := Slot(t.Context(), 2)
+	silent := func(sentence string) { t.Fatal(sentence) }
+	first, err := Slot(t.Context(), 2, "one", silent)
 	require.NoError(t, err)
-	second, err := Slot(t.Context(), 2)
+	second, err := Slot(t.Context(), 2, "two", silent)
 	require.NoError(t, err)
 	defer second()
-	short, cancel := context.WithTimeoutCause(t.Context(), 3*poll, errors.New("the deadline is near"))
+	short, cancel := context.WithTimeoutCause(t.Context(), slotPatience+5*poll, errors.New("the deadline is near"))
 	defer cancel()
-	_, err = Slot(short, 2)
+	said := ""
+	_, err = Slot(short, 2, "three", func(sentence string) { said = sentence })
 	require.ErrorContains(t, err, "wait for one of 2 slots: the deadline is near")
+	require.Regexp(t, fmt.Sprintf(`^waiting for one of 2 slots, held by pid %d \(one, \d seconds\) and pid %[1]d \(two, `,
+		os.Getpid()), said)
 	first()
-	third, err := Slot(t.Context(), 2)
+	first() // again does nothing
+	third, err := Slot(t.Context(), 2, "three", silent)
 	require.NoError(t, err)
 	third()
 }

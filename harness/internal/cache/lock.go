@@ -2,15 +2,21 @@ package cache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/gofrs/flock"
+
+	"pyo3test/harness/internal/plural"
 )
 
 const (
@@ -55,21 +61,40 @@ func Lock(ctx context.Context, name string, waiting func()) (unlock func(), err 
 	}
 }
 
-// Slot takes one of n slots that all processes of this user on this host share. It waits if all are taken.
-func Slot(ctx context.Context, n int) (release func(), err error) {
+// slotPatience is how long a wait for a slot is too short to be worth a word.
+const slotPatience = 2 * time.Second
+
+// holder is what the file of a slot says about the process that has it.
+type holder struct {
+	PID   int       `json:"pid"`
+	What  string    `json:"what"`
+	Since time.Time `json:"since"`
+}
+
+// Slot takes one of n slots that all processes of this user on this host share. It waits if all are taken. what
+// describes the caller to others that wait; waiting, called after two seconds and then again and again, gets a sentence
+// that says who holds the slots.
+func Slot(ctx context.Context, n int, what string, waiting func(sentence string)) (release func(), err error) {
 	folder, err := lockFolder()
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	for {
 		for i := range n {
-			release, err := tryLock(filepath.Join(folder, "slot-"+strconv.Itoa(i)))
+			path := slotFile(folder, i)
+			release, err := tryLock(path)
 			if err != nil {
 				return nil, Failed(fmt.Errorf("take a slot: %w", err))
 			}
 			if release != nil {
-				return release, nil
+				text, _ := json.Marshal(holder{os.Getpid(), what, time.Now()})
+				_ = os.WriteFile(path, text, 0o644) // it only helps those who wait
+				return sync.OnceFunc(release), nil
 			}
+		}
+		if time.Since(began) > slotPatience {
+			waiting(slotsHeld(folder, n))
 		}
 		select {
 		case <-ctx.Done():
@@ -77,6 +102,25 @@ func Slot(ctx context.Context, n int) (release func(), err error) {
 		case <-time.After(poll):
 		}
 	}
+}
+
+func slotFile(folder string, i int) string { return filepath.Join(folder, "slot-"+strconv.Itoa(i)) }
+
+// slotsHeld says which processes hold the slots.
+func slotsHeld(folder string, n int) string {
+	var holders []string
+	for i := range n {
+		var h holder
+		data, err := os.ReadFile(slotFile(folder, i))
+		if err == nil && json.Unmarshal(data, &h) == nil {
+			age := units.HumanDuration(time.Since(h.Since))
+			holders = append(holders, fmt.Sprintf("pid %d (%s, %s)", h.PID, h.What, strings.ToLower(age)))
+		}
+	}
+	if len(holders) == 0 {
+		return fmt.Sprintf("waiting for one of %s, held by other runs", plural.Count(n, "slot"))
+	}
+	return fmt.Sprintf("waiting for one of %s, held by %s", plural.Count(n, "slot"), strings.Join(holders, " and "))
 }
 
 // tryLock takes the lock on a file; unlock is nil if another process holds it. The holder removes the file as it

@@ -172,6 +172,9 @@ var asked atomic.Int64
 // AskForStacks makes each group of this process show the stacks of its running tests, without stopping them.
 func AskForStacks() { asked.Add(1) }
 
+// Asked returns how often AskForStacks was called.
+func Asked() int64 { return asked.Load() }
+
 // showStacks reports the stacks of each running test, or of pytest if none runs. It calls then when everything is
 // reported.
 func (g *group) showStacks(why string, then func()) {

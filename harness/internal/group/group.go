@@ -58,6 +58,8 @@ type Config struct {
 	Debug           bool // one test, in the foreground, without a limit
 	NoDeadlockProof bool // a deadlocked test uses up its budget
 	FailLeaky       bool // a test that leaves processes running is red
+
+	Tested func() // called when the tests have ended and a person takes over
 }
 
 // Budgets are how long each phase may take.

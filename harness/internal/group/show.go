@@ -29,6 +29,7 @@ func (g *group) show(ctx context.Context) {
 		g.keep(ctx)
 	}
 	if g.Flags.Shell && g.red() {
+		g.Tested()
 		g.shell(ctx)
 	}
 }

@@ -83,6 +83,12 @@ type (
 		Group string `json:"group"`
 	}
 
+	// Waiting means that a group waits until other runs leave it a place.
+	Waiting struct {
+		Group string `json:"group"`
+		Text  string `json:"text"`
+	}
+
 	// Session describes pytest's session.
 	Session struct {
 		Group     string        `json:"group"`
@@ -245,6 +251,7 @@ func (Tick) kind() string         { return "tick" }
 func (Lent) kind() string         { return "lent" }
 func (Returned) kind() string     { return "returned" }
 func (GroupStarted) kind() string { return "group-started" }
+func (Waiting) kind() string      { return "waiting" }
 func (Session) kind() string      { return "session" }
 func (Selected) kind() string     { return "selected" }
 func (FileFailed) kind() string   { return "file-failed" }

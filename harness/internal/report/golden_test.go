@@ -46,6 +46,8 @@ func TestGolden(t *testing.T) {
 
 func again(id string) string { return "again " + id }
 
+func goAgain(test, id string) string { return "again: " + test + ", or " + id + "\n" }
+
 // shown returns what a reporter makes of a recording.
 func shown(t *testing.T, name string, recording []byte) []byte {
 	t.Helper()
@@ -59,7 +61,7 @@ func shown(t *testing.T, name string, recording []byte) []byte {
 		"github":    NewTerminal(Screen{Out: &out, Quiet: true, GitHub: "/home/ana", Again: again}),
 		"test2json": NewTest2JSON(&out, "modern", again),
 		"junit.xml": junit,
-		"gotest":    NewGoTest(top, false),
+		"gotest":    NewGoTest(top, false, goAgain),
 	}[name]
 	result, err := Replay(bytes.NewReader(recording), nil, to)
 	require.NoError(t, err)

@@ -32,6 +32,7 @@ type T interface {
 type GoTest struct {
 	top     T
 	verbose bool // shows what the tools print that make images and builds
+	again   func(test, nodeID string) string
 	started time.Time
 	open    map[Test]*subtestOpen // a group has neither Name nor NodeID
 	// excluded holds the tests that testing does not run.
@@ -41,9 +42,10 @@ type GoTest struct {
 	spoken time.Time // when it last printed a line about a phase
 }
 
-// NewGoTest returns a reporter to a test.
-func NewGoTest(t T, verbose bool) *GoTest {
-	return &GoTest{top: t, verbose: verbose, open: map[Test]*subtestOpen{}, excluded: map[Test]bool{}}
+// NewGoTest returns a reporter to a test. again returns the commands that run one test again, by the name of its subtest
+// and by pytest's node id.
+func NewGoTest(t T, verbose bool, again func(test, nodeID string) string) *GoTest {
+	return &GoTest{top: t, verbose: verbose, again: again, open: map[Test]*subtestOpen{}, excluded: map[Test]bool{}}
 }
 
 // t returns the test of a group, or of the run if the group is "" or closed.
@@ -89,6 +91,8 @@ func (g *GoTest) Report(at time.Time, e Event, so *Tally) error {
 		g.print(e.Group, lines(e.Text))
 		g.t(e.Group).Fail()
 	case Lent:
+		g.print(e.Group, lines(e.Text))
+	case Waiting:
 		g.print(e.Group, lines(e.Text))
 	case Session:
 		g.print(e.Group, e.text())
@@ -171,12 +175,12 @@ func (g *GoTest) endTest(e TestEnded) error {
 	}
 	open := g.open[e.Test]
 	delete(g.open, e.Test)
-	open.end(func(t T) { showTest(t, e) })
+	open.end(func(t T) { g.showTest(t, e) })
 	return nil
 }
 
 // showTest shows a test's verdict in its subtest. It does not return if that is a skip.
-func showTest(t T, e TestEnded) {
+func (g *GoTest) showTest(t T, e TestEnded) {
 	for _, property := range e.Properties {
 		t.Attr(attributeKey(property[0]), attributeValue(property[1]))
 	}
@@ -196,8 +200,7 @@ func showTest(t T, e TestEnded) {
 	}
 	text := e.text()
 	if e.Outcome.Red() {
-		text += fmt.Sprintf("again: go test -run %s\n       pytest %s\n", subtest.ShellQuote(subtest.Pattern(t.Name())),
-			subtest.ShellQuote(e.NodeID))
+		text += g.again(t.Name(), e.NodeID)
 	}
 	_, _ = io.WriteString(t.Output(), text)
 	finish(t, e.Outcome)

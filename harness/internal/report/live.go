@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -105,7 +106,8 @@ func (t *Terminal) liveLines(names []string) (lines []string) {
 		return nil
 	}
 	if !t.tally.chosen() {
-		return []string{fmt.Sprintf("%12s [%8.3fs] pytest starts and collects%s", "", since, t.Keys)}
+		doing := cmp.Or(t.waiting, "pytest starts and collects")
+		return []string{fmt.Sprintf("%12s [%8.3fs] %s%s", "", since, doing, t.Keys)}
 	}
 	lines = []string{fmt.Sprintf("%12s [%8.3fs] %d/%d done, %d running, %d red%s", "", since, done, all, len(t.running),
 		reds, t.Keys)}

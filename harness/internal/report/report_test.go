@@ -185,7 +185,7 @@ func TestSilence(t *testing.T) {
 	require.NoError(t, play(events, NewTerminal(Screen{Out: &out})))
 	require.Equal(t, "    Building [  30.000s] 27/41 serde\n", out.String())
 	out.Reset()
-	require.NoError(t, play(events, NewGoTest(&fakeT{name: "run", out: &out}, false)))
+	require.NoError(t, play(events, NewGoTest(&fakeT{name: "run", out: &out}, false, goAgain)))
 	require.Equal(t, "  31.0s build  27/41 serde: still at work after 30 s\n", out.String())
 	out.Reset()
 	require.NoError(t, play(append([]Event{RunStarted{Name: "run"}, GroupStarted{Group: "g"},
@@ -201,7 +201,7 @@ func TestVerbose(t *testing.T) {
 	for verbose, want := range map[bool]string{true: "   Compiling serde\n", false: ""} {
 		var screen, out bytes.Buffer
 		require.NoError(t, play(events, NewTerminal(Screen{Out: &screen, Verbose: verbose}),
-			NewGoTest(&fakeT{name: "run", out: &out}, verbose)))
+			NewGoTest(&fakeT{name: "run", out: &out}, verbose, goAgain)))
 		require.True(t, strings.HasSuffix(screen.String(), want) && (verbose || screen.Len() == 0), screen.String())
 		require.True(t, strings.HasSuffix(out.String(), want) && (verbose || out.Len() == 0), out.String())
 	}
@@ -214,7 +214,7 @@ func (e excluding) Run(string, func(T)) bool { return true }
 
 // TestExcluded: what testing does not run is reported, once.
 func TestExcluded(t *testing.T) {
-	g := NewGoTest(excluding{&fakeT{name: "run", out: &bytes.Buffer{}}}, false)
+	g := NewGoTest(excluding{&fakeT{name: "run", out: &bytes.Buffer{}}}, false, goAgain)
 	require.NoError(t, g.Report(time.Time{}, RunStarted{Name: "run"}, &Tally{}))
 	require.ErrorIs(t, g.Report(time.Time{}, start("a::t"), &Tally{}), ErrExcluded)
 	require.NoError(t, g.Report(time.Time{}, end("a::t", verdict.Passed), &Tally{}))

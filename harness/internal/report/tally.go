@@ -156,6 +156,8 @@ func (t *Tally) count(e Event) error {
 		if e.Group != "" {
 			return t.in(e, e.Group, func(*groupTally) error { return nil })
 		}
+	case Waiting:
+		return t.in(e, e.Group, func(*groupTally) error { return nil })
 	case RunEnded:
 		return t.takeEnd(e)
 	case GroupStarted:

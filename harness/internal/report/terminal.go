@@ -43,6 +43,7 @@ type Terminal struct {
 	Screen
 	live    live
 	lent    bool   // to a shell or a debugger
+	waiting string // what the last group to wait waits for, until pytest starts
 	tally   *Tally // of the events so far
 	crate   string
 	started time.Time
@@ -224,7 +225,11 @@ func (t *Terminal) Report(at time.Time, e Event, so *Tally) error {
 
 func (t *Terminal) takeGroup(e Event) {
 	switch e := e.(type) {
+	case Waiting:
+		t.waiting = e.Text
+		t.tell(e.Group, e.Text)
 	case Session:
+		t.waiting = ""
 		t.tell(e.Group, e.text())
 	case Selected:
 		if !t.Quiet && !t.Collects {

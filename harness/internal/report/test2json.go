@@ -81,6 +81,8 @@ func (j *Test2JSON) Report(at time.Time, e Event, so *Tally) error {
 		j.print(j.name(e.Group), e.Text)
 	case Lent:
 		j.print(j.name(e.Group), e.Text)
+	case Waiting:
+		j.print(j.name(e.Group), e.Text)
 	case Session:
 		j.print(j.name(e.Group), e.text())
 	case Stacks:

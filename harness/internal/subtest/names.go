@@ -103,8 +103,14 @@ func Pattern(fullName string) string {
 	return strings.Join(elements, "/")
 }
 
-// ShellQuote quotes a text as one word for a POSIX shell, or for bash if it has control characters.
+// plainWord matches a text that means itself to a shell: https://docs.python.org/3/library/shlex.html#shlex.quote
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// ShellQuote returns a text as one word for a POSIX shell, or for bash if it has control characters.
 func ShellQuote(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
 	special := func(r rune) bool { return r < 0x20 || visible.Control(r) || r == utf8.RuneError }
 	if strings.IndexFunc(text, special) >= 0 {
 		var out strings.Builder

@@ -1,0 +1,41 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pyo3test/harness/internal/subtest"
+)
+
+// runAgain returns a function that returns the commands to run one test again, as they are typed in the module's folder.
+func runAgain(crate string) func(test, nodeID string) string {
+	pkg := ""
+	if folder, err := os.Getwd(); err == nil { // go test starts a test in its package's folder
+		for root := folder; ; root = filepath.Dir(root) {
+			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+				pkg = subtest.ShellQuote(below(root, folder)) + " "
+				crate = below(root, crate)
+			}
+			if pkg != "" || root == filepath.Dir(root) {
+				break
+			}
+		}
+	}
+	return func(test, nodeID string) string {
+		return fmt.Sprintf("again: go test %s-run %s\n       pyo3test run %s -- %s\n",
+			pkg, subtest.ShellQuote(subtest.Pattern(test)), subtest.ShellQuote(crate), subtest.ShellQuote(nodeID))
+	}
+}
+
+// below returns a path as it is typed in a folder: "./rust/words" if it is in it, else as it is.
+func below(folder, path string) string {
+	relative, err := filepath.Rel(folder, path)
+	if err != nil || !filepath.IsLocal(relative) {
+		return path
+	}
+	if relative == "." {
+		return "."
+	}
+	return "./" + filepath.ToSlash(relative)
+}
