@@ -43,8 +43,8 @@ func TestShell(t *testing.T) {
 		if !typed && strings.Contains(seen.String(), "pyo3test-modern:") { // its prompt
 			typed = true
 			other := exec.Command(built(t), "run", crate+"/tests/test_functions.py", "--", "-k", "add_names")
-			output, err := other.CombinedOutput()
-			require.NoError(t, err, string(output))
+			output, failed := other.CombinedOutput()
+			require.NoError(t, failed, string(output))
 			require.NotContains(t, string(output), "waiting for")
 			_, err = io.WriteString(terminal,
 				"echo left $(cat /tmp/left), $(pytest --version 2>&1 | cut -c 1-8) in $PWD\nexit\n")

@@ -186,6 +186,7 @@ func (g *group) reconcile() {
 		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s",
 			*g.ledger.exitStatus,
 			g.statusText(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
+		g.problems[len(g.problems)-1].Cause = g.exitCause()
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && len(g.hungFiles) == 0:
 		g.problem("%s", g.noTestsText())

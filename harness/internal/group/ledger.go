@@ -28,6 +28,7 @@ type ledger struct {
 	collectSkips  []verdict.CollectSkip
 	tests         []*test // by collection index
 	collected     bool    // the collection is complete
+	missing       bool    // pytest refuses an argument that names no test
 
 	due        map[int]bool // the indices of the tests that are to run
 	unfinished int          // how many of them have not ended
@@ -117,6 +118,8 @@ func (l *ledger) take(e protocol.Event, at time.Time) (*test, error) {
 		}
 	case protocol.Started:
 		l.pid, l.started = e.PID, true
+	case protocol.Missing:
+		l.missing = true
 	case protocol.Session:
 		l.rootDir, l.isolation = e.RootDir, e.Isolation
 	case protocol.Beat:
@@ -166,7 +169,7 @@ func (l *ledger) untimely(e protocol.Event) string {
 		if l.started {
 			return "after the start"
 		}
-	case protocol.Session, protocol.Foreign, protocol.Leave:
+	case protocol.Session, protocol.Foreign, protocol.Missing, protocol.Leave:
 	case protocol.JUnit, protocol.Exit:
 		if l.exited == nil {
 			return "" // the agent sends it, after pytest's last event

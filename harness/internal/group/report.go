@@ -168,6 +168,30 @@ func (g *group) statusText(status int) string {
 	return verdict.StatusMeaning(status)
 }
 
+// exitCause returns what kept the tests from running if pytest ended before it had collected them, "" otherwise.
+func (g *group) exitCause() report.Cause {
+	switch exit := g.ledger.exited.Exit; {
+	case g.ledger.collected || len(g.problems) > 1: // the first problem is why
+		return ""
+	case exit != nil && *exit == verdict.ExitUsage && !inConftest(g.ledger.exited.Text):
+		return report.CauseProject
+	}
+	return report.CauseCollection
+}
+
+// missingText describes an argument that names no test.
+func missingText(e protocol.Missing) string {
+	file, name, found := strings.Cut(e.Argument, "::")
+	text := "no file or folder " + file
+	if found {
+		text = fmt.Sprintf("no test named %s in %s", name, file)
+	}
+	if len(e.Near) > 0 {
+		text += ": did you mean " + strings.Join(e.Near, " or ") + "?"
+	}
+	return text
+}
+
 // untoldText returns what may have caused an exit that looks ordinary but was not reported.
 func (g *group) untoldText() string {
 	if exit := g.ledger.exited.Exit; exit != nil && *exit != verdict.ExitUsage {

@@ -62,6 +62,9 @@ var (
 	unknownSetting = regexp.MustCompile(`Unknown config option: (\w+)`)
 )
 
+// inConftest reports whether pytest's output is about a conftest.py that cannot be loaded.
+func inConftest(log string) bool { return strings.Contains(log, "while loading conftest") }
+
 // usageText explains pytest's usage errors from its output and names the PyPI projects to install.
 func usageText(log string) string {
 	var wanted []string
@@ -95,7 +98,7 @@ func usageText(log string) string {
 	if len(wanted) > 0 {
 		return "a usage error: add to Requirements " + strings.Join(wanted, ", ")
 	}
-	if strings.Contains(log, "while loading conftest") {
+	if inConftest(log) {
 		return "a conftest.py that cannot be loaded"
 	}
 	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin " +

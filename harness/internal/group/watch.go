@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/protocol"
+	"pyo3test/harness/internal/report"
 )
 
 // listener is called with what happens in a session, one call at a time. Its first error ends the session.
@@ -132,6 +133,7 @@ func (g *group) take(e protocol.Event) error {
 	case protocol.Import:
 		if !e.OK && g.stopping == "" {
 			g.problem("%s", importText(e))
+			g.problems[len(g.problems)-1].Cause = report.CauseBuild
 		}
 	case protocol.Started:
 		g.enter(collecting)
@@ -168,6 +170,9 @@ func (g *group) takeOther(e protocol.Event) {
 	switch e := e.(type) {
 	case protocol.Foreign:
 		g.problem("%s", foreignText(e))
+	case protocol.Missing:
+		g.problem("%s", missingText(e))
+		g.problems[len(g.problems)-1].Cause = report.CauseCollection
 	case protocol.Bytecode:
 		g.Bytecode.Add(g.compileSettings(), e.File, e.Data)
 	case protocol.Deadlock:
@@ -203,7 +208,9 @@ func (g *group) endPytest() {
 	case g.ledger.exitStatus != nil || g.stopping != "":
 	case len(g.ledger.running) == 1 && g.canGoOn(): // the test killed it
 		g.again = true
+	case g.ledger.missing: // which is why
 	default:
 		g.problem("pytest ended in the middle of %s: %s%s", g.clock.phase, g.exitText(), g.untoldText())
+		g.problems[len(g.problems)-1].Cause = g.exitCause()
 	}
 }

@@ -212,6 +212,11 @@ type (
 		File   string `json:"file"`
 		Built  string `json:"built"`
 	}
+	// Missing is an argument that names no test, with the node ids that come nearest.
+	Missing struct {
+		Argument string   `json:"argument"`
+		Near     []string `json:"near"`
+	}
 	// Finished is the end of the session.
 	Finished struct {
 		ExitStatus int `json:"exitstatus"`
@@ -276,6 +281,7 @@ func (TestReport) Kind() string   { return "report" }
 func (TestFinish) Kind() string   { return "finish" }
 func (Warning) Kind() string      { return "warning" }
 func (Foreign) Kind() string      { return "foreign" }
+func (Missing) Kind() string      { return "missing" }
 func (Finished) Kind() string     { return "finished" }
 func (Leave) Kind() string        { return "leave" }
 
@@ -286,7 +292,7 @@ var events = func() map[string]reflect.Type {
 		Ready{}, Importing{}, Import{}, Started{}, Beat{}, Dump{}, Pace{}, Deadlock{}, Killed{}, Gone{}, Bytecode{},
 		JUnit{}, Exit{}, Garbage{}, Error{}, Done{},
 		Session{}, Collecting{}, CollectError{}, CollectSkip{}, Item{}, Collected{}, TestStart{}, TestPhase{},
-		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Finished{}, Leave{},
+		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Missing{}, Finished{}, Leave{},
 	} {
 		byKind[e.Kind()] = reflect.TypeOf(e)
 	}

@@ -149,7 +149,7 @@ func TestSummaries(t *testing.T) {
 	require.Equal(t, "2 of 3 tests: 1 passed, a bad end of the interpreter", summary(and(ExitFailed{Group: "g"})...))
 	require.Equal(t, "2 of 3 tests: 1 passed, 1 collection error; 2 warnings",
 		summary(and(FileFailed{Test: named("b")}, GroupEnded{Group: "g", Warnings: 2})...))
-	require.Equal(t, "2 of 3 tests: 1 passed, 1 crashed, 1 of them leaky, 1 of them slow",
+	require.Equal(t, "2 of 3 tests: 1 passed, 1 crashed, 1 of them leaky (a::u), 1 of them slow (a::u)",
 		summary(and(start("a::u"), TestSlow{Test: named("a::u")},
 			TestEnded{Test: named("a::u"), Outcome: verdict.Crashed, Left: 1})...))
 	require.Equal(t, "3 of 4 tests: 1 passed, an error of the session",

@@ -53,7 +53,7 @@ type groupTally struct {
 	exitFailed  bool
 	problems    int
 	why         string // the first line of the first problem
-	leaky, slow int
+	leaky, slow []string // their node ids
 	warnings    int
 }
 
@@ -191,7 +191,7 @@ func (t *Tally) count(e Event) error {
 		t.beside = true
 		return t.in(e, e.Group, func(g *groupTally) error { g.exitFailed = true; return nil })
 	case TestSlow:
-		return t.in(e, e.Group, func(g *groupTally) error { g.slow++; return nil })
+		return t.in(e, e.Group, func(g *groupTally) error { g.slow = append(g.slow, e.NodeID); return nil })
 	case GroupEnded:
 		return t.in(e, e.Group, func(g *groupTally) error {
 			if g.running > 0 {
@@ -258,7 +258,7 @@ func (t *Tally) takeTestEnd(g *groupTally, e TestEnded) error {
 	t.tests++
 	g.counts[e.Outcome]++
 	if e.Left > 0 {
-		g.leaky++
+		g.leaky = append(g.leaky, e.NodeID)
 	}
 	t.settle(e.NodeID, e.Outcome)
 	return nil
@@ -313,13 +313,26 @@ func (g *groupTally) summary() string {
 
 // marks returns what is worth counting beside the outcomes.
 func (g *groupTally) marks() (parts []string) {
-	if g.leaky > 0 && g.counts[verdict.Leaky] == 0 {
-		parts = append(parts, fmt.Sprintf("%d of them leaky", g.leaky))
+	if len(g.leaky) > 0 && g.counts[verdict.Leaky] == 0 { // those that are red are in the list of these
+		parts = append(parts, fmt.Sprintf("%d of them leaky (%s)", len(g.leaky), someOf(g.leaky)))
 	}
-	if g.slow > 0 {
-		parts = append(parts, fmt.Sprintf("%d of them slow", g.slow))
+	if len(g.slow) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them slow (%s)", len(g.slow), someOf(g.slow)))
 	}
 	return parts
+}
+
+// someOf returns the first names of a list, and how many more there are.
+func someOf(names []string) string {
+	const most = 3
+	var shown []string
+	for _, name := range names[:min(len(names), most)] {
+		shown = append(shown, firstLine(name))
+	}
+	if more := len(names) - most; more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(shown, ", ")
 }
 
 func outcomes(counts map[verdict.Outcome]int) (parts []string) {
@@ -337,14 +350,15 @@ func (t *Tally) summary() string {
 		return t.groups[t.order[0]].summary()
 	}
 	sum := groupTally{counts: map[verdict.Outcome]int{}}
-	for _, g := range t.groups {
+	for _, name := range t.order {
+		g := t.groups[name]
 		for outcome, count := range g.counts {
 			sum.counts[outcome] += count
 		}
 		sum.collected += g.collected
 		sum.selected += g.selected
 		sum.fileErrors += g.fileErrors
-		sum.leaky, sum.slow = sum.leaky+g.leaky, sum.slow+g.slow
+		sum.leaky, sum.slow = append(sum.leaky, g.leaky...), append(sum.slow, g.slow...)
 		sum.problems, sum.warnings = sum.problems+g.problems, sum.warnings+g.warnings
 		sum.exitFailed = sum.exitFailed || g.exitFailed
 		sum.chosen = sum.chosen || g.chosen

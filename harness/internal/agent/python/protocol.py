@@ -335,6 +335,13 @@ class Foreign(TypedDict):
     built: str
 
 
+class Missing(TypedDict):
+    """An argument that names no test, with the node ids that come nearest."""
+
+    argument: str
+    near: list[str]
+
+
 class Finished(TypedDict):
     """The end of the session."""
 
@@ -413,6 +420,7 @@ PLUGIN = {
     "finish": Shape(TestFinish),
     "warning": Shape(Warning),
     "foreign": Shape(Foreign),
+    "missing": Shape(Missing),
     "finished": Shape(Finished),
     "leave": Shape(OfProcess),
 }

@@ -23,6 +23,7 @@ from .fresh_interpreters import FreshInterpreters
 from .import_check import ImportCheck
 from .kept import os
 from .ledger import Ledger
+from .missing import Missing
 from .session import Phases, SessionLoop
 from .settings import Settings
 from .template_child import SingleTest
@@ -200,7 +201,7 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         config.add_cleanup(fresh.close)
     runner = ForkRunner(config, events, ledger, workers, fresh)
     loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
-    _register(config, settings, runner, built, ledger=ledger, session=loop)
+    _register(config, settings, runner, built, ledger=ledger, session=loop, missing=Missing(events))
 
 
 def _register(
