@@ -270,7 +270,7 @@ func (r *run) readSources() (s sources, err error) {
 		return s, err
 	}
 	wanted := project.Wanted{Requirements: r.suite.Requirements, Extras: r.suite.Extras,
-		Groups: r.suite.DependencyGroups}
+		Groups: r.suite.DependencyGroups, With: r.suite.With}
 	if s.dependencies, err = s.project.Dependencies(wanted, r.tracker.open); err != nil {
 		return s, err
 	}

@@ -92,7 +92,8 @@ type Suite struct {
 	// Requirements are what the tests need: requirements in pip's form ("numpy>=2") or requirements files, relative to
 	// Crate. If none of Requirements, Extras and DependencyGroups is set, the first of these that exists is used:
 	// uv.lock at the crate or above it; pylock.toml; a dependency group, else an extra, named test, tests, testing or
-	// dev; a requirements file with a usual name, such as requirements-test.txt. The run prints which one it was. If it
+	// dev or beginning with one of these, of which one that names pytest comes first, whatever its name; a requirements
+	// file with a usual name, such as requirements-test.txt. The run prints which one it was. If it
 	// names pytest, it replaces the default test environment, which is pytest, pytest-forked, pytest-cov, coverage and
 	// pytest-xdist, locked; otherwise it is added to that. The project's own dependencies are always installed.
 	Requirements []string
@@ -100,6 +101,8 @@ type Suite struct {
 	Extras []string
 	// DependencyGroups are the groups of [dependency-groups] to install.
 	DependencyGroups []string
+	// With are requirements in pip's form that the tests need beside those.
+	With []string
 	// SystemPackages are Debian packages that the build or the tests need ("libssl-dev").
 	SystemPackages []string
 	// Python is the version of Python to build for and to test with; the default is that of the base image, which is

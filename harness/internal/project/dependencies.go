@@ -14,6 +14,7 @@ type Wanted struct {
 	Requirements []string // in pip's form, or requirements files relative to the crate
 	Extras       []string // of the project
 	Groups       []string // of the project's [dependency-groups]
+	With         []string // requirements, in pip's form, beside those above or those that the project lists
 }
 
 func (w Wanted) empty() bool { return len(w.Requirements)+len(w.Extras)+len(w.Groups) == 0 }
@@ -46,7 +47,8 @@ type RequirementFile struct {
 	FindLinks   []string `json:"find_links"`  // folders of packages, relative to the crate
 }
 
-// testNames are the usual names of the extra or group that lists what the tests need; the first one that exists counts.
+// testNames are the usual names of the extra or group that lists what the tests need. Others begin with one of them, as
+// testing-extra does.
 var testNames = []string{"test", "tests", "testing", "dev"}
 
 // requirementsNames are the usual files of projects that list it in neither an extra nor a group.
@@ -69,7 +71,7 @@ func (p Project) Dependencies(wanted Wanted, open Open) (Dependencies, error) {
 	if err := c.choose(wanted); err != nil {
 		return Dependencies{}, err
 	}
-	if err := c.add(p.Metadata.Dependencies); err != nil {
+	if err := c.add(slices.Concat(wanted.With, p.Metadata.Dependencies)); err != nil {
 		return Dependencies{}, err
 	}
 	if err := c.addFindLinks(); err != nil {
@@ -89,8 +91,7 @@ func (c *chooser) choose(wanted Wanted) error {
 	if !wanted.empty() {
 		return c.fromSuite(wanted)
 	}
-	group := firstOf(c.Project.Groups)
-	extra := firstOf(c.Metadata.Extras)
+	group, extra := c.forTests()
 	if found, err := c.fromUVLock(group, extra); found || err != nil {
 		return err
 	}
@@ -116,13 +117,102 @@ func (c *chooser) choose(wanted Wanted) error {
 	return nil
 }
 
-func firstOf[T any](named map[string]T) string {
-	for _, name := range testNames {
-		if _, ok := named[name]; ok {
-			return name
+// forTests returns the dependency group or the extra that lists what the tests need: the best of those that name pytest,
+// by whatever name, else the best of those with a usual name. Both are empty if there is none.
+func (c *chooser) forTests() (group, extra string) {
+	const worst = 1 << 10
+	best := worst
+	consider := func(name string, isGroup bool) {
+		rank := 4 * len(testNames) // another name
+		for i, usual := range testNames {
+			if name == usual {
+				rank = i
+				break
+			}
+			if strings.HasPrefix(name, usual+"-") || strings.HasPrefix(name, usual+"_") {
+				rank = min(rank, 2*len(testNames)+i)
+			}
+		}
+		unusual := rank == 4*len(testNames)
+		switch named := c.require(name, isGroup, pytestOr(!unusual), map[string]bool{}); {
+		case !named && unusual:
+			return
+		case !named:
+			rank += worst / 2
+		}
+		if rank < best {
+			best, group, extra = rank, "", name
+			if isGroup {
+				group, extra = name, ""
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Project.Groups)) {
+		consider(name, true)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Metadata.Extras)) {
+		consider(name, false)
+	}
+	return group, extra
+}
+
+// pytestOr returns a function that reports whether a package is pytest, or one of its plugins if these count too.
+func pytestOr(plugin bool) func(name string) bool {
+	return func(name string) bool { return name == "pytest" || plugin && strings.HasPrefix(name, "pytest-") }
+}
+
+// Provider returns the dependency group or the extra that requires a package, "" if none does, as in a sentence.
+func (p Project) Provider(pkg string) string {
+	is := func(name string) bool { return name == normalised(pkg) }
+	for _, name := range slices.Sorted(maps.Keys(p.Groups)) {
+		if p.require(name, true, is, map[string]bool{}) {
+			return fmt.Sprintf("group %q", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Metadata.Extras)) {
+		if p.require(name, false, is, map[string]bool{}) {
+			return fmt.Sprintf("extra %q", name)
 		}
 	}
 	return ""
+}
+
+// require reports whether a group or an extra requires a package that is wanted, by its normalised name, in whatever it
+// includes.
+func (p Project) require(name string, isGroup bool, wanted func(string) bool, seen map[string]bool) bool {
+	key := fmt.Sprint(isGroup, name)
+	if seen[key] {
+		return false
+	}
+	seen[key] = true
+	if !isGroup {
+		return slices.ContainsFunc(p.Metadata.Extras[name], func(r string) bool { return p.names(r, wanted, seen) })
+	}
+	return slices.ContainsFunc(p.Groups[name], func(entry any) bool {
+		switch entry := entry.(type) {
+		case string:
+			return p.names(entry, wanted, seen)
+		case map[string]any:
+			included, _ := entry["include-group"].(string)
+			return p.require(included, true, wanted, seen)
+		}
+		return false
+	})
+}
+
+// names reports whether a requirement is for a package that is wanted, or for extras of the project that require one.
+func (p Project) names(requirement string, wanted func(string) bool, seen map[string]bool) bool {
+	found := requirementName.FindStringSubmatch(requirement)
+	if found == nil {
+		return false
+	}
+	name := normalised(found[1])
+	if p.Metadata.Name == "" || name != normalised(p.Metadata.Name) {
+		return wanted(name)
+	}
+	return slices.ContainsFunc(strings.Split(found[2], ","), func(extra string) bool {
+		return p.require(strings.TrimSpace(extra), false, wanted, seen)
+	})
 }
 
 func (c *chooser) fromSuite(wanted Wanted) error {

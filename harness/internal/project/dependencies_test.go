@@ -53,6 +53,40 @@ source = { editable = "py" }
 			want: Dependencies{From: `group "test" of pyproject.toml`,
 				Requirements: []string{"pytest-asyncio", "hypothesis", "attrs", "pytest>=8", "numpy>=2"}, Pytest: true},
 		},
+		"an extra that names pytest goes before a group that does not": { // as in cramjam
+			files: map[string]string{"py/pyproject.toml": project + `[dependency-groups]
+dev = ["ruff"]
+[project.optional-dependencies]
+dev = ["pytest"]
+`},
+			want: Dependencies{From: `extra "dev" of pyproject.toml`, Requirements: []string{"pytest", "numpy>=2"},
+				Pytest: true},
+		},
+		"a name that begins as usual, with pytest": { // as in pydantic_core
+			files: map[string]string{"py/pyproject.toml": project + `[dependency-groups]
+dev = ["maturin"]
+testing-extra = [{include-group = "dev"}, "pytest"]
+codspeed = ["pytest-codspeed"]
+`},
+			want: Dependencies{From: `group "testing-extra" of pyproject.toml`,
+				Requirements: []string{"maturin", "pytest", "numpy>=2"}, Pytest: true},
+		},
+		"another name, with pytest": {
+			files: map[string]string{"py/pyproject.toml": project + `[dependency-groups]
+ci = ["pytest"]
+dev = ["ruff"]
+`},
+			want: Dependencies{From: `group "ci" of pyproject.toml`, Requirements: []string{"pytest", "numpy>=2"},
+				Pytest: true},
+		},
+		"a plugin alone under another name": {
+			files: map[string]string{"py/pyproject.toml": project + `[dependency-groups]
+codspeed = ["pytest-codspeed"]
+docs = ["sphinx", {include-group = "docs"}]
+`},
+			wanted: Wanted{With: []string{"attrs"}},
+			want:   Dependencies{Requirements: []string{"attrs", "numpy>=2"}},
+		},
 		"a lock above goes before a group": {
 			files: map[string]string{"py/pyproject.toml": project + groups, "uv.lock": lock, "helper/x.py": ""},
 			want: Dependencies{

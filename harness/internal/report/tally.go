@@ -52,7 +52,7 @@ type groupTally struct {
 	fileSkips   int
 	exitFailed  bool
 	problems    int
-	why         string // the first line of the first problem
+	why         string   // the first line of the first problem
 	leaky, slow []string // their node ids
 	warnings    int
 }

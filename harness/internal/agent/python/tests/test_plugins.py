@@ -45,6 +45,18 @@ def test_xdist_numbers_are_workers(suite: Suite, given: str, asked: int, workers
     assert set(run.verdicts().values()) == {"passed"} and run.one("exit")["exit"] == 0
 
 
+@pytest.mark.parametrize("given", ["-n 2", "-n2", "--numprocesses=2", ""])
+def test_numbers_are_workers_without_xdist_too(suite: Suite, given: str) -> None:
+    suite.write(test_a=TRIVIAL, pytest__ini="" if given else "[pytest]\naddopts = -n 2\n")
+    run = suite.run(*given.split(), workers=0)
+    assert run.one("session")["workers"] == 2 and set(run.verdicts().values()) == {"passed"}
+
+
+def test_a_number_that_is_none(suite: Suite) -> None:
+    run = suite.write(test_a=TRIVIAL).run("-n", "x")
+    assert run.one("exit")["exit"] == 4 and "'x'" in run.one("exit")["text"]
+
+
 def test_xdist_auto_and_dist(suite: Suite) -> None:
     needs(suite, "xdist")
     suite.write(test_a=TRIVIAL, pytest__ini="[pytest]\naddopts = -n auto --dist loadscope\n")

@@ -5,10 +5,12 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import dataclasses
 import faulthandler
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Generator
 from types import SimpleNamespace
@@ -70,6 +72,24 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=False,
         help="free what a test in pytest's own process has left in cycles at its end, as forked tests always do",
     )
+
+
+    if (SETTINGS is not None or DEBUGGED) and importlib.util.find_spec("xdist") is None:
+        # pytest keeps short options in lower case to itself and to those that know this.
+        group._addoption(
+            "-n",
+            "--numprocesses",
+            dest="numprocesses",
+            type=_number_of_processes,
+            default=None,
+            help="how many tests run at once, as with pytest-xdist (carried out by pyo3test)",
+        )
+
+
+def _number_of_processes(text: str) -> str:
+    if text not in ("auto", "logical") and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, auto or logical")
+    return text
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
