@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,24 @@ func find(path string) (crate string, tests []string, err error) {
 		return resolved, nil, nil // the run reports what is missing there
 	}
 	return "", nil, fmt.Errorf("no pyproject.toml in a folder above %s: name a crate, or a file of its tests", file)
+}
+
+// cratesBelow returns the folders of the crates in a folder and below it that maturin builds, sorted.
+func cratesBelow(folder string) (crates []string, err error) {
+	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && path == folder:
+			return err
+		case err != nil:
+			return nil // one that cannot be read
+		case entry.IsDir() && path != folder && (project.IsIgnored(entry.Name()) || strings.HasPrefix(entry.Name(), ".")):
+			return filepath.SkipDir
+		case entry.Name() == "pyproject.toml" && project.IsMaturin(filepath.Dir(path)):
+			crates = append(crates, filepath.Dir(path))
+		}
+		return nil
+	})
+	return crates, err
 }
 
 // readProject reads the crate of a path.

@@ -103,7 +103,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(),
+	root.AddCommand(runCommand(), listCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(),
 		versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root
@@ -127,7 +127,7 @@ func explainFlag(c *cobra.Command, err error) error {
 	if near := names.SuggestionsFor(unknown.GetSpecifiedName()); len(near) > 0 {
 		err = fmt.Errorf("%w: did you mean --%s?", err, strings.Join(near, " or --"))
 	}
-	if c.Name() == "run" {
+	if c.Name() == "run" || c.Name() == "list" {
 		err = fmt.Errorf("%w; arguments of pytest come after --", err)
 	}
 	return fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())

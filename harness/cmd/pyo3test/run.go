@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,14 +10,18 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/term"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"pyo3test/harness"
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
@@ -32,6 +37,37 @@ type runFlags struct {
 	leaky            bool
 	failed           bool
 	shell, keep      bool
+	all              bool
+	chosen
+}
+
+// chosen holds the flags that choose tests and what they need.
+type chosen struct {
+	keyword, mark        string
+	first                bool
+	groups, extras, with []string
+}
+
+func (c *chosen) add(flags *pflag.FlagSet) {
+	flags.StringVarP(&c.keyword, "keyword", "k", "", "only the tests whose names match this `expression`, as pytest's -k")
+	flags.StringVarP(&c.mark, "mark", "m", "", "only the tests whose marks match this `expression`, as pytest's -m")
+	flags.StringArrayVar(&c.groups, "group", nil, "install this dependency `group` of the project for the tests")
+	flags.StringArrayVar(&c.extras, "extra", nil, "install this `extra` of the project for the tests")
+	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement`, too")
+}
+
+// pytestArgs returns pytest's arguments: those that flags stand for, and those after --.
+func (c *chosen) pytestArgs(given []string) (args []string) {
+	if c.keyword != "" {
+		args = append(args, "-k", c.keyword)
+	}
+	if c.mark != "" {
+		args = append(args, "-m", c.mark)
+	}
+	if c.first {
+		args = append(args, "-x")
+	}
+	return append(args, given...)
 }
 
 func runCommand() *cobra.Command {
@@ -44,7 +80,7 @@ left out. What follows -- is pytest's. More options stand in [tool.pyo3test] of 
 system-packages, requirements, network, and the other fields of harness.Suite; flags go before them.`,
 		Example: `  pyo3test run                              the crate in this folder
   pyo3test run tests/test_map.py --workers 2
-  pyo3test run . -- -k "map and not slow" -x
+  pyo3test run -k "map and not slow" -x
   pyo3test run --failed --shell             what did not pass last time, and a shell where it fails again
   gotestsum --raw-command -- pyo3test run --json
 
@@ -62,6 +98,8 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
+	f.add(flags)
+	flags.BoolVarP(&f.first, "exitfirst", "x", false, "end after the first test that does not pass")
 	flags.Func("isolation", "what tests share: `forked` (a process each, the default), subprocess (a fresh "+
 		"interpreter each) or inprocess (one for all)",
 		oneOf(&f.isolation, harness.Forked, harness.Subprocess, harness.InProcess))
@@ -82,6 +120,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 			}
 			return nil
 		})
+	flags.BoolVar(&f.all, "all", false, "all crates below PATH, one after the other")
 	flags.BoolVar(&f.failed, "failed", false,
 		"only the tests that did not pass when they ran last; all after a run that left some without a verdict")
 	flags.BoolVar(&f.shell, "shell", false, "a shell in the container of a test that did not pass, before it is gone")
@@ -124,11 +163,17 @@ func (f runFlags) setJUnit() error {
 	return nil
 }
 
-func run(c *cobra.Command, f runFlags, args []string) error {
-	var forPytest []string
+// splitArgs splits a command's arguments at --.
+func splitArgs(c *cobra.Command, args []string) (own, forPytest []string) {
 	if at := c.ArgsLenAtDash(); at >= 0 {
-		args, forPytest = args[:at], args[at:]
+		return args[:at], args[at:]
 	}
+	return args, nil
+}
+
+func run(c *cobra.Command, f runFlags, args []string) error {
+	args, forPytest := splitArgs(c, args)
+	forPytest = f.pytestArgs(forPytest)
 	path, err := onePath(args)
 	if err != nil {
 		return err
@@ -137,6 +182,64 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if len(tests) == 0 {
+		crates, err := f.crates(crate)
+		if err != nil || len(crates) > 0 {
+			return errors.Join(err, f.runAll(c, crates, forPytest))
+		}
+	}
+	return f.runOne(c, crate, tests, forPytest)
+}
+
+// crates returns the crates below a folder that are to run, none if the folder itself is the one.
+func (f runFlags) crates(folder string) ([]string, error) {
+	if !f.all && project.IsMaturin(folder) {
+		return nil, nil
+	}
+	crates, err := cratesBelow(folder)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(crates) == 0 && f.all:
+		return nil, fmt.Errorf("--all: no crate that maturin builds is below %s", folder)
+	case len(crates) > 0 && !f.all:
+		return nil, fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\nname one, or run them all with --all",
+			folder, strings.Join(crates, "\n    "))
+	}
+	return crates, nil
+}
+
+// runAll runs one crate after the other. It returns the status of the first one that is red.
+func (f runFlags) runAll(c *cobra.Command, crates, forPytest []string) (first error) {
+	if len(crates) == 0 {
+		return nil
+	}
+	if f.junit != "" && !strings.HasSuffix(f.junit, "/") {
+		return errors.New("--junit with --all: name a folder, with a slash at its end, for a file of each crate")
+	}
+	var reds []string
+	for _, crate := range crates {
+		if err := f.runOne(c, crate, nil, forPytest); err != nil {
+			reds = append(reds, crate)
+			if code := status(0); !errors.As(err, &code) {
+				fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", crate, err)
+				err = status(exitUsage)
+			}
+			first = cmp.Or(first, err)
+		}
+		if c.Context().Err() != nil { // interrupted
+			break
+		}
+	}
+	text := fmt.Sprintf("%s: %d passed", plural.Count(len(crates), "crate"), len(crates)-len(reds))
+	if len(reds) > 0 {
+		text += ", these did not: " + strings.Join(reds, ", ")
+	}
+	fmt.Fprintln(c.ErrOrStderr(), text)
+	return first
+}
+
+func (f runFlags) runOne(c *cobra.Command, crate string, tests, forPytest []string) error {
 	last, err := remember(crate)
 	if err != nil {
 		return err
@@ -170,6 +273,7 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	result := harness.Execute(harness.Suite{
 		Crate: crate, Tests: tests, PytestArgs: forPytest,
 		Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
+		DependencyGroups: f.groups, Extras: f.extras, With: f.with,
 	}, options)
 	done()
 	if recording != nil {

@@ -320,6 +320,9 @@ func (g *group) choose() error {
 			g.selected = append(g.selected, test)
 		}
 	}
+	if g.Flags.List {
+		g.list()
+	}
 	if g.Flags.Shuffle != 0 {
 		random := rand.New(rand.NewPCG(g.Flags.Shuffle, 0))
 		random.Shuffle(len(g.selected), func(i, j int) { g.selected[i], g.selected[j] = g.selected[j], g.selected[i] })
@@ -334,6 +337,17 @@ func (g *group) choose() error {
 		return nil
 	}
 	return g.runSelected()
+}
+
+// list names the selected tests, and selects none.
+func (g *group) list() {
+	listed := report.Listed{Group: g.Name}
+	for _, test := range g.selected {
+		test.selected = false
+		listed.Tests = append(listed.Tests, report.ListedTest{Test: g.testOf(test), Place: g.place(test.Path, test.Line)})
+	}
+	g.selected = nil
+	g.emit(listed)
 }
 
 // collectedAgain matches a new collection to the first one: by node id, and by order if tests share an id.

@@ -41,6 +41,21 @@ type pyproject struct {
 	}
 }
 
+// usesSetuptoolsRust reports whether setuptools-rust is among what a build requires.
+func usesSetuptoolsRust(requires []string) bool {
+	return slices.ContainsFunc(requires, func(requirement string) bool {
+		found := requirementName.FindStringSubmatch(requirement)
+		return found != nil && normalised(found[1]) == "setuptools-rust"
+	})
+}
+
+// IsMaturin reports whether a folder is a project that maturin builds.
+func IsMaturin(folder string) bool {
+	var p pyproject
+	err := readTOML(filepath.Join(folder, "pyproject.toml"), &p)
+	return err == nil && p.BuildSystem != nil && p.BuildSystem.Backend == "maturin"
+}
+
 // Read reads the pyproject.toml of a crate's folder.
 func Read(crate string) (Project, error) {
 	folder, err := filepath.Abs(crate)
@@ -67,6 +82,12 @@ func Read(crate string) (Project, error) {
 		return p, fmt.Errorf("no pyproject.toml in %s: maturin needs one; `maturin init` writes it", folder)
 	case err != nil:
 		return p, err
+	case p.BuildSystem != nil && usesSetuptoolsRust(p.BuildSystem.Requires):
+		return p, fmt.Errorf("%s: the extension is built by setuptools-rust, which is not supported yet: "+
+			"pyo3test builds with maturin", path)
+	case p.BuildSystem != nil && p.BuildSystem.Backend != "" && p.BuildSystem.Backend != "maturin":
+		return p, fmt.Errorf("%s does not name maturin as its build backend but %s: pyo3test builds with maturin alone",
+			path, p.BuildSystem.Backend)
 	case p.BuildSystem == nil || p.BuildSystem.Backend != "maturin":
 		return p,
 			fmt.Errorf(`%s does not name maturin as its build backend: add [build-system] requires = ["maturin>=1,<2"], build-backend = "maturin"`, path)

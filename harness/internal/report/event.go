@@ -107,6 +107,12 @@ type (
 		Collected int    `json:"collected"`
 	}
 
+	// Listed names the tests of a group of which none is to run.
+	Listed struct {
+		Group string       `json:"group"`
+		Tests []ListedTest `json:"tests"`
+	}
+
 	// FileFailed means that a file or folder could not be collected.
 	FileFailed struct {
 		Test
@@ -194,6 +200,12 @@ type Test struct {
 	NodeID string `json:"nodeid"` // pytest's own; several tests may have the same
 }
 
+// ListedTest is a test and where it is.
+type ListedTest struct {
+	Test
+	Place Place `json:"place"`
+}
+
 // Place is a line of a file, or the file if Line is 0. The zero Place is not known.
 type Place struct {
 	File string `json:"file"`
@@ -254,6 +266,7 @@ func (GroupStarted) kind() string { return "group-started" }
 func (Waiting) kind() string      { return "waiting" }
 func (Session) kind() string      { return "session" }
 func (Selected) kind() string     { return "selected" }
+func (Listed) kind() string       { return "listed" }
 func (FileFailed) kind() string   { return "file-failed" }
 func (FileSkipped) kind() string  { return "file-skipped" }
 func (ExitFailed) kind() string   { return "exit-failed" }

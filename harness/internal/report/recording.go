@@ -37,7 +37,7 @@ var kinds = func() map[string]reflect.Type {
 	byName := map[string]reflect.Type{}
 	for _, e := range []Event{
 		RunStarted{}, PhaseStarted{}, Progress{}, PhaseEnded{}, Note{}, Problem{}, RunEnded{}, Lent{}, Returned{},
-		GroupStarted{}, Waiting{}, Session{}, Selected{}, FileFailed{}, FileSkipped{}, ExitFailed{}, Stacks{}, GroupEnded{}, TestStarted{}, TestSlow{},
+		GroupStarted{}, Waiting{}, Session{}, Selected{}, Listed{}, FileFailed{}, FileSkipped{}, ExitFailed{}, Stacks{}, GroupEnded{}, TestStarted{}, TestSlow{},
 		TestEnded{}, Proof{},
 	} {
 		byName[e.kind()] = reflect.TypeOf(e)

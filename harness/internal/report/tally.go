@@ -158,6 +158,8 @@ func (t *Tally) count(e Event) error {
 		}
 	case Waiting:
 		return t.in(e, e.Group, func(*groupTally) error { return nil })
+	case Listed:
+		return t.in(e, e.Group, func(*groupTally) error { return nil })
 	case RunEnded:
 		return t.takeEnd(e)
 	case GroupStarted:

@@ -23,6 +23,7 @@ type Flags struct {
 
 	// What go test has no flag for.
 	Only  map[string]bool // the node ids, files or folders to run of those that Run and Skip select; nil means all
+	List  bool            // name the tests that Run, Skip and Only select, and run none
 	Shell bool            // open a shell in the container of a red group
 	Keep  bool            // keep what a group's container holds at its end, as an image
 	// Visit is called at the end of each group, to run further programs in its container as the tests were run.
