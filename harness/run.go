@@ -466,7 +466,8 @@ func (r *run) config(g Group) group.Config {
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout,
 			Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory: s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
-		Debug: r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
+		Provider: r.sources.project.Provider,
+		Debug:    r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}
 }
 

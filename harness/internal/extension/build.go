@@ -28,8 +28,9 @@ import (
 type Error struct {
 	Phase   string // "dependencies", "fetch", "crates" or "build"
 	Text    string
-	Log     string // the tool's output, bounded, from the first error on, with the host's paths
-	Offline bool   // the build had no network because the harness gave it none
+	Crates  []string // the names in Cargo.lock
+	Log     string   // the tool's output, bounded, from the first error on, with the host's paths
+	Offline bool     // the build had no network because the harness gave it none
 }
 
 // unreached matches the messages of uv and cargo about a server that cannot be reached.
@@ -66,6 +67,9 @@ func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
 		return "\n\na build has no network: set BuildNetwork (build-network = true in [tool.pyo3test]) " +
 			"if a build script has to download"
+	}
+	if packages := systemPackages(e.Log, e.Crates); len(packages) > 0 {
+		return "\n\n" + packagesText(packages)
 	}
 	for _, known := range fixes {
 		if known.said.MatchString(e.Log) {
@@ -232,6 +236,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	switch {
 	case failure != nil:
 		failure.Log = log.fromFirstError()
+		failure.Crates = tree.LockedCrates()
 		return result{}, failure
 	case err != nil && len(noise) > 0:
 		return result{}, fmt.Errorf("build: the build program broke down: %s: %w", strings.Join(noise, "\n"), err)

@@ -59,7 +59,9 @@ type Config struct {
 	NoDeadlockProof bool // a deadlocked test uses up its budget
 	FailLeaky       bool // a test that leaves processes running is red
 
-	Tested func() // called when the tests have ended and a person takes over
+	// Provider returns "group" or "extra" and the name of the one that requires a package.
+	Provider func(pkg string) (kind, name string)
+	Tested   func() // called when the tests have ended and a person takes over
 }
 
 // Budgets are how long each phase may take.

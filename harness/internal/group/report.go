@@ -98,7 +98,7 @@ func (g *group) reportCollection() {
 				Test: report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
 				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path),
 					Line: e.Line},
-				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Longrepr),
+				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Longrepr) + g.providerText(e.Longrepr),
 			})
 		}
 	}
@@ -155,9 +155,27 @@ func (g *group) exitText() string {
 		text += ", " + g.ledger.exited.Memory
 	}
 	if log := strings.TrimSpace(g.ledger.exited.Text); log != "" {
-		text += "\nthe end of its output:\n" + log
+		text += "\nthe end of its output:\n" + log + g.providerText(log)
 	}
 	return text
+}
+
+// noModule matches Python's message about a module that is not installed.
+var noModule = regexp.MustCompile(`No module named '(\w+)`)
+
+// providerText names the dependency group or extra that has a module which an import lacks, "" if there is none.
+func (g *group) providerText(log string) string {
+	found := noModule.FindStringSubmatch(log)
+	if found == nil || g.Provider == nil {
+		return ""
+	}
+	kind, name := g.Provider(found[1])
+	if kind == "" {
+		return ""
+	}
+	field := map[string]string{"group": "dependency-groups", "extra": "extras"}[kind]
+	return fmt.Sprintf("\n\n%s %q of pyproject.toml has %s: --%s %[2]s, or %[5]s = [%[2]q] in [tool.pyo3test]", kind, name,
+		found[1], kind, field)
 }
 
 // statusText returns what an exit status of pytest means and, for an unknown option or setting, what to do.

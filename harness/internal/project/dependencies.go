@@ -161,20 +161,20 @@ func pytestOr(plugin bool) func(name string) bool {
 	return func(name string) bool { return name == "pytest" || plugin && strings.HasPrefix(name, "pytest-") }
 }
 
-// Provider returns the dependency group or the extra that requires a package, "" if none does, as in a sentence.
-func (p Project) Provider(pkg string) string {
+// Provider returns "group" or "extra" and the name of the one that requires a package, or nothing.
+func (p Project) Provider(pkg string) (kind, name string) {
 	is := func(name string) bool { return name == normalised(pkg) }
 	for _, name := range slices.Sorted(maps.Keys(p.Groups)) {
 		if p.require(name, true, is, map[string]bool{}) {
-			return fmt.Sprintf("group %q", name)
+			return "group", name
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Metadata.Extras)) {
 		if p.require(name, false, is, map[string]bool{}) {
-			return fmt.Sprintf("extra %q", name)
+			return "extra", name
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // require reports whether a group or an extra requires a package that is wanted, by its normalised name, in whatever it

@@ -285,3 +285,16 @@ func TestConfigurationAboveTravels(t *testing.T) {
 		})
 	}
 }
+
+// TestProvider checks which group or extra has a package, by whatever form of its name.
+func TestProvider(t *testing.T) {
+	var p Project
+	p.Groups = map[string][]any{"a": {map[string]any{"include-group": "b"}}, "b": {"hypothesis>=6", "python_dateutil"}}
+	p.Metadata.Extras = map[string][]string{"x": {"attrs; python_version > '3'"}}
+	for pkg, want := range map[string][2]string{
+		"hypothesis": {"group", "a"}, "python-dateutil": {"group", "a"}, "attrs": {"extra", "x"}, "numpy": {},
+	} {
+		kind, name := p.Provider(pkg)
+		require.Equal(t, want, [2]string{kind, name}, pkg)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -55,6 +56,24 @@ func (t Tree) Skeleton(open Open) (_ Skeleton, ok bool, err error) {
 		skeleton.Files = append(skeleton.Files, file)
 	}
 	return Skeleton{Tree: skeleton, Key: Sum(key.String())}, ok, nil
+}
+
+// LockedCrates returns the names of the crates in the tree's Cargo.lock, none if it has none that can be read.
+func (t Tree) LockedCrates() (names []string) {
+	for _, file := range t.Files {
+		if file.Name != path.Join(t.Workspace, "Cargo.lock") {
+			continue
+		}
+		_, _ = readTable(file, os.Open, func(lock map[string]any) any {
+			packages, _ := lock["package"].([]map[string]any)
+			for _, each := range packages {
+				name, _ := each["name"].(string)
+				names = append(names, name)
+			}
+			return nil
+		})
+	}
+	return names
 }
 
 // readTable reads a TOML file and returns what matters of it.

@@ -73,7 +73,6 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help="free what a test in pytest's own process has left in cycles at its end, as forked tests always do",
     )
 
-
     if (SETTINGS is not None or DEBUGGED) and importlib.util.find_spec("xdist") is None:
         # pytest keeps short options in lower case to itself and to those that know this.
         group._addoption(
