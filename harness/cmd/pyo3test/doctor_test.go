@@ -206,6 +206,27 @@ isolation = 'inprocess'
 				"pytest.ini": "[pytest]\nfilterwarnings = error\n"},
 			want: []string{"filterwarnings by hand", "forked note", "pytest-forked note"},
 		},
+		"warnings of pytest's own are errors": {
+			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.2.0']\n",
+				"pytest.ini": "[pytest]\nfilterwarnings = error\nfaulthandler_timeout = 5\n"},
+			want: []string{"faulthandler_timeout by hand", "forked note", "pair by hand", "pytest-forked note"},
+		},
+		"an import that no environment has": {
+			files: map[string]string{"tests/test_more.py": `import pytest
+pytest.importorskip("not_the_name")
+pytest.importorskip("json")
+from helper import value
+
+def test_more():
+    pass
+`, "tests/helper.py": `try:
+    import patients
+except ImportError:
+    value = 1
+`},
+			want:  []string{"missing-import note"},
+			words: []string{"CRATE/tests/test_more.py:2: importorskip('not_the_name'), and the test environment does not"},
+		},
 		"an unknown option": {
 			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked --benchmark-only\n"},
 			code:  exitFailed, want: []string{"options breaks", "run breaks"},

@@ -46,11 +46,8 @@ type Facts struct {
 	} `json:"pair"`
 	Threads map[string][]string `json:"threads"` // that are running after a module's import
 	Sources struct {
-		Hidden []struct {
-			File  string `json:"file"`
-			Line  int    `json:"line"`
-			Words string `json:"words"`
-		} `json:"hidden"`
+		Hidden  []hiddenImport `json:"hidden"`  // of what was built
+		Missing []hiddenImport `json:"missing"` // of what is not installed
 		Unfound []struct {
 			File  string `json:"file"`
 			Tests int    `json:"tests"`
@@ -62,6 +59,13 @@ type Facts struct {
 		DiskFree    int64             `json:"disk_free"`
 		Tools       map[string]string `json:"tools"`
 	} `json:"machine"`
+}
+
+// hiddenImport is a line that hides that an import fails.
+type hiddenImport struct {
+	File  string `json:"file"`
+	Line  int    `json:"line"`
+	Words string `json:"words"`
 }
 
 // Probe finds out what only the tests' container can show.
@@ -234,10 +238,16 @@ func (f Facts) setting(name, value string) string {
 // ofSettings returns the settings of the project that clash with forked tests.
 func (f Facts) ofSettings(patched bool) (found []Finding) {
 	s := f.Session
-	if s.Status == 4 {
+	switch {
+	case s.Status == 4:
 		found = append(found, Finding{Check: "options", Level: Breaks,
 			What: "pytest does not take the project's own options: " + lastLine(s.Said),
 			Why:  "no test runs", Fix: "name the plugin that the option belongs to among the test requirements"})
+	case s.Settings == nil:
+		found = append(found, Finding{Check: "collection", Level: ByHand,
+			What: fmt.Sprintf("plain pytest fails as it collects, with status %d: %s", s.Status, lastLine(s.Said)),
+			Why:  "what depends on its settings and its tests was not checked",
+			Fix:  "run `pytest --collect-only` to see all of it"})
 	}
 	if value := text(s.Settings["faulthandler_timeout"]); strings.Trim(value, "0. ") != "" {
 		found = append(found, Finding{Check: "faulthandler_timeout", Level: ByHand,
@@ -286,10 +296,17 @@ func (f Facts) ofSources(p project.Project) (found []Finding) {
 				"test where the import fails",
 			See: seeImportSkip})
 	}
+	for _, each := range f.Sources.Missing {
+		found = append(found, Finding{Check: "missing-import", Level: Note,
+			What: fmt.Sprintf("%s:%d: %s, and the test environment does not have it",
+				path.Join(p.Folder, each.File), each.Line, each.Words),
+			Why: "what depends on it is skipped or runs without it, in every run, and pytest is green",
+			Fix: "correct the name, or name the package among the test requirements", See: seeImportSkip})
+	}
 	files, tests := 0, 0
 	first := ""
 	for _, each := range f.Sources.Unfound {
-		if f.Session.Status == 4 {
+		if f.Session.Status == 4 || f.Session.Settings == nil {
 			break // pytest collected nothing
 		}
 		if first == "" {

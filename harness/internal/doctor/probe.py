@@ -13,12 +13,15 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,10 @@ def pytest_configure(config: Any) -> None:
         return
     seen["inifile"] = str(config.inipath or "")
     seen["rootdir"] = str(config.rootpath)
-    raw = {name: getattr(value, "value", value) for name, value in dict(config.inicfg).items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the project may make errors of them, and newer versions warn of this
+        given = dict(config.inicfg)
+    raw = {name: getattr(value, "value", value) for name, value in given.items()}
     seen["settings"] = {name: raw[name] for name in SETTINGS if name in raw}
     options = config.option
     seen["forked"] = bool(getattr(options, "forked", False))
@@ -75,7 +81,9 @@ def pytest_sessionfinish(session: Any) -> None:
 
         items = getattr(session, "items", [])
         seen["tests"] = len(items)
-        seen["oneprocess"] = _pyo3test_oneprocess.find(session.config, items)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seen["oneprocess"] = _pyo3test_oneprocess.find(session.config, items)
         Path(os.environ[VARIABLE]).write_text(json.dumps(seen), encoding="utf-8")
 
 
@@ -122,11 +130,11 @@ def session(folder: str, beside: str) -> dict[str, Any]:
     return {"status": status, "said": said, **facts}
 
 
-def pair(warnings: bool) -> str:
+def pair(strict: bool) -> str:
     """Return what is wrong with pytest-forked and this pytest, "" if a passing test passes."""
     with tempfile.TemporaryDirectory() as place:
         Path(place, "test_passes.py").write_text("def test_passes():\n    pass\n", encoding="utf-8")
-        Path(place, "pytest.ini").write_text("[pytest]\n" + "filterwarnings = error\n" * warnings, encoding="utf-8")
+        Path(place, "pytest.ini").write_text("[pytest]\n" + "filterwarnings = error\n" * strict, encoding="utf-8")
         status, said = run([sys.executable, "-m", "pytest", "--forked", "-q", "-p", "no:cacheprovider"], place)
     if status == 0:
         return ""
@@ -164,8 +172,8 @@ def python_files(folder: Path, ignored: list[str]) -> list[Path]:
     return found
 
 
-def hides(tree: ast.Module, wanted: set[str]) -> list[tuple[int, str]]:
-    """Return the lines that hide a failed import of one of the modules, each with a description."""
+def hides(tree: ast.Module, wanted: Callable[[str], bool]) -> list[tuple[int, str]]:
+    """Return the lines that hide a failed import of a module that is wanted, each with a description."""
     found = []
 
     def ours(node: ast.AST) -> str:
@@ -174,13 +182,13 @@ def hides(tree: ast.Module, wanted: set[str]) -> list[tuple[int, str]]:
             names = [each.name for each in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
-        return next((name for name in names if name.split(".")[0] in wanted), "")
+        return next((name for name in names if wanted(name.split(".")[0])), "")
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
-            if called == "importorskip" and str(name).split(".")[0] in wanted:
+            if called == "importorskip" and wanted(str(name).split(".")[0]):
                 found.append((node.lineno, f"importorskip({name!r})"))
         if isinstance(node, ast.Try):
             name = next((ours(each) for part in node.body for each in ast.walk(part) if ours(each)), "")
@@ -216,9 +224,9 @@ def tests_of(tree: ast.Module) -> list[str]:
 
 def sources(folder: Path, modules: list[str], collected: list[str], ignored: list[str]) -> dict[str, Any]:
     """Return the hidden imports and the uncollected tests in the project's Python files."""
-    wanted = {name.split(".")[0] for name in modules}
+    built = {name.split(".")[0] for name in modules}
     looked = {os.path.realpath(each) for each in collected}
-    hidden, unfound = [], []
+    hidden, missing, unfound = [], [], []
     for path in python_files(folder, ignored):
         try:
             tree = ast.parse(path.read_bytes())
@@ -227,10 +235,25 @@ def sources(folder: Path, modules: list[str], collected: list[str], ignored: lis
         name = str(path.relative_to(folder))
         tests = tests_of(tree)
         if path.name == "conftest.py" or tests or os.path.realpath(path) in looked:
-            hidden += [{"file": name, "line": line, "words": words} for line, words in hides(tree, wanted)]
+            hidden += [{"file": name, "line": line, "words": words} for line, words in hides(tree, built.__contains__)]
+            lacking = hides(tree, lambda module, at=path: module not in built and not installed(module, at, folder))
+            missing += [{"file": name, "line": line, "words": words} for line, words in lacking]
         if tests and os.path.realpath(path) not in looked and path.name != "conftest.py":
             unfound.append({"file": name, "tests": len(tests), "first": tests[0]})
-    return {"hidden": hidden, "unfound": unfound}
+    return {"hidden": hidden, "missing": missing, "unfound": unfound}
+
+
+def installed(module: str, file: Path, folder: Path) -> bool:
+    """Report whether a file of tests can import a module: from the environment, the project or a folder above it."""
+    for above in (folder, *file.parents):
+        if (above / module).is_dir() or any(above.glob(f"{module}.*")):
+            return True
+        if above == folder:
+            break
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def machine() -> dict[str, Any]:

@@ -43,10 +43,21 @@ func (g *group) conclude(ctx context.Context) {
 	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
+	g.noteSkipped()
 	g.reportExit()
 	g.sayProblems()
 	g.clock.now = time.Now()
 	g.clock.enter(g.clock.phase) // which ends it
+}
+
+// noteSkipped says why if every test was skipped: that may hide an import that fails.
+func (g *group) noteSkipped() {
+	if len(g.selected) == 0 || slices.ContainsFunc(g.selected, func(t *test) bool {
+		return !t.closed || t.end.Outcome != verdict.Skipped
+	}) {
+		return
+	}
+	g.note("every test was skipped: %s", strings.Join(g.reasons, "; "))
 }
 
 // keepOutput copies out what pytest and the agent left in the container, unless the container is gone.

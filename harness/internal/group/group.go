@@ -89,6 +89,7 @@ type group struct {
 	container *engine.Container
 	asked     int64 // how many requests for stacks were answered
 
+	reasons     []string               // why tests were skipped
 	selected    []*test                // in the order in which they run
 	before      []*test                // what the first attempt collected
 	hungFiles   []verdict.CollectError // files whose import hung pytest

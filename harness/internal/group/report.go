@@ -48,12 +48,19 @@ func (g *group) reportEnd(test *test) {
 	test.closed, test.end = true, test.End(v.Outcome)
 	g.emitTest(test, g.endOf(test, v))
 	g.redSeen = g.redSeen || v.Outcome.Red()
+	if reason := strings.TrimSpace(g.Tree.HostText(v.Text)); v.Outcome == verdict.Skipped && len(g.reasons) < maxReasons &&
+		!slices.Contains(g.reasons, reason) {
+		g.reasons = append(g.reasons, reason)
+	}
 	// Ten thousand tests must not need memory for all that they print.
 	test.Reports, test.Seen = nil, ""
 	if test.Finish != nil {
 		test.Finish.Stdout, test.Finish.Stderr = "", ""
 	}
 }
+
+// maxReasons bounds how many reasons of skipped tests are kept.
+const maxReasons = 5
 
 // endOf describes the end of a test for reporters.
 func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
