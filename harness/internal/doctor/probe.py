@@ -236,7 +236,11 @@ def sources(folder: Path, modules: list[str], collected: list[str], ignored: lis
         tests = tests_of(tree)
         if path.name == "conftest.py" or tests or os.path.realpath(path) in looked:
             hidden += [{"file": name, "line": line, "words": words} for line, words in hides(tree, built.__contains__)]
-            lacking = hides(tree, lambda module, at=path: module not in built and not installed(module, at, folder))
+
+            def lacks(module: str, at: Path = path) -> bool:
+                return module not in built and not installed(module, at, folder)
+
+            lacking = hides(tree, lacks)
             missing += [{"file": name, "line": line, "words": words} for line, words in lacking]
         if tests and os.path.realpath(path) not in looked and path.name != "conftest.py":
             unfound.append({"file": name, "tests": len(tests), "first": tests[0]})
