@@ -35,6 +35,9 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	if options.Root != "" && !filepath.IsAbs(options.Root) {
 		options.Root = filepath.Join(p.Folder, options.Root) // the Suite's own is relative to the test
 	}
+	if options.OutputFolder != "" && !filepath.IsAbs(options.OutputFolder) {
+		options.OutputFolder = filepath.Join(p.Folder, options.OutputFolder)
+	}
 	target, source := reflect.ValueOf(&s).Elem(), reflect.ValueOf(options)
 	for i := range target.NumField() {
 		if target.Field(i).IsZero() {

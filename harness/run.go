@@ -276,6 +276,7 @@ func (r *run) readSources() (s sources, err error) {
 	}
 	s.tree, err = s.project.Collect(project.Selection{
 		Root: r.suite.Root, Include: r.suite.Include, Travel: s.dependencies.Travel, Tests: r.suite.testArguments(),
+		Outputs: r.suite.OutputFolder,
 	}, r.tracker.open)
 	return s, err
 }
@@ -466,6 +467,7 @@ func (r *run) config(g Group) group.Config {
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout,
 			Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory: s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
+		Outputs: slices.Concat(coverageReports, s.Outputs), OutputsTo: s.outputFolder(g),
 		Provider: r.sources.project.Provider,
 		Debug:    r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}

@@ -119,6 +119,13 @@ type Suite struct {
 	Memory    int64
 	CPUs      float64
 	Processes int64
+	// Outputs are patterns of files that the tests write and that leave the container, relative to Crate: "report.html",
+	// "snapshots/**". Reports of coverage with their usual names always do. They are kept with the other evidence of a
+	// run, and in OutputFolder.
+	Outputs []string
+	// OutputFolder is a folder of the host for what the tests write, relative to the test's own folder. It gets a folder
+	// for each group if there are several. No file of the sources is overwritten.
+	OutputFolder string
 	// Network lets the tests reach the network; by default they have none.
 	Network bool
 
@@ -191,6 +198,13 @@ func (s Suite) complete() (Suite, error) {
 	setDefault(&s.Profile, "release")
 	setDefault(&s.Memory, DefaultMemory)
 	setDefault(&s.Processes, DefaultProcesses)
+	if s.OutputFolder != "" {
+		folder, err := filepath.Abs(s.OutputFolder)
+		if err != nil {
+			refuse("OutputFolder: %w", err)
+		}
+		s.OutputFolder = folder
+	}
 	if s.Python != "" && !pythonVersion.MatchString(s.Python) {
 		refuse("Python: %q is not a version: write \"3.12\"", s.Python)
 	}
@@ -263,6 +277,17 @@ func (s Suite) groups(p project.Project) []Group {
 	}
 	name := cmp.Or(p.Metadata.Name, filepath.Base(p.Folder))
 	return []Group{{Name: regexp.MustCompile(`[^\w.+-]`).ReplaceAllString(name, "_"), Tests: s.Tests}}
+}
+
+// coverageReports are the usual names of what pytest-cov writes.
+var coverageReports = []string{".coverage", "coverage.xml", "coverage.json", "coverage.lcov", "lcov.info", "htmlcov"}
+
+// outputFolder returns the host's folder for what a group's tests write, "" if nobody wants it.
+func (s Suite) outputFolder(g Group) string {
+	if s.OutputFolder == "" || len(s.Groups) < 2 {
+		return s.OutputFolder
+	}
+	return filepath.Join(s.OutputFolder, g.Name)
 }
 
 // recipe returns what to build and what to install with it.

@@ -38,6 +38,8 @@ type runFlags struct {
 	failed           bool
 	shell, keep      bool
 	all              bool
+	outputs          string
+	each, output     bool // pytest's -v and -s, which are about the screen
 	chosen
 }
 
@@ -125,6 +127,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 		"only the tests that did not pass when they ran last; all after a run that left some without a verdict")
 	flags.BoolVar(&f.shell, "shell", false, "a shell in the container of a test that did not pass, before it is gone")
 	flags.BoolVar(&f.keep, "keep", false, "keep what the container holds at the end, as an image to look into")
+	flags.StringVar(&f.outputs, "coverage", "", "copy reports of coverage, and the other outputs, to this `folder`")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this `file`")
 	flags.BoolVar(&f.json, "json", false,
 		"events of go test -json on stdout and nothing else, for gotestsum --raw-command")
@@ -171,9 +174,25 @@ func splitArgs(c *cobra.Command, args []string) (own, forPytest []string) {
 	return args, nil
 }
 
+// forScreen takes pytest's -v and -s as what they mean on this screen, and returns what pytest gets. It gets -v too, for
+// the details of assertions, but not -s: what forked tests print at the same time has to be kept apart.
+func (f *runFlags) forScreen(args []string) (rest []string) {
+	for _, arg := range args {
+		switch {
+		case arg == "-s" || arg == "--capture=no":
+			f.output = true
+			continue
+		case arg == "--verbose" || strings.HasPrefix(arg, "-v") && strings.Trim(arg[1:], "v") == "":
+			f.each = true
+		}
+		rest = append(rest, arg)
+	}
+	return rest
+}
+
 func run(c *cobra.Command, f runFlags, args []string) error {
 	args, forPytest := splitArgs(c, args)
-	forPytest = f.pytestArgs(forPytest)
+	forPytest = f.pytestArgs(f.forScreen(forPytest))
 	path, err := onePath(args)
 	if err != nil {
 		return err
@@ -273,6 +292,7 @@ func (f runFlags) runOne(c *cobra.Command, crate string, tests, forPytest []stri
 	result := harness.Execute(harness.Suite{
 		Crate: crate, Tests: tests, PytestArgs: forPytest,
 		Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
+		OutputFolder:     f.outputs,
 		DependencyGroups: f.groups, Extras: f.extras, With: f.with,
 	}, options)
 	done()
@@ -301,7 +321,7 @@ func (f runFlags) reporter(out io.Writer, crate string) (report.Reporter, func()
 		return report.NewTest2JSON(out, filepath.Base(crate), again), func() {}, nil
 	}
 	screen := report.Screen{
-		Out: out, Quiet: f.quiet, Verbose: f.verbose, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate),
+		Out: out, Quiet: f.quiet, Verbose: f.verbose, Each: f.each, Output: f.output, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate),
 		Again: again, Failed: "pyo3test run --failed " + subtest.ShellQuote(crate),
 	}
 	done := func() {}

@@ -200,6 +200,9 @@ func PackFile(w *tar.Writer, name string, data []byte) error {
 	return nil
 }
 
+// IsMissing reports whether an error means that what was asked for, such as a file to download, does not exist.
+func IsMissing(err error) bool { return cerrdefs.IsNotFound(err) }
+
 // Download returns a tar stream of a file or folder of the container.
 func (c *Container) Download(ctx context.Context, path string) (io.ReadCloser, error) {
 	stream, _, err := c.engine.cli.CopyFromContainer(ctx, c.ID, path)

@@ -43,6 +43,9 @@ func (g *group) conclude(ctx context.Context) {
 	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
+	if g.OutputsTo != "" && g.ledger.exited != nil {
+		g.saveOutputs(ctx)
+	}
 	g.noteSkipped()
 	g.reportExit()
 	g.sayProblems()

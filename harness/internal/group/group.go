@@ -53,6 +53,8 @@ type Config struct {
 	CPUs       float64
 	Processes  int64
 	Network    bool
+	Outputs    []string      // patterns of files that leave the container, relative to the crate
+	OutputsTo  string        // the host's folder for them, "" for the evidence alone
 	Grace      time.Duration // how long a group that is ended early may take to dump stacks
 
 	Debug           bool // one test, in the foreground, without a limit
@@ -231,7 +233,7 @@ func (g *group) startCommand(compiled []string) protocol.Start {
 		Python: layout.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
 		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources,
-		Compiled: append([]string{}, compiled...),
+		Compiled: append([]string{}, compiled...), Outputs: append([]string{}, g.Outputs...),
 	}
 }
 

@@ -169,7 +169,7 @@ func (l *ledger) untimely(e protocol.Event) string {
 		if l.started {
 			return "after the start"
 		}
-	case protocol.Session, protocol.Foreign, protocol.Missing, protocol.Leave:
+	case protocol.Session, protocol.Foreign, protocol.Missing, protocol.Sections, protocol.Leave:
 	case protocol.JUnit, protocol.Exit:
 		if l.exited == nil {
 			return "" // the agent sends it, after pytest's last event

@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"pyo3test/harness/internal/protocol"
@@ -170,6 +171,8 @@ func (g *group) takeOther(e protocol.Event) {
 	switch e := e.(type) {
 	case protocol.Foreign:
 		g.problem("%s", foreignText(e))
+	case protocol.Sections:
+		g.note("%s", g.Tree.HostText(strings.TrimRight(e.Text, "\n")))
 	case protocol.Missing:
 		g.problem("%s", missingText(e))
 		g.problems[len(g.problems)-1].Cause = report.CauseCollection

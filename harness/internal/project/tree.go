@@ -50,6 +50,7 @@ type Selection struct {
 	Include []string // further files and folders, relative to the crate
 	Travel  []string // files and folders needed to install the dependencies
 	Tests   []string // arguments of pytest; those that are paths travel
+	Outputs string   // a folder for what tests write, which does not travel
 }
 
 // Collect returns the tree needed to build and test the crate.
@@ -99,8 +100,8 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	}
 	w := walker{
 		root: common, folders: folders, single: needed.files, named: needed.folders, included: included,
-		vouched: vouched,
-		built:   p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
+		vouched: vouched, outputs: p.outputs(s),
+		built: p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
 		seen: map[string]bool{}, visited: map[string]bool{},
 	}
 	if err := w.all(); err != nil {
@@ -116,6 +117,14 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	}
 	sort.Slice(t.Files, func(i, j int) bool { return t.Files[i].Name < t.Files[j].Name })
 	return t, nil
+}
+
+// outputs returns the folder for what tests write, with all links resolved, "" if there is none or it holds the crate.
+func (p Project) outputs(s Selection) string {
+	if s.Outputs == "" || within(resolved(s.Outputs), p.Folder) {
+		return ""
+	}
+	return resolved(s.Outputs)
 }
 
 // include returns the path of a file or folder that the user names, and the path with all links resolved.

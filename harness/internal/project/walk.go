@@ -42,6 +42,7 @@ type walker struct {
 	single   []string // files outside them
 	named    []string // folders that the project or the user names; they travel even inside a folder that is left out
 	included []string // those of named and single that the user named
+	outputs  string   // a folder for what tests write, which never travels
 	vouched  []string // links may lead into these
 	built    []string // names of the modules that the build creates
 	tests    testFiles
@@ -116,6 +117,9 @@ func (w *walker) top(folder string, whole bool) error {
 }
 
 func (w *walker) folder(p place) error {
+	if w.outputs != "" && p.host == w.outputs {
+		return nil
+	}
 	listing, err := w.open(p.host) // by open, so that the test cache sees files come and go
 	if err != nil {
 		return fmt.Errorf("read the sources: %w", err)

@@ -27,6 +27,7 @@ type (
 		Restore   string            `json:"restore"`           // the folder with the built modules, "" for none
 		Into      string            `json:"into"`              // where they belong
 		Debugger  bool              `json:"debugger"`          // gdb runs pytest; a crash sends the stacks as a dump
+		Outputs   []string          `json:"outputs"`           // patterns of what to copy to Out, relative to Dir
 		Compiled  []string          `json:"compiled"`          // files of bytecode below Into that need not be reported
 	}
 	// Run lets pytest run the tests with these collection indices, in this order.

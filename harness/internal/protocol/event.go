@@ -217,6 +217,10 @@ type (
 		Argument string   `json:"argument"`
 		Near     []string `json:"near"`
 	}
+	// Sections is what plugins print at the end of the session, such as a table of coverage.
+	Sections struct {
+		Text string `json:"text"`
+	}
 	// Finished is the end of the session.
 	Finished struct {
 		ExitStatus int `json:"exitstatus"`
@@ -282,6 +286,7 @@ func (TestFinish) Kind() string   { return "finish" }
 func (Warning) Kind() string      { return "warning" }
 func (Foreign) Kind() string      { return "foreign" }
 func (Missing) Kind() string      { return "missing" }
+func (Sections) Kind() string     { return "sections" }
 func (Finished) Kind() string     { return "finished" }
 func (Leave) Kind() string        { return "leave" }
 
@@ -292,7 +297,7 @@ var events = func() map[string]reflect.Type {
 		Ready{}, Importing{}, Import{}, Started{}, Beat{}, Dump{}, Pace{}, Deadlock{}, Killed{}, Gone{}, Bytecode{},
 		JUnit{}, Exit{}, Garbage{}, Error{}, Done{},
 		Session{}, Collecting{}, CollectError{}, CollectSkip{}, Item{}, Collected{}, TestStart{}, TestPhase{},
-		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Missing{}, Finished{}, Leave{},
+		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Missing{}, Sections{}, Finished{}, Leave{},
 	} {
 		byKind[e.Kind()] = reflect.TypeOf(e)
 	}

@@ -21,6 +21,8 @@ type Screen struct {
 	Title   string // its first line; none if it is empty
 	Quiet   bool   // leaves out what passes
 	Verbose bool   // shows what the tools print that make images and builds
+	Each    bool   // shows each test that passes, not only each file
+	Output  bool   // shows what tests print that pass
 	// Collects means that no test is to run: no counts of tests are shown.
 	Collects bool
 	// Terminal is Out if that is a terminal, else nil. The last lines of a terminal show what is running, updated every
@@ -338,6 +340,14 @@ func (t *Terminal) endTest(e TestEnded) {
 		return same
 	})
 	if e.Outcome == verdict.Passed {
+		text := e.text()
+		if t.Each || t.Output && text != "" {
+			if !t.Output {
+				text = ""
+			}
+			t.showEnd(e.Test, e.Outcome, "", e.Seconds, text)
+			return
+		}
 		f.passed++
 		f.seconds += e.Seconds
 		return

@@ -41,6 +41,7 @@ class Start(TypedDict):
     restore: NotRequired[str]
     into: NotRequired[str]
     debugger: NotRequired[bool]
+    outputs: NotRequired[list[str]]
     compiled: NotRequired[list[str]]
 
 
@@ -342,6 +343,12 @@ class Missing(TypedDict):
     near: list[str]
 
 
+class Sections(TypedDict):
+    """What plugins print at the end of the session, such as a table of coverage."""
+
+    text: str
+
+
 class Finished(TypedDict):
     """The end of the session."""
 
@@ -421,6 +428,7 @@ PLUGIN = {
     "warning": Shape(Warning),
     "foreign": Shape(Foreign),
     "missing": Shape(Missing),
+    "sections": Shape(Sections),
     "finished": Shape(Finished),
     "leave": Shape(OfProcess),
 }

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import deadlock
 import gdb
+import outputs
 import procs
 import protocol
 from pyo3test_plugin import memory
@@ -430,12 +431,20 @@ class Pytest(Job):
         if self.garbage > GARBAGE:
             self.agent.say("garbage", text=f"and {self.garbage - GARBAGE} more lines")
         self._tell_junit()
+        self._keep_outputs()
         if self.command.get("debugger"):
             stacks = gdb.parse_crash(self.log_tail(MAX_STACKS))
             self.agent.say("dump", id="crash", pid=self.pid, stacks=stacks or None, text="", error="gdb saw no crash")
         no_space = full(self.command["out"])
         self.agent.say("exit", exit=status, signal=number, memory=killed, text=text, disk_full=no_space)
         return False
+
+    def _keep_outputs(self) -> None:
+        """Copy to the out folder what the tests or plugins have written and someone wants."""
+        try:
+            outputs.keep(self.command.get("outputs", []), self.command["cwd"], self.command["out"])
+        except (OSError, outputs.TooLarge) as error:
+            self.agent.say("error", message=f"what the tests have written is not all kept: {error}")
 
     def _tell_junit(self) -> None:
         """Send pytest's JUnit file in pieces that fit in lines. It may hold any bytes, so each piece is base64.

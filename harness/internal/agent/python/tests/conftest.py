@@ -6,6 +6,7 @@ of them, to try other versions of pytest, the oldest last. PYO3TEST_PLUGGED name
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -131,10 +132,11 @@ class Talk:
         self.events: list[dict[str, Any]] = []
 
     def say(self, **command: Any) -> None:
-        """Send one command."""
+        """Send one command. The agent may have ended: with --collect-only, pytest waits for none."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
 
     def start(self, **fields: Any) -> None:
         """Send the start command, with defaults for what is not given."""
@@ -178,7 +180,8 @@ class Talk:
         status = self.process.wait(10)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # a command that was not read
+                    stream.close()
         return Run(self.events, self.out, status, stderr)
 
 

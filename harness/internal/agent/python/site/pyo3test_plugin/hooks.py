@@ -26,6 +26,7 @@ from .import_check import ImportCheck
 from .kept import os
 from .ledger import Ledger
 from .missing import Missing
+from .sections import Sections
 from .session import Phases, SessionLoop
 from .settings import Settings
 from .template_child import SingleTest
@@ -220,7 +221,8 @@ def _start(config: pytest.Config, settings: Settings, events: Events) -> None:
         config.add_cleanup(fresh.close)
     runner = ForkRunner(config, events, ledger, workers, fresh)
     loop = SessionLoop(config, events, ledger, runner, built, isolation, workers, notes)
-    _register(config, settings, runner, built, ledger=ledger, session=loop, missing=Missing(events))
+    reports = {"missing": Missing(events), "sections": Sections(events)}
+    _register(config, settings, runner, built, ledger=ledger, session=loop, **reports)
 
 
 def _register(
