@@ -131,7 +131,11 @@ func (r *run) all(ctx context.Context) {
 		return
 	}
 	if err := r.prepare(ctx); err != nil {
-		r.emit(report.Problem{Cause: causeOf(ctx, err), Text: r.explain(ctx, err)})
+		problem := report.Problem{Cause: causeOf(ctx, err), Text: r.explain(ctx, err)}
+		if failed := (*extension.Error)(nil); errors.As(err, &failed) {
+			problem.Log = failed.Log
+		}
+		r.emit(problem)
 		return
 	}
 	defer r.engine.Close()

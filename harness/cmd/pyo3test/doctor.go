@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,17 +65,18 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if err != nil {
 		return err
 	}
-	findings, err := doctor.Static(p, pyo3)
-	if err != nil {
-		return fmt.Errorf("read the project: %w", err)
-	}
 	shown := out
 	if asJSON {
 		shown = io.Discard
 	}
-	probed, failed, err := probe(shown, p, p.ModuleName(pyo3.Library))
+	probed, built, failed, err := probe(shown, p, p.ModuleName(pyo3.Library))
 	if err != nil {
 		return err
+	}
+	pyo3.Locked = cmp.Or(pyo3.Locked, built) // the first build locks what the project does not
+	findings, err := doctor.Static(p, pyo3)
+	if err != nil {
+		return fmt.Errorf("read the project: %w", err)
 	}
 	if findings = append(findings, probed...); len(failed) > 0 {
 		findings = append(findings, doctor.Red(strings.Join(failed, "\n"), asJSON))
@@ -103,15 +105,16 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	return err
 }
 
-// probe builds the crate, lets pytest collect, and checks the container in which the tests would run. It also returns why
-// a run fails before its first test.
-func probe(out io.Writer, p project.Project, module string) (found []doctor.Finding, failed []string, err error) {
+// probe builds the crate, lets pytest collect, and checks the container in which the tests would run. It also returns the
+// version of PyO3 that was built with, and why a run fails before its first test.
+func probe(out io.Writer, p project.Project, module string) (found []doctor.Finding, pyo3 string, failed []string,
+	err error) {
 	var once sync.Once // a project may have several groups
 	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
 		once.Do(func() {
 			var facts doctor.Facts
 			if facts, err = doctor.Probe(ctx, run, host, p, []string{module}); err == nil {
-				found = facts.Findings(p, doctor.CoveragePatched(p.Folder))
+				found, pyo3 = facts.Findings(p, doctor.CoveragePatched(p.Folder)), facts.PyO3
 			}
 		})
 	}
@@ -121,7 +124,7 @@ func probe(out io.Writer, p project.Project, module string) (found []doctor.Find
 		Flags:     subtest.Flags{Only: map[string]bool{}, Visit: visit, Parallel: runtime.GOMAXPROCS(0)},
 		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: out, Collects: true}), &why},
 	})
-	return found, why, err
+	return found, pyo3, why, err
 }
 
 // failures collects why a run without tests fails.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,11 +33,7 @@ func patient(t *testing.T, files map[string]string) string {
 	return crate
 }
 
-// patientFiles returns the files of the smallest crate with nothing wrong with it, but for those that doctor advises to
-// have.
-func patientFiles() (files map[string]string, err error) {
-	files = map[string]string{
-		"Cargo.toml": `[package]
+const patientManifest = `[package]
 name = 'patient'
 version = '0.1.0'
 edition = '2021'
@@ -44,7 +41,13 @@ edition = '2021'
 crate-type = ['cdylib']
 [dependencies]
 pyo3 = '0.30.1'
-`,
+`
+
+// patientFiles returns the files of the smallest crate with nothing wrong with it, but for those that doctor advises to
+// have.
+func patientFiles() (files map[string]string, err error) {
+	files = map[string]string{
+		"Cargo.toml": patientManifest,
 		"src/lib.rs": `use pyo3::prelude::*;
 
 #[pyfunction]
@@ -208,7 +211,10 @@ isolation = 'inprocess'
 		},
 		"warnings of pytest's own are errors": {
 			files: map[string]string{"pyproject.toml": versions + "test = ['pytest==9.2.0']\n",
-				"pytest.ini": "[pytest]\nfilterwarnings = error\nfaulthandler_timeout = 5\n"},
+				"pytest.ini": `[pytest]
+filterwarnings = error
+faulthandler_timeout = 5
+`},
 			want: []string{"faulthandler_timeout by hand", "forked note", "pair by hand", "pytest-forked note"},
 		},
 		"an import that no environment has": {
@@ -224,8 +230,9 @@ def test_more():
 except ImportError:
     value = 1
 `},
-			want:  []string{"missing-import note"},
-			words: []string{"CRATE/tests/test_more.py:2: importorskip('not_the_name'), and the test environment does not"},
+			want: []string{"missing-import note"},
+			words: []string{"CRATE/tests/test_more.py:2: importorskip('not_the_name'), and the " +
+				"test environment does not"},
 		},
 		"an unknown option": {
 			files: map[string]string{"pytest.ini": "[pytest]\naddopts = --forked --benchmark-only\n"},
@@ -264,7 +271,7 @@ edition = '2021'
 [lib]
 crate-type = ['cdylib']
 [dependencies]
-pyo3 = { version = '0.30.1', features = ['auto-initialize'] }
+pyo3 = { version = '0.30', features = ['auto-initialize'] }
 [features]
 default = ['x']
 x = ['pyo3/extension-module']
@@ -367,10 +374,65 @@ func TestDoctorFixes(t *testing.T) {
 	require.Equal(t, exitPassed, code, errs)
 	code, out, errs = call(t, "doctor", crate)
 	require.Equal(t, exitPassed, code, errs)
-	require.Contains(t, out, "0 break, 0 break by hand, 1 notes, ")
-	require.Contains(t, out, "conftest.py:9 sets PYO3_NO_PYTHON_VERSION_CHECK",
-		"which the workaround has, and which is as true of ours")
+	require.Contains(t, out, "0 break, 0 break by hand, 0 notes, ")
 	require.FileExists(t, filepath.Join(crate, "tests/conftest.py"))
+}
+
+// TestInitLeavesNoFinding: nothing that init writes, with any flags, is a finding of doctor.
+func TestInitLeavesNoFinding(t *testing.T) {
+	files, err := patientFiles()
+	require.NoError(t, err)
+	delete(files, "pytest.ini")
+	files["pyproject.toml"] = versions + "test = ['pytest==9.1.1']\n"
+	findings := func(crate string) (texts []string) {
+		p, pyo3, err := readProject(crate)
+		require.NoError(t, err)
+		found, err := doctor.Static(p, pyo3)
+		require.NoError(t, err)
+		for _, f := range found {
+			if f.Level != doctor.Fine {
+				texts = append(texts, f.What)
+			}
+		}
+		return texts
+	}
+	for flags := range 1 << 5 {
+		crate := filepath.Join(t.TempDir(), "crate")
+		require.NoError(t, writeFiles(crate, files))
+		require.NoError(t, os.Mkdir(filepath.Join(crate, ".git"), 0o755))
+		require.Empty(t, findings(crate))
+		f := initFlags{conftest: flags&1 != 0, config: flags&2 != 0, script: flags&4 != 0, yes: true}
+		if flags&8 != 0 {
+			f.ci = "github"
+		}
+		require.NoError(t, initialise(t.Context(), nil, io.Discard, crate, f, flags&16 != 0))
+		require.Empty(t, findings(crate), "%+v", f)
+	}
+}
+
+// TestInitForks: what init --config writes makes plain pytest fork, with versions that work together.
+func TestInitForks(t *testing.T) {
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	crate := patient(t, map[string]string{"pytest.ini": "", "pyproject.toml": `[build-system]
+requires = ['maturin>=1.9.4,<2']
+build-backend = 'maturin'
+[project]
+name = 'patient'
+version = '0.1.0'
+`})
+	code, out, errs := call(t, "doctor", "--fix", "--yes", crate)
+	require.Equal(t, exitPassed, code, out+errs)
+	code, out, errs = call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, out+errs)
+	require.Contains(t, out, "0 break, 0 break by hand, 0 notes, ")
+	require.Contains(t, out, "--forked is among the project's own options")
+
+	require.NoError(t, os.Remove(filepath.Join(crate, "Cargo.lock")))
+	require.NoError(t, writeFiles(crate,
+		map[string]string{"Cargo.toml": strings.Replace(patientManifest, "0.30.1", "0.30", 1)}))
+	code, out, errs = call(t, "doctor", crate)
+	require.Equal(t, exitPassed, code, out+errs)
+	require.Contains(t, out, "ok PyO3 0.30.", "the version that was built with")
 }
 
 // TestDoctorChecks: the findings on a crate with several faults, the worst first.

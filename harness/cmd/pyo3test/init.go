@@ -51,7 +51,7 @@ the changes first and asks; a file that is there is never overwritten, and of a 
 	flags.BoolVar(&f.conftest, "conftest", false,
 		"a conftest.py: one initialisation a session, gc.collect() after each test, no hidden ImportError")
 	flags.BoolVar(&f.config, "config", false,
-		"--forked in addopts of the project's own pytest configuration, or a pytest.ini")
+		"--forked in addopts of the project's own pytest configuration, and pytest-forked among its test requirements")
 	flags.BoolVar(&f.script, "script", false, "scripts/test-python.sh: tests the crate without Docker and without Go")
 	flags.Func("ci", "a workflow for `github`", oneOf(&f.ci, "github"))
 	flags.BoolVar(&f.all, "all", false, "all of these")

@@ -26,6 +26,7 @@ type Facts struct {
 	Python   string            `json:"python"`
 	Unfit    map[string]string `json:"unfit"`    // the version here of each unmet requirement
 	Versions map[string]string `json:"versions"` // of the installed distributions
+	PyO3     string            `json:"pyo3"`     // the version that was built with, "" if it is not known
 	Session  struct {          // pytest's, without the harness
 		Status   int            `json:"status"`
 		Said     string         `json:"said"`

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +273,17 @@ def machine() -> dict[str, Any]:
     return {"ptrace_scope": scope, "disk_free": disk.free, "tools": tools}
 
 
+def locked(folder: str, crate: str) -> str:
+    """Return the version of a crate in the Cargo.lock of the build, "" if there is none."""
+    for above in (Path(folder), *Path(folder).parents):
+        try:
+            packages = tomllib.loads((above / "Cargo.lock").read_text(encoding="utf-8")).get("package", [])
+        except (OSError, ValueError):
+            continue
+        return next((str(each["version"]) for each in packages if each.get("name") == crate), "")
+    return ""
+
+
 def fits(version: str, wanted: str) -> bool:
     """Return whether a specifier allows a version; an invalid specifier allows any."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -303,6 +315,7 @@ def main() -> None:
         "python": python,
         "unfit": {name: there[name] for name, wanted in asked["requires"].items() if not fits(there[name], wanted)},
         "versions": versions,
+        "pyo3": locked(folder, "pyo3"),
         "session": found,
         "pair": forked,
         "threads": {name: left for name in modules if (left := threads(name, folder))},

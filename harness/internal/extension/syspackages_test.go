@@ -16,18 +16,21 @@ func TestSystemPackages(t *testing.T) {
 		locked []string
 		want   string
 	}{
-		"the one that failed":         {log: openssl, want: "libssl-dev pkg-config"},
-		"and those that would follow": {openssl, []string{"openssl-sys", "prost-build", "serde"}, "libssl-dev pkg-config protobuf-compiler"},
-		"not those with a copy":       {openssl, []string{"openssl-sys", "zstd-sys"}, "libssl-dev pkg-config"},
+		"the one that failed": {log: openssl, want: "libssl-dev pkg-config"},
+		"and those that would follow": {openssl, []string{"openssl-sys", "prost-build", "serde"},
+			"libssl-dev pkg-config protobuf-compiler"},
+		"not those with a copy": {openssl, []string{"openssl-sys", "zstd-sys"}, "libssl-dev pkg-config"},
 		"but if it fails": {"failed to run custom build command for `zstd-sys v2`", []string{"zstd-sys"},
 			"libzstd-dev pkg-config"},
-		"not what another crate brings": {"Could not find `protoc`", []string{"openssl-sys", "openssl-src"}, "protobuf-compiler perl make"},
-		"a tool":                        {log: "is `ninja` not installed?", want: "ninja-build"},
-		"libclang":                      {log: "Unable to find libclang", want: "libclang-dev"},
-		"something else":                {log: "error[E0308]: mismatched types", locked: []string{"openssl-sys"}},
+		"not what another crate brings": {"Could not find `protoc`", []string{"openssl-sys", "openssl-src"},
+			"protobuf-compiler perl make"},
+		"a tool":         {log: "is `ninja` not installed?", want: "ninja-build"},
+		"libclang":       {log: "Unable to find libclang", want: "libclang-dev"},
+		"something else": {log: "error[E0308]: mismatched types", locked: []string{"openssl-sys"}},
 	} {
 		require.Equal(t, c.want, strings.Join(systemPackages(c.log, c.locked), " "), name)
 	}
 	failed := &Error{Log: openssl, Crates: []string{"openssl-sys", "pq-sys"}}
-	require.Contains(t, failed.Advice(), `system-packages = ["libssl-dev", "pkg-config", "libpq-dev"] in [tool.pyo3test]`)
+	require.Contains(t, failed.Advice(),
+		`system-packages = ["libssl-dev", "pkg-config", "libpq-dev"] in [tool.pyo3test]`)
 }

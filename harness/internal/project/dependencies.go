@@ -91,7 +91,7 @@ func (c *chooser) choose(wanted Wanted) error {
 	if !wanted.empty() {
 		return c.fromSuite(wanted)
 	}
-	group, extra := c.forTests()
+	group, extra := c.ForTests()
 	if found, err := c.fromUVLock(group, extra); found || err != nil {
 		return err
 	}
@@ -117,9 +117,9 @@ func (c *chooser) choose(wanted Wanted) error {
 	return nil
 }
 
-// forTests returns the dependency group or the extra that lists what the tests need: the best of those that name pytest,
+// ForTests returns the dependency group or the extra that lists what the tests need: the best of those that name pytest,
 // by whatever name, else the best of those with a usual name. Both are empty if there is none.
-func (c *chooser) forTests() (group, extra string) {
+func (p Project) ForTests() (group, extra string) {
 	const worst = 1 << 10
 	best := worst
 	consider := func(name string, isGroup bool) {
@@ -134,7 +134,7 @@ func (c *chooser) forTests() (group, extra string) {
 			}
 		}
 		unusual := rank == 4*len(testNames)
-		switch named := c.require(name, isGroup, pytestOr(!unusual), map[string]bool{}); {
+		switch named := p.require(name, isGroup, pytestOr(!unusual), map[string]bool{}); {
 		case !named && unusual:
 			return
 		case !named:
@@ -147,10 +147,10 @@ func (c *chooser) forTests() (group, extra string) {
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Project.Groups)) {
+	for _, name := range slices.Sorted(maps.Keys(p.Groups)) {
 		consider(name, true)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Metadata.Extras)) {
+	for _, name := range slices.Sorted(maps.Keys(p.Metadata.Extras)) {
 		consider(name, false)
 	}
 	return group, extra

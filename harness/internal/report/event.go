@@ -52,6 +52,8 @@ type (
 		Group string `json:"group,omitempty"` // "" for the run
 		Cause Cause  `json:"cause,omitempty"` // set if it kept tests from running
 		Text  string `json:"text"`
+		// Log is the part of Text that was also reported as the progress of its phase.
+		Log string `json:"log,omitempty"`
 		// Listed means that each test that did not run because of it has an event of its own.
 		Listed bool `json:"listed,omitempty"`
 	}

@@ -88,7 +88,7 @@ func (g *GoTest) Report(at time.Time, e Event, so *Tally) error {
 		if e.Cause == CauseProject {
 			e.Text = "harness.Suite: " + e.Text // which is what a user of go test wrote
 		}
-		g.print(e.Group, lines(e.Text))
+		g.print(e.Group, lines(e.textBelow(g.verbose)))
 		g.t(e.Group).Fail()
 	case Lent:
 		g.print(e.Group, lines(e.Text))

@@ -208,7 +208,7 @@ func (t *Terminal) Report(at time.Time, e Event, so *Tally) error {
 		}
 	case Problem:
 		t.phase = phaseShown{}
-		t.tell(e.Group, e.Text)
+		t.tell(e.Group, e.textBelow(t.Verbose))
 	case Lent:
 		t.showFiles(e.Group)
 		t.printText(e.Text)

@@ -59,6 +59,14 @@ func (e TestEnded) headline() string {
 	return text
 }
 
+// textBelow returns the text of a problem below the progress of its phase, if that is shown.
+func (e Problem) textBelow(progress bool) string {
+	if !progress || e.Log == "" {
+		return e.Text
+	}
+	return strings.Replace(e.Text, e.Log, "(its output is above)", 1)
+}
+
 func (e FileFailed) text() string {
 	return lines(fmt.Sprintf("%v: pytest could not collect %s", e.Place, e.NodeID), e.Text)
 }

@@ -26,9 +26,29 @@ type Project struct {
 	Module string // the name by which the built module is imported
 }
 
-// Config plans to add --forked to the addopts of the configuration that pytest reads:
-// https://docs.pytest.org/en/stable/reference/customize.html#configuration-file-formats
+// Config plans to make plain pytest fork: --forked among its options, and pytest-forked among the test requirements.
+// It plans both or, with a note that says why, none.
 func (p Project) Config(plan *Plan) error {
+	both := Plan{Changes: slices.Clone(plan.Changes), Notes: plan.Notes}
+	possible, err := p.options(&both)
+	if err != nil {
+		return err
+	}
+	plan.Notes = both.Notes
+	if !possible {
+		return nil
+	}
+	if err := p.requireForked(&both); err != nil {
+		plan.note("%s is not added to pytest's options: %v", forked, err)
+		return nil
+	}
+	*plan = both
+	return nil
+}
+
+// options plans to add --forked to the addopts of the configuration that pytest reads, and reports whether that is
+// possible: https://docs.pytest.org/en/stable/reference/customize.html#configuration-file-formats
+func (p Project) options(plan *Plan) (possible bool, err error) {
 	for _, f := range project.PytestFiles {
 		c := configuration{f}
 		file := filepath.Join(p.Folder, c.Name)
@@ -37,24 +57,27 @@ func (p Project) Config(plan *Plan) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
-		text := string(data)
 		if !c.Counts(data) {
 			continue
 		}
-		edited, err := c.fork(text)
-		switch {
-		case err != nil:
-			plan.note("%s: %v: add %s to addopts there by hand", file, err, forked)
-		case edited == text:
-			plan.note("%s has %s in addopts already", file, forked)
-		default:
-			plan.Changes = append(plan.Changes, Change{File: file, Old: data, New: []byte(edited)})
-		}
-		return nil
+		possible = true
+		err = plan.edit(file, func(text string) (string, error) {
+			edited, err := c.fork(text)
+			switch {
+			case err != nil:
+				plan.note("%s: %v: add %s to addopts there by hand", file, err, forked)
+				possible = false
+				return text, nil
+			case edited == text:
+				plan.note("%s has %s in addopts already", file, forked)
+			}
+			return edited, nil
+		})
+		return possible, err
 	}
-	return plan.create(filepath.Join(p.Folder, "pytest.ini"), []byte("[pytest]\naddopts = "+forked+"\n"), 0o644)
+	return true, plan.create(filepath.Join(p.Folder, "pytest.ini"), []byte("[pytest]\naddopts = "+forked+"\n"), 0o644)
 }
 
 // configuration is a file that may configure pytest.
@@ -237,12 +260,8 @@ func TestPython(t *testing.T) { harness.Run(t, harness.Suite{Crate: "<<.Crate>>"
 const conftest = `"""What every test of this extension has: one initialisation a session, and a garbage collection after each test."""
 
 import gc
-import os
 
 import pytest
-
-# PyO3 reads no such variable; it is here for those who look for it. What PyO3 reads is PYO3_PYTHON, when it is built.
-os.environ.setdefault("PYO3_NO_PYTHON_VERSION_CHECK", "1")
 
 # Not in a fixture and not in a "try": where the extension cannot be imported, the session has to end at once.
 import <<.>>  # noqa: E402

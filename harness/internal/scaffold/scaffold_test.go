@@ -152,6 +152,7 @@ addopts = """
 				require.NoError(t, os.WriteFile(file, []byte(c.text), 0o640))
 			}
 			p := Project{Project: project.Project{Folder: folder}}
+			p.Groups = map[string][]any{"test": {"pytest-forked"}}
 			var plan Plan
 			require.NoError(t, p.Config(&plan))
 			switch {

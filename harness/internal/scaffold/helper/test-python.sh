@@ -213,7 +213,7 @@ if [[ $wishes != "$(cat "$home/installed" 2>/dev/null)" ]]; then
 fi
 
 # PyO3 reads the first. Nothing in PyO3 reads the second; it is set because projects look for it.
-export PYO3_PYTHON="$venv/bin/python" PYO3_NO_PYTHON_VERSION_CHECK=1
+export PYO3_PYTHON="$venv/bin/python"
 export VIRTUAL_ENV="$venv" PATH="$venv/bin:$PATH" CARGO_TARGET_DIR="$home/target"
 unset CONDA_PREFIX PYTHONHOME PYTHONPATH
 cd "$inside"
