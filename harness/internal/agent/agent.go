@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"context"
@@ -12,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +39,27 @@ func Plugin() map[string][]byte {
 		}
 	}
 	return found
+}
+
+// PluginZip returns the plugin as one file from which Python imports it, the same bytes each time.
+func PluginZip() []byte {
+	files := Plugin()
+	var out bytes.Buffer
+	archive := zip.NewWriter(&out)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		header := zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Unix(1_000_000_000, 0).UTC()}
+		file, err := archive.CreateHeader(&header)
+		if err == nil {
+			_, err = file.Write(files[name])
+		}
+		if err != nil {
+			panic(err) // a buffer takes everything
+		}
+	}
+	if err := archive.Close(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
 }
 
 // maxLine bounds one line of the agent, which itself limits its lines to 1 MiB.

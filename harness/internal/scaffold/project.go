@@ -7,7 +7,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -130,13 +129,7 @@ func (p Project) Script(plan *Plan) error {
 	if err := plan.create(filepath.Join(folder, "test-python.sh"), helper.TestPython, 0o755); err != nil {
 		return err
 	}
-	plugin := agent.Plugin()
-	for _, name := range slices.Sorted(maps.Keys(plugin)) {
-		if err := plan.create(filepath.Join(folder, filepath.FromSlash(name)), plugin[name], 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return plan.create(filepath.Join(folder, "pyo3test_plugin.zip"), agent.PluginZip(), 0o644)
 }
 
 // GoTest plans a Go test in a folder and notes what its module lacks.

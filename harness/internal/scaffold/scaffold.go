@@ -3,6 +3,7 @@
 package scaffold
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,13 +44,16 @@ func (p *Plan) create(file string, content []byte, mode fs.FileMode) error {
 		return err
 	case string(old) == string(content):
 		p.note("%s exists already", file)
-	case strings.Count(string(content), "\n") > longest:
+	case strings.Count(string(content), "\n") > longest || isBinary(content):
 		p.note("%s exists and differs; it is left as it is: remove it to have it written again", file)
 	default:
 		p.note("%s exists and is left as it is; this would be written:\n\n%s", file, content)
 	}
 	return nil
 }
+
+// isBinary reports whether a file cannot be shown.
+func isBinary(content []byte) bool { return bytes.IndexByte(content, 0) >= 0 }
 
 // longest is the number of lines up to which a new file is shown.
 const longest = 60
@@ -63,6 +67,9 @@ func (c Change) Diff(folder string) string {
 	from := "a/" + name
 	if c.Old == nil {
 		from = "/dev/null"
+	}
+	if isBinary(c.New) {
+		return fmt.Sprintf("--- %s\n+++ b/%s\n(binary, %d bytes)\n", from, name, len(c.New))
 	}
 	if n := strings.Count(string(c.New), "\n"); c.Old == nil && n > longest {
 		return fmt.Sprintf("--- /dev/null\n+++ b/%s\n(new, %d lines)\n", name, n)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/agent"
 )
 
 // needTools skips a test where the script's tools are not here, unless PYO3TEST_ALL_TESTS says that all are.
@@ -124,15 +126,15 @@ source = { registry = "https://pypi.org/simple" }
 	require.Contains(t, output, "PYO3_PYTHON=/no/such/python is no Python 3.11 or later")
 }
 
-// TestHelperScriptWithThePlugin: where the plugin lies beside the script, as `pyo3test init --script` puts it, it runs the
+// TestHelperScriptWithThePlugin: if the plugin is beside the script, as `pyo3test init --script` puts it, it runs the
 // tests: with the newest pytest, where warnings are errors, and with a fresh interpreter each.
 func TestHelperScriptWithThePlugin(t *testing.T) {
 	needTools(t)
 	crate := filepath.Join(t.TempDir(), "crate")
 	require.NoError(t, os.CopyFS(crate, os.DirFS("../../../../pytests/modern")))
 	folder := filepath.Join(crate, "scripts")
-	require.NoError(t, os.CopyFS(filepath.Join(folder, "pyo3test_plugin"),
-		os.DirFS("../../agent/python/site/pyo3test_plugin")))
+	require.NoError(t, os.Mkdir(folder, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "pyo3test_plugin.zip"), agent.PluginZip(), 0o644))
 	script := filepath.Join(folder, "test-python.sh")
 	text, err := os.ReadFile("test-python.sh")
 	require.NoError(t, err)

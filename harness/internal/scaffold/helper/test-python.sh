@@ -7,7 +7,7 @@
 # copy, with a virtual environment of its own, both in the user's cache folder: nothing of the crate or of the user's own
 # environment is changed. The copy is built again exactly when sources other than Python's have changed.
 #
-# Where the folder pyo3test_plugin lies beside this file, it carries out --forked, and --forked-subprocess; else pytest-forked
+# Where pyo3test_plugin.zip is beside this file, it carries out --forked, and --forked-subprocess; else pytest-forked
 # does the former. What the tests need is what the project's dependency group or extra named test, tests, testing or dev says, else
 # a requirements file, in the versions of uv.lock where there is one.
 #
@@ -16,7 +16,7 @@
 set -euo pipefail
 
 beside=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [[ -d $beside/pyo3test_plugin ]]; then
+if [[ -f $beside/pyo3test_plugin.zip ]]; then
     packages=('maturin>=1,<2' 'pytest>=7')
     plugin=(-p no:forked -p pyo3test_plugin.hooks)
 else
@@ -233,7 +233,7 @@ else
     say 'unchanged: not built again'
 fi
 if [[ ${#plugin[@]} != 0 ]]; then
-    export PYTHONPATH="$beside"
+    export PYTHONPATH="$beside/pyo3test_plugin.zip"
 fi
 status=0
 pytest ${plugin[@]+"${plugin[@]}"} --forked "$@" || status=$?
