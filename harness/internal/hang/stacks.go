@@ -152,7 +152,7 @@ func (t thread) writeFrames(out *strings.Builder) {
 			kind = "pytest"
 		case f.native() && interpreter.MatchString(f.Name):
 			kind = "the interpreter"
-		case seenUser && runtime.MatchString(f.Filename):
+		case runtime.MatchString(f.Filename) && (seenUser || inlined.MatchString(f.Name)):
 			kind = "the runtime"
 		}
 		if kind != of {
@@ -175,6 +175,10 @@ var interpreter = regexp.MustCompile(`^(_?PyEval_Eval|_PyEval_Vector|_?Py(Functi
 
 // runtime matches the files of Rust's standard library, PyO3 and the C library.
 var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
+
+// inlined matches functions of Rust's standard library that are inlined into every lock: a reader could take "panicking",
+// which asks whether the thread panics, for a panic.
+var inlined = regexp.MustCompile(`(^|::)(panicking|panic_count::\w+|atomic_\w+)$|^core::(sync::atomic|ptr|mem|ops|option|result|hint|intrinsics)::`)
 
 // installed matches the folders of crates, packages and the standard library; the rest of a path identifies the file.
 var installed = regexp.MustCompile(`^.*/registry/src/[^/]*/|^.*/site-packages/|^/(usr/src/rustc-[^/]*|rustc/[^/]*)/`)

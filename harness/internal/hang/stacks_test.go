@@ -73,3 +73,23 @@ thread 8, idle
 	require.Equal(t, "stacks of process 7 could not be had: gone\n", (Dump{PID: 7, Problem: "gone"}).Format())
 	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(), "could not be had")
 }
+
+// TestInlinedFrames checks that what Rust's library inlines into a lock is folded: a reader could take it for a panic.
+func TestInlinedFrames(t *testing.T) {
+	const library = "/usr/src/rustc-1.96.0/library/"
+	require.Equal(t, `thread 7
+    syscall
+    std::sys::sync::mutex::futex::Mutex::lock_contended  library/std/src/sys/sync/mutex/futex.rs:115
+    ... 2 frames of the runtime
+    std::sync::poison::mutex::Mutex<T>::lock  library/std/src/sync/poison/mutex.rs:500
+    tiny::gil_mutex  /src/src/locks.rs:20
+`, (Dump{PID: 7, Stacks: json.RawMessage(`[{"os_thread_id":7,"active":true,"frames":[
+		{"name":"syscall"},
+		{"name":"std::sys::sync::mutex::futex::Mutex::lock_contended",
+		 "filename":"` + library + `std/src/sys/sync/mutex/futex.rs","line":115},
+		{"name":"core::sync::atomic::atomic_load","filename":"` + library + `core/src/sync/atomic.rs","line":3},
+		{"name":"std::thread::panicking","filename":"` + library + `std/src/thread/mod.rs","line":9},
+		{"name":"std::sync::poison::mutex::Mutex<T>::lock",
+		 "filename":"` + library + `std/src/sync/poison/mutex.rs","line":500},
+		{"name":"tiny::gil_mutex","filename":"/src/src/locks.rs","line":20}]}]`)}).Format())
+}
