@@ -68,7 +68,11 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 		seen := e.Seen(layout.Sources)
 		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent,
 			Now: e.Pace}
-		fmt.Fprintf(out, "process %d\n%s\n", e.PID, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
+		what := fmt.Sprintf("process %d", e.PID)
+		if e.Test != "" {
+			what += ", " + e.Test
+		}
+		fmt.Fprintf(out, "%s\n%s\n", what, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
 	}
 	return nil
 }

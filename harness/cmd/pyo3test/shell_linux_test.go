@@ -148,6 +148,7 @@ def test_waits():
 		return strings.Contains(words, "test_waits  "+crate+"/tests/test_waits.py:8")
 	}, 5*time.Minute, time.Second/2, "no test was seen in time") // a build may come first
 	require.Contains(t, seen, "pyo3test/pyo3test-modern  container ")
+	require.Regexp(t, `(?m)^process \d+, tests/test_waits.py::test_waits$`, seen)
 	require.Contains(t, seen, "wait_for_the_file  "+crate+"/tests/test_waits.py:5")
 
 	e, err := engine.Connect(t.Context())

@@ -66,6 +66,7 @@ type (
 		Parent  []string        `json:"parent_threads"`
 		Crowd   int             `json:"crowd"` // the number of processes if there were too many, else 0
 		Pace    *hang.Pace      `json:"pace"`
+		Test    string          `json:"test,omitempty"` // the node id, if Go did not ask for it
 	}
 	// Pace is the answer to the command: what a process has done so far.
 	Pace struct {

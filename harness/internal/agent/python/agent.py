@@ -23,6 +23,7 @@ import facts
 import procs
 import protocol
 import relay
+import running
 import stages
 from bytecode import compiled
 from dumps import Dump
@@ -60,6 +61,7 @@ class Agent:
         """Serve until pytest has ended and everything is reported, or until Go is gone."""
         if not adopt_orphans():
             self.say("error", message="cannot adopt orphans: what tests leave behind may stay")
+        signal.signal(running.ASK, self.tell_running)
         os.set_blocking(0, False)
         self.selector.register(0, selectors.EVENT_READ, self.listen)
         self.say("ready", pid=os.getpid(), protocol=protocol.VERSION)
@@ -111,6 +113,10 @@ class Agent:
                 self.stopping = True
                 self.finished = True
                 return
+
+    def tell_running(self, *_: object) -> None:
+        """Write down which tests run in which processes, for a dump that was not asked for by Go."""
+        running.write(self.job.running if isinstance(self.job, stages.Pytest) else {})
 
     def tell_gone(self) -> None:
         """Report the tests' processes that ended before pytest reported their end: the group then waits for pytest."""

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sit
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import procs
+import running
 from dumps import Dump
 from pyo3test_plugin.lines import encode
 
@@ -21,6 +22,7 @@ TEMPLATE = "pyo3test_plugin.template"
 def main() -> None:
     """Dump one process after another: two tools cannot inspect the same process at once, only different ones."""
     table = procs.everything()
+    tests = running.ask()
     for pid, process in sorted(table.items()):
         command = procs.command(pid)
         if LAUNCHED not in command and TEMPLATE not in command:
@@ -31,7 +33,8 @@ def main() -> None:
         while not dump.done:
             dump.step()
             time.sleep(0.01)
-        sys.stdout.buffer.write(encode({"ev": "dump", "t": round(time.monotonic(), 6), **dump.result}))
+        found = {"ev": "dump", "t": round(time.monotonic(), 6), **dump.result, "test": tests.get(pid, "")}
+        sys.stdout.buffer.write(encode(found))
         sys.stdout.flush()
 
 

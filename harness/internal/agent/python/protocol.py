@@ -128,6 +128,7 @@ class Dump(TypedDict):
     facts: NotRequired[str]
     crowd: NotRequired[int]
     parent_threads: NotRequired[list[str]]
+    test: NotRequired[str]
 
 
 class Pace(TypedDict):

@@ -289,8 +289,8 @@ class Pytest(Job):
         self.first_tick: int | None = None
         self.memory = memory.Watch()
         self.finished = False
-        self.running: set[int] = set()
-        """The pids of the running tests. Each is also the number of the test's process group."""
+        self.running: dict[int, str] = {}
+        """The node ids of the running tests by pid. Each is also the number of the test's process group."""
         self.told_gone: set[int] = set()
         """Those of them that have ended and whose end was reported."""
         self.names: list[str] = []
@@ -352,7 +352,7 @@ class Pytest(Job):
         """Handle the start of a test."""
         pid = event.get("pid")
         if pid:
-            self.running.add(pid)
+            self.running[pid] = self.name(event)
             self.told_gone.discard(pid)
             self.observe(pid)
 
@@ -369,7 +369,7 @@ class Pytest(Job):
     def unwatch(self, event: dict[str, Any]) -> None:
         """Handle the end of a test."""
         pid = event.get("pid", -1)
-        self.running.discard(pid)
+        self.running.pop(pid, None)
         self.told_gone.discard(pid)
         self.tests[self.name(event)] = True
         if pid == self.pid:
@@ -380,7 +380,7 @@ class Pytest(Job):
     def gone(self) -> list[int]:
         """Return the tests' processes that have ended since the last call and whose end pytest has not reported."""
         found = []
-        for pid in self.running - self.told_gone - {self.pid}:
+        for pid in set(self.running) - self.told_gone - {self.pid}:
             process = procs.look(pid)
             if process is None or process.dead:
                 found.append(pid)

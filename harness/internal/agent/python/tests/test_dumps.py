@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import AGENT
+from conftest import AGENT, Suite, Talk
 
 sys.path.insert(0, str(AGENT.parent))
 sys.path.insert(0, str(AGENT.parent / "site"))
@@ -20,6 +21,7 @@ import deadlock
 import dumps
 import facts
 import procs
+import running
 
 FUTEX = deadlock.FUTEX.get(os.uname().machine, -1)
 
@@ -69,3 +71,18 @@ def test_a_thread_that_is_not_joined() -> None:
         words = facts._text(f"/proc/{pid}/syscall").split()
         assert words[0] == str(FUTEX) and int(words[3], 16) == other
         assert facts.joins(pid) == {}
+
+
+def test_an_agent_says_which_tests_run(suite: Suite) -> None:
+    """It is asked from outside, in the middle of what it does."""
+    suite.write(test_a="import time\ndef test_1(): time.sleep(1)\ndef test_2(): time.sleep(1)\n")
+    seen: dict[int, str] = {}
+
+    def on(talk: Talk, event: dict[str, Any]) -> None:
+        if event["ev"] == "start":
+            assert running.ask()[event["pid"]].endswith(f"::test_{event['index'] + 1}")
+            seen.update(running.ask())
+
+    run = suite.run(on=on, workers=2)
+    assert sorted(seen.values()) == ["test_a.py::test_1", "test_a.py::test_2"]
+    assert set(run.verdicts().values()) == {"passed"}
