@@ -309,6 +309,13 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	removed, err := extension.Trim(ctx, r.engine, extension.CrateID(r.sources.tree, r.tools))
+	if err != nil {
+		return err
+	}
+	if removed != "" {
+		r.topic("build", "%s", removed)
+	}
 	for _, note := range r.extension.Notes {
 		r.topic("build", "%s", r.sources.tree.HostText(note))
 	}

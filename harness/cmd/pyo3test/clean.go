@@ -111,7 +111,6 @@ func clean(ctx context.Context, out io.Writer, dry bool, older time.Duration) er
 			tell("in use", o.Kind, o.Name, o.Size, o.Created)
 		}
 	}
-	fmt.Fprintf(out, "%12s %d, %s (images share much of theirs)\n", word, done.count,
-		units.HumanSize(float64(done.size)))
+	fmt.Fprintf(out, "%12s %d, %s\n", word, done.count, units.HumanSize(float64(done.size)))
 	return nil
 }

@@ -22,14 +22,14 @@ type Object struct {
 	Kind    string // "container", "image" or "volume"
 	ID      string
 	Name    string
-	Size    int64 // bytes; for images this includes what they share with others
+	Size    int64 // bytes; of an image, those that it adds to the one that it was made from
 	Created time.Time
 	Labels  map[string]string
 	// Busy means that a run needs it now.
 	Busy bool
 }
 
-// Objects lists everything that carries Label: containers first, and each image before those that it is derived from.
+// Objects lists everything that carries Label: containers first, and each image after those that are derived from it.
 func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	ours := filters.NewArgs(filters.Arg("label", Label))
 	containers, err := e.cli.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
@@ -52,13 +52,17 @@ func (e *Engine) Objects(ctx context.Context) (found []Object, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
+	sizes := map[string]int64{}
+	for _, i := range images {
+		sizes[i.ID] = i.Size
+	}
 	slices.SortStableFunc(images, func(a, b image.Summary) int { return cmp.Compare(b.Created, a.Created) })
 	for _, i := range images {
 		name := i.ID
 		if len(i.RepoTags) > 0 && i.RepoTags[0] != "<none>:<none>" { // old engines' name for one without a name
 			name = i.RepoTags[0]
 		}
-		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: i.Size,
+		found = append(found, Object{Kind: "image", ID: i.ID, Name: name, Size: max(i.Size-sizes[i.ParentID], 0),
 			Created: time.Unix(i.Created, 0), Labels: i.Labels, Busy: busy[i.ID]})
 	}
 	usage, err := e.volumes(ctx)
