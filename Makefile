@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check demo demo-hang test bench soak lint engine image lock clean
+.PHONY: help check demo demo-hang test bench soak lint engine image module lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -37,6 +37,12 @@ engine: ## make sure that a Docker engine answers: find, start or install one
 
 image: ## make the base image and the tools image, if they are not there
 	@$(with_engine) go test -v -count=1 ./harness/internal/agent -run TestToolsImage
+
+module: ## give a copy of this module another path, to publish it: make module NAME=example.com/you/pyo3test
+	@[[ -n "$${NAME:-}" ]] || { echo "make module: set NAME to the new path" >&2; exit 2; }
+	@go mod edit -module="$$NAME"
+	@grep -rlE '"pyo3test/' --include='*.go' . | xargs sed -i "s|\"pyo3test/|\"$$NAME/|g"
+	@go build ./...
 
 lock: ## lock the newest versions of the Python tools, with hashes
 	@images/lock.sh

@@ -66,8 +66,8 @@ func steps(t *testing.T, page string) (found []step) {
 	return found
 }
 
-// needs holds the lines that a module needs to use this one, as README says.
-const needs = "    require pyo3test v0.0.0\n    replace pyo3test => %s\n"
+// needs holds the lines that a module needs to use this one, as the command in README adds them.
+const needs = "require pyo3test v0.0.0\n\nreplace pyo3test => ./third_party/pyo3test\n"
 
 // monorepo creates a Go module with one of our crates in it and returns the crate's folder. It is always in the same
 // place, so that the crate is built only once, and no run of it is remembered.
@@ -89,7 +89,9 @@ func monorepo(t *testing.T, here, ours string) (crate string) {
 	mod := `module example.com/monorepo
 
 go 1.26
-` + fmt.Sprintf(needs, here)
+` + needs
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "third_party"), 0o755))
+	require.NoError(t, os.Symlink(here, filepath.Join(root, "third_party/pyo3test")))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "go.mod"), []byte(mod), 0o644))
 	return crate
 }
@@ -104,7 +106,7 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, err, string(output))
 	readme, err := os.ReadFile(here + "/README.md")
 	require.NoError(t, err)
-	require.Contains(t, string(readme), fmt.Sprintf(needs, "../third_party/pyo3test"))
+	require.Contains(t, string(readme), "go mod edit -require=pyo3test@v0.0.0 -replace=pyo3test=./third_party/pyo3test\n")
 	for _, tool := range []string{"make", "cargo", "python3"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			prereq.Skip(t, "the pages take ", tool)

@@ -174,23 +174,6 @@ func packageName(folder string) string {
 	return name
 }
 
-// goModule notes what the module of a folder lacks to import the harness.
-func (p Project) goModule(plan *Plan, folder string) {
-	file := Above(folder, "go.mod")
-	if file == "" {
-		plan.note("%s belongs to no Go module: make one with `go mod init`, and name pyo3test "+
-			"in it, as its README says",
-			folder)
-		return
-	}
-	data, err := os.ReadFile(file)
-	if err == nil && !regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*pyo3test\b`).Match(data) {
-		plan.note("%s does not name pyo3test: add `require pyo3test v0.0.0` and `replace pyo3test "+
-			"=> THE FOLDER IT LIES IN`",
-			file)
-	}
-}
-
 // Above returns the nearest file or folder with a name, in a folder or one above it, "" if there is none.
 func Above(folder, name string) string {
 	for ; ; folder = filepath.Dir(folder) {

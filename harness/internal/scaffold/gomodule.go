@@ -1,0 +1,83 @@
+package scaffold
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"pyo3test/harness/internal/project"
+)
+
+// usual is where this module usually is in a repository.
+const usual = "third_party/pyo3test"
+
+var (
+	namesHarness = regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*pyo3test\b`)
+	isHarness    = regexp.MustCompile(`(?m)^module\s+pyo3test\s*$`)
+)
+
+// goModule notes what the module of a folder lacks to import the harness, as the commands that add it.
+func (p Project) goModule(plan *Plan, folder string) {
+	file := Above(folder, "go.mod")
+	if file == "" {
+		plan.note("%s belongs to no Go module: first run `go mod init` there or in a folder above", folder)
+		return
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || namesHarness.Match(data) {
+		return
+	}
+	module := filepath.Dir(file)
+	repository := module
+	if git := Above(module, ".git"); git != "" {
+		repository = filepath.Dir(git)
+	}
+	ours := findHarness(repository)
+	if ours == "" {
+		ours = filepath.Join(repository, filepath.FromSlash(usual))
+		plan.note("pyo3test is not in %s: put it into %s", repository, ours)
+	}
+	if work := Above(module, "go.work"); work != "" && os.Getenv("GOWORK") != "off" {
+		plan.note("%s does not name pyo3test: in its folder, run\n    go work use %s", work,
+			typed(filepath.Dir(work), ours))
+		return
+	}
+	plan.note("%s does not name pyo3test: in its folder, run\n"+
+		"    go mod edit -require=pyo3test@v0.0.0 -replace=pyo3test=%s\n    go mod tidy", file, typed(module, ours))
+}
+
+// findHarness returns the folder of this module in a repository, "" if it is not there.
+func findHarness(repository string) (found string) {
+	_ = filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case found != "":
+			return filepath.SkipAll
+		case err != nil:
+			return nil // one that cannot be read
+		case entry.IsDir() && path != repository &&
+			(project.IsIgnored(entry.Name()) || strings.HasPrefix(entry.Name(), ".")):
+			return filepath.SkipDir
+		case entry.Name() == "go.mod":
+			if data, err := os.ReadFile(path); err == nil && isHarness.Match(data) {
+				found = filepath.Dir(path)
+			}
+		}
+		return nil
+	})
+	return found
+}
+
+// typed returns a path as go.mod wants it in a folder: with ./ or ../ in front.
+func typed(folder, path string) string {
+	relative, err := filepath.Rel(folder, path)
+	if err != nil {
+		return path
+	}
+	relative = filepath.ToSlash(relative)
+	if strings.HasPrefix(relative, "../") {
+		return relative
+	}
+	return "./" + relative
+}
