@@ -122,7 +122,7 @@ fn main() {
 	suite := harness.Suite{Crate: crate, Profile: "dev", Env: map[string]string{"BUILT_AT": time.Now().String()}}
 	r := harnesstest.Record(t, suite)
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
-	require.Contains(t, r.Text(), "a build has no network: set BuildNetwork (build-network = true in [tool.pyo3test])")
+	require.Contains(t, r.Text(), "a build has no network: set build-network in [tool.pyo3test] (BuildNetwork of a Suite)")
 	require.Empty(t, r.Subs())
 
 	suite.BuildNetwork = true

@@ -159,7 +159,7 @@ func TestBuildPastItsDeadline(t *testing.T) {
 	h := thisHost(t)
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, BuildTimeout: 15 * time.Second})
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
-	require.Contains(t, r.Text(), "the build took longer than its deadline of 15s: raise BuildTimeout")
+	require.Contains(t, r.Text(), "the build took longer than its deadline of 15s: raise build-timeout in [tool.pyo3test]")
 	require.Empty(t, r.Subs())
 	left, err := h.Containers(t.Context(), os.Getpid())
 	require.NoError(t, err)

@@ -156,10 +156,10 @@ name = "pytest"
 		"no such Python": {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
 		"a system library": {map[string]string{"build.rs": "fn main() { " +
 			"println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{},
-			[]string{"cannot find -lnosuchlibrary", "name its Debian package in SystemPackages"}},
+			[]string{"cannot find -lnosuchlibrary", "in system-packages in [tool.pyo3test] (SystemPackages of a Suite)"}},
 		"a file that is left": {map[string]string{"src/lib.rs": selftest.Tiny["src/lib.rs"] +
 			"const TEXT: &str = include_str!(\"../../elsewhere.txt\");\n"}, harness.Suite{},
-			[]string{"elsewhere.txt", "name it in Include"}},
+			[]string{"elsewhere.txt", "name it in include in [tool.pyo3test] (Include of a Suite)"}},
 		"an option of no field": {map[string]string{"pyproject.toml": selftest.Tiny["pyproject.toml"] +
 			"[tool.pyo3test]\nworkers = \"many\"\n"}, harness.Suite{},
 			[]string{"pyproject.toml: [tool.pyo3test]: ", "'Workers' expected type 'int'"}},

@@ -37,7 +37,7 @@ def test_links():
 	require.Equal(t, harnesstest.Failed, r.Outcome(), r.Text())
 	require.Equal(t, harnesstest.Failed, r.Sub("tiny").Sub("tests/marked/test_red.py/test_red").Outcome(), r.Text())
 	require.Equal(t, harnesstest.Passed, r.Sub("tiny").Sub("tests/test_links.py/test_links").Outcome(), r.Text())
-	require.Contains(t, r.Text(), "left out: tests/data/built.so; to bring one, name it in Include")
+	require.Contains(t, r.Text(), "left out: tests/data/built.so; to bring one, name it in include in [tool.pyo3test] (Include of a Suite)")
 	require.Contains(t, r.Text(),
-		"links out of the sources, not followed: tests/environ, tests/secret; to follow one, name it in Include")
+		"links out of the sources, not followed: tests/environ, tests/secret; to follow one, name it in include in [tool.pyo3test] (Include of a Suite)")
 }

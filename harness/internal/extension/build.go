@@ -49,14 +49,14 @@ var fixes = []struct {
 	fix  string
 }{
 	{regexp.MustCompile(`(?i)system library .* (was not found|required by)|pkg-config.*(did not exit|could not be found|not found)|cannot find -l\w|Could not find directory of OpenSSL|Could not find ` + "`?" + `protoc|fatal error: [\w./-]+\.h: No such file|Unable to find libclang|is ` + "`" + `(cmake|perl|make|ninja|nasm|clang)` + "`" + ` not installed|failed to execute command: No such file or directory`),
-		"a library or tool of the system is missing: name its Debian package in SystemPackages, " +
-			"for example \"libssl-dev\""},
+		"a library or tool of the system is missing: name its Debian package, for example \"libssl-dev\", in " +
+			project.Setting("SystemPackages")},
 	{unreached,
 		"no package index was reached: `pyo3test doctor` tries each, and says by which proxy and " +
 			"certificates of this host"},
 	{regexp.MustCompile(`couldn't read ` + "`?" + `[^` + "`" + `]+` + "`?" +
 		`: No such file|failed to (read|load|open).*No such file or directory`),
-		"a file is missing that does not travel with the crate: name it in Include"},
+		"a file is missing that does not travel with the crate: name it in " + project.Setting("Include")},
 	{regexp.MustCompile(`(?i)No solution found when resolving|not found in the package registry|Failed to fetch|error sending request|No matching distribution`),
 		"a requirement cannot be had as it is written: correct it where it is named, or the " +
 			"index settings of this host"},
@@ -65,8 +65,7 @@ var fixes = []struct {
 // Advice returns what may help, or "" if the tool's output does not show it.
 func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
-		return "\n\na build has no network: set BuildNetwork (build-network = true in [tool.pyo3test]) " +
-			"if a build script has to download"
+		return "\n\na build has no network: set " + project.Setting("BuildNetwork") + " if a build script has to download"
 	}
 	if packages := systemPackages(e.Log, e.Crates); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)

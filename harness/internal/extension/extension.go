@@ -197,7 +197,8 @@ func extension(id string, built result) Extension {
 }
 
 func (b builder) build(ctx context.Context, key string) (_ Extension, err error) {
-	expired := fmt.Errorf("the build took longer than its deadline of %v: raise BuildTimeout", b.recipe.Timeout)
+	expired := fmt.Errorf("the build took longer than its deadline of %v: raise %s", b.recipe.Timeout,
+		project.Setting("BuildTimeout"))
 	ctx, cancel := context.WithTimeoutCause(ctx, b.recipe.Timeout, expired)
 	defer cancel()
 	defer func() {

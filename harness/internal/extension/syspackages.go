@@ -130,5 +130,5 @@ func packagesText(packages []string) string {
 	}
 	list := strings.Join(quoted, ", ")
 	return fmt.Sprintf("a library or tool of the system is missing: system-packages = [%s] in [tool.pyo3test] installs "+
-		"what the crates of Cargo.lock need (SystemPackages in a Suite)", list)
+		"what the crates of Cargo.lock need (SystemPackages of a Suite)", list)
 }

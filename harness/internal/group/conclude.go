@@ -14,6 +14,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
@@ -239,7 +240,6 @@ func (g *group) noTestsText() string {
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
-	return fmt.Sprintf("no tests found in %s: name files in Tests, or check testpaths and python_files in the "+
-		"project's pytest configuration",
-		where)
+	return fmt.Sprintf("no tests found in %s: name files, in %s or for the command, or check testpaths and python_files "+
+		"in the project's pytest configuration", where, project.Setting("Tests"))
 }

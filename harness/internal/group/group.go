@@ -182,7 +182,8 @@ func (g *group) start(ctx context.Context) (err error) {
 	life := lifetime(ctx)
 	limit := g.Budgets.Start + engineMargin
 	ctx, cancel := context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("the engine has not started a container within %v: raise StartTimeout", limit))
+		fmt.Errorf("the engine has not started a container within %v: raise %s", limit,
+			project.Setting("StartTimeout")))
 	defer cancel()
 	defer func() {
 		if err != nil && ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 
 	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
@@ -249,9 +250,9 @@ var importAdvice = []struct {
 			"one lacks (abi3 features of PyO3 name the oldest that is enough)"},
 	{regexp.MustCompile(`undefined symbol: `),
 		"a native library is missing at the link: name it in build.rs (cargo:rustc-link-lib), and its " +
-			"package in SystemPackages"},
+			"package in " + project.Setting("SystemPackages")},
 	{regexp.MustCompile(`cannot open shared object file`),
-		"that library is not in the container: name its Debian package in SystemPackages"},
+		"that library is not in the container: name its Debian package in " + project.Setting("SystemPackages")},
 	{regexp.MustCompile(`does not define module export function`),
 		"the #[pymodule] function has to have the module's name: compare it with module-name in [tool.maturin] and " +
 			"[lib] name in Cargo.toml"},

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"pyo3test/harness/internal/project"
 )
 
 // optionsOf holds the plugins whose options, settings and markers are used most often, with the prefixes of these.
@@ -96,11 +98,11 @@ func usageText(log string) string {
 		}
 	}
 	if len(wanted) > 0 {
-		return "a usage error: add to Requirements " + strings.Join(wanted, ", ")
+		return "a usage error: add " + strings.Join(wanted, ", ") + " to " + project.Setting("Requirements")
 	}
 	if inConftest(log) {
 		return "a conftest.py that cannot be loaded"
 	}
 	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin " +
-		"needs the plugin in Requirements"
+		"needs the plugin in " + project.Setting("Requirements")
 }

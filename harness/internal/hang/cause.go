@@ -382,7 +382,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forNetwork:
 		cause.Key, cause.Cure = Network, cureNetwork
 		cause.Sentence = fmt.Sprintf("%s waits%s for the network; a group has none but its own loopback, "+
-			"unless the Suite sets Network",
+			"unless network = true is set",
 			t, t.where())
 	case forThread:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait

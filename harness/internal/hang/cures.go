@@ -27,7 +27,7 @@ const (
 	curePythonLoop = "raise the test's budget if it is only slow (TestTimeout, or pytest.mark.timeout)."
 	cureChild      = "give the wait a timeout, and end the child in a finally; a child that waits for its input ends " +
 		"when its pipe is closed."
-	cureNetwork    = "give sockets a timeout; what has to reach another host needs Suite.Network."
+	cureNetwork    = "give sockets a timeout; what has to reach another host needs network = true in [tool.pyo3test] (Network of a Suite)."
 	cureNativeWait = "check the thread that should wake it: it has ended, or waits too. The stacks " +
 		"show which threads exist."
 	cureExitThread = "stop and join the thread before the session ends, in a fixture's tear-down; or make it a " +

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Project is a crate's pyproject.toml, as far as the harness reads it.
@@ -150,6 +151,18 @@ func (p Project) data() string {
 // underscores.
 func IsOption(key, field string) bool {
 	return strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), field)
+}
+
+// Setting returns how a field of the Suite is named to those who write TOML and to those who write Go.
+func Setting(field string) string {
+	var key strings.Builder
+	for i, r := range field {
+		if i > 0 && unicode.IsUpper(r) {
+			key.WriteByte('-')
+		}
+		key.WriteRune(unicode.ToLower(r))
+	}
+	return key.String() + " in [tool.pyo3test] (" + field + " of a Suite)"
 }
 
 // Option returns the value that [tool.pyo3test] has for a field of the Suite, nil if it has none.

@@ -122,8 +122,8 @@ shared.workspace = true
 	require.Equal(t, map[string]string{"inside": "src/lib.rs", "outside": "../other.md", "nowhere": "/no/such/file",
 		"circle/to": "../../py"}, links)
 	require.Equal(t, []string{
-		"left out: native.abi3.so, env, out, target, and 1 more; to bring one, name it in Include",
-		"links out of the sources, not followed: outside; to follow one, name it in Include",
+		"left out: native.abi3.so, env, out, target, and 1 more; to bring one, name it in include in [tool.pyo3test] (Include of a Suite)",
+		"links out of the sources, not followed: outside; to follow one, name it in include in [tool.pyo3test] (Include of a Suite)",
 	}, tree.Notes[:2]) // and one about git, which finds no repository in the folder .git
 }
 

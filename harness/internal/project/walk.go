@@ -375,11 +375,11 @@ const shown = 4
 func (w *walker) notes(crate string) (notes []string) {
 	left := slices.DeleteFunc(w.left, func(path string) bool { return slices.Contains(w.included, path) })
 	if len(left) > 0 {
-		notes = append(notes, fmt.Sprintf("left out: %s; to bring one, name it in Include", list(crate, left)))
+		notes = append(notes, fmt.Sprintf("left out: %s; to bring one, name it in %s", list(crate, left), Setting("Include")))
 	}
 	if len(w.links) > 0 {
-		const text = "links out of the sources, not followed: %s; to follow one, name it in Include"
-		notes = append(notes, fmt.Sprintf(text, list(crate, w.links)))
+		const text = "links out of the sources, not followed: %s; to follow one, name it in %s"
+		notes = append(notes, fmt.Sprintf(text, list(crate, w.links), Setting("Include")))
 	}
 	if w.git.problem != "" && len(left)+len(w.links) > 0 {
 		notes = append(notes, w.git.problem)

@@ -123,7 +123,7 @@ testpaths =
 			require.ElementsMatch(t, want, names)
 			var notes []string
 			if c.left != "" {
-				notes = []string{"left out: " + c.left + "; to bring one, name it in Include"}
+				notes = []string{"left out: " + c.left + "; to bring one, name it in include in [tool.pyo3test] (Include of a Suite)"}
 			}
 			require.Equal(t, notes, tree.Notes)
 		})
@@ -239,7 +239,7 @@ func TestRunfiles(t *testing.T) {
 
 // notFollowed returns the note about links that were not followed.
 func notFollowed(names string) string {
-	return "links out of the sources, not followed: " + names + "; to follow one, name it in Include"
+	return "links out of the sources, not followed: " + names + "; to follow one, name it in include in [tool.pyo3test] (Include of a Suite)"
 }
 
 // TestKernelsFiles checks that what the kernel exposes about the host never travels, even if it is named.
@@ -268,7 +268,7 @@ func TestLargeFiles(t *testing.T) {
 	tree, names := collect(t, folder)
 	require.Contains(t, names, "data/small")
 	require.NotContains(t, names, "data/disk.img")
-	require.Equal(t, []string{"left out: data/disk.img; to bring one, name it in Include"}, tree.Notes)
+	require.Equal(t, []string{"left out: data/disk.img; to bring one, name it in include in [tool.pyo3test] (Include of a Suite)"}, tree.Notes)
 }
 
 // TestRepositoryThatLies checks that a crate's own .git can neither vouch for files outside nor make git run a program.
@@ -288,7 +288,7 @@ func TestRepositoryThatLies(t *testing.T) {
 	}
 	tree, names := collect(t, folder)
 	require.ElementsMatch(t, []string{"Cargo.toml", "pyproject.toml", "secret"}, names)
-	require.Equal(t, []string{"left out: y.so; to bring one, name it in Include", notFollowed("secret")}, tree.Notes)
+	require.Equal(t, []string{"left out: y.so; to bring one, name it in include in [tool.pyo3test] (Include of a Suite)", notFollowed("secret")}, tree.Notes)
 	require.NoFileExists(t, ran)
 
 	require.NoError(t, os.Remove(filepath.Join(folder, ".git/HEAD")))

@@ -249,7 +249,7 @@ class Agent:
             return False
         known = {self.job.pid} if self.job is not None else set()
         if isinstance(self.job, stages.Pytest):
-            known |= self.job.running
+            known |= set(self.job.running)
         return pid in known or procs.is_below(pid, os.getpid(), procs.everything())
 
     def on_kill(self, command: dict[str, Any]) -> None:
