@@ -163,8 +163,8 @@
 // The engine keeps images of the base, the tools and the last five builds of each crate, and volumes with what cargo
 // and uv have fetched and compiled for each crate, and ten with compiled dependencies that crates share;
 // `pyo3test clean` removes them. Together the builds of all crates may take 20 GB, or what PYO3TEST_BUDGET says: once a
-// day a run removes those of the crates that were used least recently until they do, and says so. Containers live as long as a stream
-// from the test process, so even kill -9 leaves none.
+// day a run removes those of the crates that were used least recently until they do, and says so. Containers live as
+// long as a stream from the test process, so even kill -9 leaves none.
 //
 // # What crates share
 //

@@ -133,7 +133,7 @@ func (r *run) all(ctx context.Context) {
 	if err := r.prepare(ctx); err != nil {
 		problem := report.Problem{Cause: causeOf(ctx, err), Text: r.explain(ctx, err)}
 		if failed := (*extension.Error)(nil); errors.As(err, &failed) {
-			problem.Log = failed.Log
+			problem.Log, problem.Packages = failed.Log, failed.Packages()
 		}
 		r.emit(problem)
 		return

@@ -45,25 +45,27 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 			if err != nil {
 				return err
 			}
-			diagnosis := diagnose(c.Context(), c.OutOrStdout(), path, asJSON)
+			packages, diagnosis := diagnose(c.Context(), c.OutOrStdout(), path, asJSON)
 			if code := status(0); !fix || diagnosis != nil && !errors.As(diagnosis, &code) {
 				return diagnosis
 			}
 			return errors.Join(initialise(c.Context(), c.InOrStdin(), c.OutOrStdout(), path,
-				initFlags{conftest: true, config: true, yes: yes}, false), diagnosis)
+				initFlags{conftest: true, config: true, packages: packages, yes: yes}, false), diagnosis)
 		},
 	}
-	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does: show a diff, and ask")
+	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does, and name the packages of the system "+
+		"that the build lacks: show a diff, and ask")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "with --fix: write without asking")
 	c.Flags().BoolVar(&asJSON, "json", false, "the findings as a list of JSON on stdout, and nothing else")
 	c.MarkFlagsMutuallyExclusive("json", "fix")
 	return c
 }
 
-func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) error {
+// diagnose prints the findings on the crate of a path, and returns the Debian packages that its build lacks.
+func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) (packages []string, err error) {
 	p, pyo3, err := readProject(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	shown := out
 	if asJSON {
@@ -71,19 +73,19 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	}
 	probed, built, failed, err := probe(shown, p, p.ModuleName(pyo3.Library))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pyo3.Locked = cmp.Or(pyo3.Locked, built) // the first build locks what the project does not
 	findings, err := doctor.Static(p, pyo3)
 	if err != nil {
-		return fmt.Errorf("read the project: %w", err)
+		return nil, fmt.Errorf("read the project: %w", err)
 	}
-	if findings = append(findings, probed...); len(failed) > 0 {
-		findings = append(findings, doctor.Red(strings.Join(failed, "\n"), asJSON))
+	if findings = append(findings, probed...); len(failed.texts) > 0 {
+		findings = append(findings, doctor.Red(strings.Join(failed.texts, "\n"), asJSON))
 	}
-	reached, err := reach(ctx, p, len(failed) > 0)
+	reached, err := reach(ctx, p, len(failed.texts) > 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	findings = append(findings, reached...)
 	doctor.Sort(findings)
@@ -102,12 +104,12 @@ func diagnose(ctx context.Context, out io.Writer, path string, asJSON bool) erro
 	if err == nil && findings[0].Level == doctor.Breaks {
 		err = status(exitFailed)
 	}
-	return err
+	return failed.packages, err
 }
 
 // probe builds the crate, lets pytest collect, and checks the container in which the tests would run. It also returns the
 // version of PyO3 that was built with, and why a run fails before its first test.
-func probe(out io.Writer, p project.Project, module string) (found []doctor.Finding, pyo3 string, failed []string,
+func probe(out io.Writer, p project.Project, module string) (found []doctor.Finding, pyo3 string, failed *failures,
 	err error) {
 	var once sync.Once // a project may have several groups
 	visit := func(ctx context.Context, run subtest.InContainer, host func(string) string) {
@@ -118,27 +120,30 @@ func probe(out io.Writer, p project.Project, module string) (found []doctor.Find
 			}
 		})
 	}
-	var why failures
+	why := &failures{}
 	harness.Execute(harness.Suite{Crate: p.Folder}, harness.Options{
 		Name:      topName,
 		Flags:     subtest.Flags{Only: map[string]bool{}, Visit: visit, Parallel: runtime.GOMAXPROCS(0)},
-		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: out, Collects: true}), &why},
+		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: out, Collects: true}), why},
 	})
 	return found, pyo3, why, err
 }
 
 // failures collects why a run without tests fails.
-type failures []string
+type failures struct {
+	texts    []string
+	packages []string // Debian packages that the build lacks
+}
 
 // Report takes an event.
 func (f *failures) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	switch e := e.(type) {
 	case report.Problem:
-		*f = append(*f, e.Text)
+		f.texts, f.packages = append(f.texts, e.Text), append(f.packages, e.Packages...)
 	case report.FileFailed:
-		*f = append(*f, e.Text)
+		f.texts = append(f.texts, e.Text)
 	case report.ExitFailed:
-		*f = append(*f, e.Text)
+		f.texts = append(f.texts, e.Text)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type initFlags struct {
 	goFolder                      string
 	conftest, config, script, all bool
 	yes                           bool
+	packages                      []string // Debian's, that the build lacks
 	ci                            string
 }
 
@@ -82,6 +83,7 @@ func initialise(ctx context.Context, in io.Reader, out io.Writer, path string, f
 		{goTest, func(plan *scaffold.Plan) error { return p.GoTest(plan, folder) }},
 		{f.conftest || f.all, p.Conftest},
 		{f.config || f.all, p.Config},
+		{len(f.packages) > 0, func(plan *scaffold.Plan) error { return p.SystemPackages(plan, f.packages) }},
 		{f.script || f.all, p.Script},
 		{f.ci != "" || f.all, p.Workflow},
 	} {

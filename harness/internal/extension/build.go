@@ -62,12 +62,15 @@ var fixes = []struct {
 			"index settings of this host"},
 }
 
+// Packages returns the Debian packages that the build lacks, as far as its output shows it.
+func (e *Error) Packages() []string { return systemPackages(e.Log, e.Crates) }
+
 // Advice returns what may help, or "" if the tool's output does not show it.
 func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
 		return "\n\na build has no network: set " + project.Setting("BuildNetwork") + " if a build script has to download"
 	}
-	if packages := systemPackages(e.Log, e.Crates); len(packages) > 0 {
+	if packages := e.Packages(); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)
 	}
 	for _, known := range fixes {

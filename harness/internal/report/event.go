@@ -54,6 +54,8 @@ type (
 		Text  string `json:"text"`
 		// Log is the part of Text that was also reported as the progress of its phase.
 		Log string `json:"log,omitempty"`
+		// Packages are Debian packages that a build lacks.
+		Packages []string `json:"packages,omitempty"`
 		// Listed means that each test that did not run because of it has an event of its own.
 		Listed bool `json:"listed,omitempty"`
 	}
