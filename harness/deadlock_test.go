@@ -70,7 +70,7 @@ func TestDeadlockIsProved(t *testing.T) {
 		crate + "/tests/test_tiny.py:6: hung in call", "none of its 2 threads can ever run again, during call",
 		`'worker' wants the GIL`, "proof: nothing moved in ", "waits without a timeout for another thread",
 		"test_deadlock  " + crate + "/tests/test_tiny.py:8", "tiny::tiny::deadlock", "holds the GIL", "so far",
-		"again: go test -run ",
+		"again: go test ./harness -run ",
 	} {
 		require.Contains(t, hung, want)
 	}

@@ -161,7 +161,7 @@
 // killed.
 //
 // The engine keeps images of the base, the tools and the last five builds of each crate, and volumes with what cargo
-// and uv have fetched and compiled for each crate, and ten with compiled dependencies that crates share;
+// and uv have fetched and compiled for each crate, and ten with compiled dependencies that checkouts share;
 // `pyo3test clean` removes them. Together the builds of all crates may take 20 GB, or what PYO3TEST_BUDGET says: once a
 // day a run removes those of the crates that were used least recently until they do, and says so. Containers live as
 // long as a stream from the test process, so even kill -9 leaves none.
@@ -172,10 +172,10 @@
 // host, has three volumes of its own: for what cargo and rustup download, for what uv downloads, and for cargo's target
 // folder.
 //
-// One more volume is shared: it holds the crates that a Cargo.lock names, compiled. It is made without the project's own
-// code, and used by crates whose lock file names the same crates and whose manifests ask for them in the same way. Each
-// copies it into its target folder once, and cannot write to it. There is none for a project without Cargo.lock, or with
-// a configuration of cargo, which could name programs of the project.
+// One more volume is shared by the checkouts of a crate: it holds the crates that Cargo.lock names, compiled. It is made
+// without the project's own code, and its name covers every file that has content then: the manifests and the lock file.
+// Each checkout copies it into its target folder once, and cannot write to it. There is none for a project without
+// Cargo.lock, or with a configuration of cargo, which could name programs of the project.
 //
 // Crates and toolchains are fetched in a container that has the network and the host's credentials and runs no code of
 // the project: cargo and rustup run outside the sources, and see only those settings of the project that say where

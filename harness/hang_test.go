@@ -37,7 +37,7 @@ func TestHangCostsOneTest(t *testing.T) {
 	hung := group.Subs()[1]
 	for _, want := range []string{
 		crate + "/tests/test_tiny.py:6: hung in call", "hung: no end within 2s, during call",
-		"test_hangs  " + crate + "/tests/test_tiny.py:8", "so far", "again: go test -run ",
+		"test_hangs  " + crate + "/tests/test_tiny.py:8", "so far", "again: go test ./harness -run ",
 	} {
 		require.Contains(t, hung.Text(), want)
 	}

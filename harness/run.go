@@ -242,6 +242,9 @@ func (r *run) configure() (err error) {
 	if r.tracker, err = newTracker(); err != nil {
 		return err
 	}
+	if _, err := extension.BudgetBytes(); err != nil {
+		return err
+	}
 	if r.suite.Crate == "" {
 		return project.FieldError("Crate", "not set: name the folder of a crate")
 	}
@@ -309,11 +312,10 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	removed, err := extension.Trim(ctx, r.engine, extension.CrateID(r.sources.tree, r.tools))
-	if err != nil {
-		return err
-	}
-	if removed != "" {
+	switch removed, err := extension.Trim(ctx, r.engine); {
+	case err != nil: // which is no fault of this run
+		r.topic("build", "the size of all builds was not checked: %v", err)
+	case removed != "":
 		r.topic("build", "%s", removed)
 	}
 	for _, note := range r.extension.Notes {
@@ -478,7 +480,7 @@ func (r *run) config(g Group) group.Config {
 		Budgets: group.Budgets{Start: s.StartTimeout, Collect: s.CollectTimeout, Test: s.TestTimeout,
 			Finish: s.FinishTimeout, Exit: s.ExitTimeout},
 		Memory: s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
-		Outputs: slices.Concat(coverageReports, s.Outputs), OutputsTo: s.outputFolder(g),
+		Outputs: slices.Concat(coverageReports, s.Outputs), OutputsTo: s.OutputFolder, OutputsBelow: s.outputsBelow(g),
 		Provider: r.sources.project.Provider,
 		Debug:    r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
 	}

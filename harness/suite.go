@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/project"
 )
 
@@ -124,7 +125,8 @@ type Suite struct {
 	// run, and in OutputFolder.
 	Outputs []string
 	// OutputFolder is a folder of the host for what the tests write, relative to the test's own folder. It gets a folder
-	// for each group if there are several. No file of the sources is overwritten.
+	// for each group if there are several. It has to be new, empty, or one that an earlier run has made, which a .gitignore
+	// in it shows: no file of yours is overwritten.
 	OutputFolder string
 	// Network lets the tests reach the network; by default they have none.
 	Network bool
@@ -199,7 +201,7 @@ func (s Suite) complete() (Suite, error) {
 	setDefault(&s.Memory, DefaultMemory)
 	setDefault(&s.Processes, DefaultProcesses)
 	if s.OutputFolder != "" {
-		folder, err := filepath.Abs(s.OutputFolder)
+		folder, err := group.OutputFolder(s.OutputFolder)
 		if err != nil {
 			refuse("OutputFolder: %w", err)
 		}
@@ -282,12 +284,12 @@ func (s Suite) groups(p project.Project) []Group {
 // coverageReports are the usual names of what pytest-cov writes.
 var coverageReports = []string{".coverage", "coverage.xml", "coverage.json", "coverage.lcov", "lcov.info", "htmlcov"}
 
-// outputFolder returns the host's folder for what a group's tests write, "" if nobody wants it.
-func (s Suite) outputFolder(g Group) string {
-	if s.OutputFolder == "" || len(s.Groups) < 2 {
-		return s.OutputFolder
+// outputsBelow returns the folder of a group below OutputFolder, "" if there is only one group.
+func (s Suite) outputsBelow(g Group) string {
+	if len(s.Groups) < 2 {
+		return ""
 	}
-	return filepath.Join(s.OutputFolder, g.Name)
+	return g.Name
 }
 
 // recipe returns what to build and what to install with it.

@@ -68,7 +68,7 @@ func compare(t *testing.T, want want, test *harnesstest.Recorder) {
 	assert.Equal(t, colour, test.Outcome(), "%.200q", name)
 	if colour == harnesstest.Failed && want.Phase != "collect" {
 		assert.Contains(t, test.Text(), want.Outcome+" in "+want.Phase, "%.200q", name)
-		assert.Contains(t, test.Text(), "again: go test -run ", "%.200q", name)
+		assert.Contains(t, test.Text(), "again: go test ./pytests/outcomes -run ", "%.200q", name)
 	}
 	for _, piece := range want.Contains {
 		assert.Contains(t, test.Text(), piece, "%.200q", name)

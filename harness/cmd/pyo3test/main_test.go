@@ -170,7 +170,10 @@ func TestScreens(t *testing.T) {
 		"] no test was run: the build failed\n"}
 	shows(exitBuild, title, want, crate)
 	title.Verbose = true
-	shows(exitBuild, title, append(want, "] building with maturin\n", "]    Compiling pyo3test-modern"), "-v", crate)
+	want = []string{"] building with maturin\n", "]    Compiling pyo3test-modern",
+		"] error: this file contains an unclosed delimiter\n", "\n    (its output is above)\n",
+		"] no test was run: the build failed\n"}
+	shows(exitBuild, title, want, "-v", crate)
 }
 
 // TestEvents: --json has the format of go test -json, and gotestsum reads it.

@@ -45,26 +45,36 @@ type runFlags struct {
 
 // chosen holds the flags that choose tests and what they need.
 type chosen struct {
-	keyword, mark        string
+	keyword, mark        *string // nil if they are not given: an empty one replaces the project's own
 	first                bool
 	groups, extras, with []string
 }
 
 func (c *chosen) add(flags *pflag.FlagSet) {
-	flags.StringVarP(&c.keyword, "keyword", "k", "", "only the tests whose names match this `expression`, as pytest's -k")
-	flags.StringVarP(&c.mark, "mark", "m", "", "only the tests whose marks match this `expression`, as pytest's -m")
-	flags.StringArrayVar(&c.groups, "group", nil, "install this dependency `group` of the project for the tests")
-	flags.StringArrayVar(&c.extras, "extra", nil, "install this `extra` of the project for the tests")
-	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement`, too")
+	into := func(to **string) func(string) error {
+		return func(value string) error { *to = &value; return nil }
+	}
+	flags.VarPF(funcValue(into(&c.keyword)), "keyword", "k", "only the tests whose names match this `expression`, as pytest's -k")
+	flags.VarPF(funcValue(into(&c.mark)), "mark", "m", "only the tests whose marks match this `expression`, as pytest's -m")
+	flags.StringArrayVar(&c.groups, "group", nil, "install this dependency `group` of the project for the tests, not what would be chosen")
+	flags.StringArrayVar(&c.extras, "extra", nil, "install this `extra` of the project for the tests, not what would be chosen")
+	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement` beside what is chosen")
 }
+
+// funcValue is a flag whose value goes to a function.
+type funcValue func(string) error
+
+func (f funcValue) Set(value string) error { return f(value) }
+func (f funcValue) String() string         { return "" }
+func (f funcValue) Type() string           { return "expression" }
 
 // pytestArgs returns pytest's arguments: those that flags stand for, and those after --.
 func (c *chosen) pytestArgs(given []string) (args []string) {
-	if c.keyword != "" {
-		args = append(args, "-k", c.keyword)
+	if c.keyword != nil {
+		args = append(args, "-k", *c.keyword)
 	}
-	if c.mark != "" {
-		args = append(args, "-m", c.mark)
+	if c.mark != nil {
+		args = append(args, "-m", *c.mark)
 	}
 	if c.first {
 		args = append(args, "-x")
@@ -157,6 +167,9 @@ func (f runFlags) setJUnit() error {
 		return nil
 	}
 	name, err := filepath.Abs(f.junit)
+	if strings.HasSuffix(f.junit, "/") { // a folder
+		name += "/"
+	}
 	if err == nil {
 		err = os.Setenv(evidence.JUnitVariable, name)
 	}
@@ -197,48 +210,50 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.all {
+		return f.runAll(c, path, forPytest)
+	}
 	crate, tests, err := find(path)
 	if err != nil {
 		return err
 	}
-	if len(tests) == 0 {
-		crates, err := f.crates(crate)
-		if err != nil || len(crates) > 0 {
-			return errors.Join(err, f.runAll(c, crates, forPytest))
+	if len(tests) == 0 && !project.IsMaturin(crate) {
+		if crates, err := cratesBelow(crate); err != nil || len(crates) > 0 {
+			return errors.Join(err, fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\n"+
+				"name one, or run them all with --all", crate, strings.Join(crates, "\n    ")))
 		}
 	}
-	return f.runOne(c, crate, tests, forPytest)
+	return f.runOne(c, topName, crate, tests, forPytest)
 }
 
-// crates returns the crates below a folder that are to run, none if the folder itself is the one.
-func (f runFlags) crates(folder string) ([]string, error) {
-	if !f.all && project.IsMaturin(folder) {
-		return nil, nil
+// runAll runs the crates below a folder, one after the other, each with a name and a folder for outputs of its own. It
+// returns the status of the first one that is red.
+func (f runFlags) runAll(c *cobra.Command, folder string, forPytest []string) (first error) {
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return err
 	}
 	crates, err := cratesBelow(folder)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(crates) == 0 && f.all:
-		return nil, fmt.Errorf("--all: no crate that maturin builds is below %s", folder)
-	case len(crates) > 0 && !f.all:
-		return nil, fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\nname one, or run them all with --all",
-			folder, strings.Join(crates, "\n    "))
+	if err != nil {
+		return err
 	}
-	return crates, nil
-}
-
-// runAll runs one crate after the other. It returns the status of the first one that is red.
-func (f runFlags) runAll(c *cobra.Command, crates, forPytest []string) (first error) {
 	if len(crates) == 0 {
-		return nil
+		return fmt.Errorf("--all: no crate that maturin builds is below %s", folder)
 	}
-	if f.junit != "" && !strings.HasSuffix(f.junit, "/") {
-		return errors.New("--junit with --all: name a folder, with a slash at its end, for a file of each crate")
-	}
-	var reds []string
+	var passed, reds []string
+	outputs := f.outputs
 	for _, crate := range crates {
-		if err := f.runOne(c, crate, nil, forPytest); err != nil {
+		below, err := filepath.Rel(folder, crate)
+		if err != nil {
+			return err
+		}
+		if outputs != "" {
+			f.outputs = filepath.Join(outputs, below)
+		}
+		name := topName + "-" + strings.ReplaceAll(filepath.ToSlash(below), "/", "-")
+		if err := f.runOne(c, name, crate, nil, forPytest); err == nil {
+			passed = append(passed, crate)
+		} else {
 			reds = append(reds, crate)
 			if code := status(0); !errors.As(err, &code) {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", crate, err)
@@ -250,20 +265,23 @@ func (f runFlags) runAll(c *cobra.Command, crates, forPytest []string) (first er
 			break
 		}
 	}
-	text := fmt.Sprintf("%s: %d passed", plural.Count(len(crates), "crate"), len(crates)-len(reds))
+	text := fmt.Sprintf("%s: %d passed", plural.Count(len(crates), "crate"), len(passed))
 	if len(reds) > 0 {
 		text += ", these did not: " + strings.Join(reds, ", ")
+	}
+	if left := len(crates) - len(passed) - len(reds); left > 0 {
+		text += fmt.Sprintf(", %d not run", left)
 	}
 	fmt.Fprintln(c.ErrOrStderr(), text)
 	return first
 }
 
-func (f runFlags) runOne(c *cobra.Command, crate string, tests, forPytest []string) error {
+func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest []string) error {
 	last, err := remember(crate)
 	if err != nil {
 		return err
 	}
-	options := harness.Options{Name: topName,
+	options := harness.Options{Name: name,
 		Flags: subtest.Flags{Shell: f.shell, Keep: f.keep, Parallel: runtime.GOMAXPROCS(0)}}
 	if f.failed {
 		only, why, err := last.notPassed()

@@ -28,11 +28,10 @@ const (
 	recent = time.Hour
 )
 
-// Trim keeps what the builds of all crates take in the engine within the budget: it removes that of the crates that were
-// used least recently, and returns a sentence about it, "" if nothing was removed. It notes that the crate of an id is
-// in use, and measures once a day.
-func Trim(ctx context.Context, e *engine.Engine, crate string) (string, error) {
-	budget, err := budgetBytes()
+// Trim keeps what this user's builds of all crates take in the engine within the budget: it removes those of the crates
+// that were used least recently, and returns a sentence about it, "" if nothing was removed. It measures once a day.
+func Trim(ctx context.Context, e *engine.Engine) (string, error) {
+	budget, err := BudgetBytes()
 	if err != nil {
 		return "", err
 	}
@@ -41,9 +40,6 @@ func Trim(ctx context.Context, e *engine.Engine, crate string) (string, error) {
 		return "", err
 	}
 	now := time.Now()
-	if err := stamp(filepath.Join(folder, crate)); err != nil {
-		return "", err
-	}
 	measured := filepath.Join(folder, "measured")
 	if info, err := os.Stat(measured); budget == 0 || err == nil && now.Sub(info.ModTime()) < trimInterval {
 		return "", nil
@@ -55,11 +51,12 @@ func Trim(ctx context.Context, e *engine.Engine, crate string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	builds, total := buildsOf(objects, func(crate string, created time.Time) time.Time {
-		if info, err := os.Stat(filepath.Join(folder, crate)); err == nil {
-			return info.ModTime()
+	builds, total := buildsOf(objects, func(crate string) time.Time {
+		info, err := os.Stat(filepath.Join(folder, crate))
+		if err != nil {
+			return time.Time{}
 		}
-		return created
+		return info.ModTime()
 	})
 	chosen := surplus(builds, total, budget, now)
 	var freed int64
@@ -78,13 +75,14 @@ func Trim(ctx context.Context, e *engine.Engine, crate string) (string, error) {
 	if freed == 0 {
 		return "", nil
 	}
-	return fmt.Sprintf("removed what the builds of %s left, %s, unused for %s: all builds took %s, and the budget is %s (%s)",
+	return fmt.Sprintf("removed the builds of %s (%s), the last one unused for %s: builds took %s of a budget of %s (%s)",
 		plural.Count(len(chosen), "crate"), units.HumanSize(float64(freed)),
 		strings.ToLower(units.HumanDuration(now.Sub(chosen[len(chosen)-1].used))), units.HumanSize(float64(total)),
 		units.HumanSize(float64(budget)), BudgetVariable), nil
 }
 
-func budgetBytes() (int64, error) {
+// BudgetBytes returns the budget, 0 for none, or an error if the variable cannot be read.
+func BudgetBytes() (int64, error) {
 	text := os.Getenv(BudgetVariable)
 	if text == "" {
 		return defaultBudget, nil
@@ -106,6 +104,25 @@ func usesFolder() (string, error) {
 	return folder, cache.Failed(os.MkdirAll(folder, 0o755))
 }
 
+// markUsed records that a crate, or a volume of compiled crates, is used now.
+func markUsed(id string) error {
+	folder, err := usesFolder()
+	if err != nil {
+		return err
+	}
+	return stamp(filepath.Join(folder, id))
+}
+
+// used reports whether a crate, or a volume of compiled crates, was ever used by this user.
+func used(id string) bool {
+	folder, err := usesFolder()
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(folder, id))
+	return err == nil
+}
+
 // stamp gives a file the current time, and creates it first.
 func stamp(path string) error {
 	now := time.Now()
@@ -124,8 +141,9 @@ type builds struct {
 	busy    bool
 }
 
-// buildsOf sorts objects by crate. lastUse returns when a crate was used last, or else when something of it was made.
-func buildsOf(objects []engine.Object, lastUse func(crate string, created time.Time) time.Time) (all []*builds, total int64) {
+// buildsOf sorts objects by crate. lastUse returns when this user last used a crate; those that the user never used,
+// which are another's on the same engine, are left out.
+func buildsOf(objects []engine.Object, lastUse func(crate string) time.Time) (all []*builds, total int64) {
 	byCrate := map[string]*builds{}
 	for _, o := range objects {
 		crate := crateOf(o)
@@ -133,14 +151,15 @@ func buildsOf(objects []engine.Object, lastUse func(crate string, created time.T
 			continue
 		}
 		if byCrate[crate] == nil {
-			byCrate[crate] = &builds{crate: crate}
+			used := lastUse(crate)
+			if used.IsZero() {
+				continue
+			}
+			byCrate[crate] = &builds{crate: crate, used: used}
 			all = append(all, byCrate[crate])
 		}
 		b := byCrate[crate]
 		b.objects, b.size, b.busy = append(b.objects, o), b.size+o.Size, b.busy || o.Busy
-		if used := lastUse(crate, o.Created); used.After(b.used) {
-			b.used = used
-		}
 		total += o.Size
 	}
 	return all, total

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"strings"
 
 	"pyo3test/harness/internal/cache"
@@ -21,14 +20,15 @@ const (
 )
 
 // compiledCrates returns a volume with a target folder in which the crates that this one depends on are compiled, or ""
-// if there can be none. Other crates, and other checkouts of this one, start from the same volume. They must not run
-// each other's code, so the volume is made without the project's code and its name covers all the code that was run.
+// if there can be none. Other checkouts of the crate start from the same volume. They must not run each other's code, so
+// the volume is made without the project's code and its name covers all the code that was run.
 func (b builder) compiledCrates(ctx context.Context) (volume string, err error) {
-	skeleton, ok, err := b.tree.Skeleton(os.Open)
-	if !ok || err != nil {
-		return "", err
+	skeleton, ok := b.tree.Skeleton()
+	if !ok {
+		return "", nil
 	}
-	volume = cratesPrefix + b.cratesKey(skeleton)
+	key := b.cratesKey(skeleton)
+	volume = cratesPrefix + key
 	waiting := func() {
 		b.emit(report.Note{Topic: "build", Text: "another process compiles the same crates: waiting for it"})
 	}
@@ -37,21 +37,30 @@ func (b builder) compiledCrates(ctx context.Context) (volume string, err error) 
 		return "", err
 	}
 	defer unlock()
-	if found, err := b.engine.HasVolume(ctx, volume); found || err != nil {
-		return volume, err
+	found, err := b.engine.HasVolume(ctx, volume)
+	if err != nil {
+		return "", err
 	}
-	defer func() {
-		if err != nil {
-			volume, err = "", errors.Join(err, b.engine.RemoveVolume(context.WithoutCancel(ctx), volume))
-		}
-	}()
-	if err := b.compileCrates(ctx, skeleton.Tree, volume); err != nil {
-		return volume, err
+	if found && used(key) { // otherwise it was not completed
+		return volume, markUsed(key)
 	}
-	return volume, b.engine.PruneVolumes(ctx, cratesPrefix, keptCrates)
+	var failed *Error
+	switch err := b.compileCrates(ctx, skeleton.Tree, volume); {
+	case errors.As(err, &failed): // the build itself reports it
+		return "", b.engine.RemoveVolume(ctx, volume)
+	case err != nil:
+		return "", errors.Join(err, b.engine.RemoveVolume(context.WithoutCancel(ctx), volume))
+	}
+	if err := markUsed(key); err != nil {
+		return "", err
+	}
+	if err := b.engine.PruneVolumes(ctx, cratesPrefix, keptCrates); err != nil {
+		b.emit(report.Note{Topic: "build", Text: err.Error()})
+	}
+	return volume, nil
 }
 
-// compileCrates compiles a skeleton's crates into a volume. If some cannot be compiled, the build itself says so.
+// compileCrates compiles a skeleton's crates into a volume.
 func (b builder) compileCrates(ctx context.Context, skeleton project.Tree, volume string) error {
 	network := b.buildNetwork()
 	volumes := map[string]engine.Volume{
@@ -64,10 +73,6 @@ func (b builder) compileCrates(ctx context.Context, skeleton project.Tree, volum
 		_, err := b.fetched(ctx, func() (result, error) { return bare.runBuild(ctx, c, network, "crates") })
 		return err
 	})
-	var failed *Error
-	if errors.As(err, &failed) {
-		return nil
-	}
 	return errors.Join(err, c.Remove(context.WithoutCancel(ctx)))
 }
 

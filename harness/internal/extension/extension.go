@@ -95,6 +95,9 @@ func Ensure(
 	emit report.Emit,
 ) (Extension, error) {
 	b := builder{e, tools, network, tree, recipe, emit}
+	if err := markUsed(CrateID(tree, tools)); err != nil {
+		return Extension{}, err
+	}
 	key := buildKey(tools, tree, recipe)
 	found, ok, err := b.lookUp(ctx, key)
 	if ok || err != nil {

@@ -80,6 +80,7 @@ var (
 	// failedCrate matches cargo's message about a build script that fails.
 	failedCrate = regexp.MustCompile("failed to run custom build command for `([\\w-]+) v")
 	// missingTool matches what build scripts say about a program that is not installed. Each is a package of its name.
+	protoc      = regexp.MustCompile(`\bprotoc\b`)
 	missingTool = regexp.MustCompile("is `(cmake|perl|make|ninja|nasm|clang)` not installed")
 )
 
@@ -105,7 +106,7 @@ func systemPackages(log string, locked []string) (packages []string) {
 	for _, found := range missingTool.FindAllStringSubmatch(log, -1) {
 		add(strings.ReplaceAll(found[1], "ninja", "ninja-build"))
 	}
-	if strings.Contains(log, "protoc") {
+	if protoc.MatchString(log) {
 		add("protobuf-compiler")
 	}
 	if strings.Contains(log, "libclang") {

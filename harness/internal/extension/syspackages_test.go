@@ -26,6 +26,7 @@ func TestSystemPackages(t *testing.T) {
 			"protobuf-compiler perl make"},
 		"a tool":         {log: "is `ninja` not installed?", want: "ninja-build"},
 		"libclang":       {log: "Unable to find libclang", want: "libclang-dev"},
+		"another word":   {log: "error: src/protocol.rs: protocol", locked: []string{"openssl-sys"}},
 		"something else": {log: "error[E0308]: mismatched types", locked: []string{"openssl-sys"}},
 	} {
 		require.Equal(t, c.want, strings.Join(systemPackages(c.log, c.locked), " "), name)

@@ -44,7 +44,7 @@ func (g *group) conclude(ctx context.Context) {
 	if (g.ledger.pid != 0 || g.round > 0) && g.Evidence.Wanted(g.red()) {
 		g.keepOutput(ctx)
 	}
-	if g.OutputsTo != "" && g.ledger.exited != nil {
+	if g.OutputsTo != "" && g.ledger.exited != nil && len(g.selected) > 0 {
 		g.saveOutputs(ctx)
 	}
 	g.noteSkipped()
@@ -240,6 +240,6 @@ func (g *group) noTestsText() string {
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
-	return fmt.Sprintf("no tests found in %s: name files, in %s or for the command, or check testpaths and python_files "+
-		"in the project's pytest configuration", where, project.Setting("Tests"))
+	return fmt.Sprintf("no tests found in %s: name their files on the command line, or as %s, or check testpaths and "+
+		"python_files in the project's pytest configuration", where, project.Setting("Tests"))
 }

@@ -41,21 +41,22 @@ type Config struct {
 	Flags     subtest.Flags
 	Matcher   *subtest.Matcher
 
-	Name       string
-	TestName   string   // the full name of the group's test
-	Tests      []string // what pytest collects; if empty, the project's configuration decides
-	PytestArgs []string
-	Env        map[string]string // the user's
-	Isolation  string            // the agent's term: "forked", "subprocess" or "inprocess"
-	Workers    int
-	Budgets    Budgets
-	Memory     int64 // bytes
-	CPUs       float64
-	Processes  int64
-	Network    bool
-	Outputs    []string      // patterns of files that leave the container, relative to the crate
-	OutputsTo  string        // the host's folder for them, "" for the evidence alone
-	Grace      time.Duration // how long a group that is ended early may take to dump stacks
+	Name         string
+	TestName     string   // the full name of the group's test
+	Tests        []string // what pytest collects; if empty, the project's configuration decides
+	PytestArgs   []string
+	Env          map[string]string // the user's
+	Isolation    string            // the agent's term: "forked", "subprocess" or "inprocess"
+	Workers      int
+	Budgets      Budgets
+	Memory       int64 // bytes
+	CPUs         float64
+	Processes    int64
+	Network      bool
+	Outputs      []string      // patterns of files that leave the container, relative to the crate
+	OutputsTo    string        // the host's folder for them, "" for the evidence alone
+	OutputsBelow string        // the folder in there for this group, "" if it is the only one
+	Grace        time.Duration // how long a group that is ended early may take to dump stacks
 
 	Debug           bool // one test, in the foreground, without a limit
 	NoDeadlockProof bool // a deadlocked test uses up its budget

@@ -169,7 +169,7 @@ func (g *group) exitText() string {
 }
 
 // noModule matches Python's message about a module that is not installed.
-var noModule = regexp.MustCompile(`No module named '(\w+)`)
+var noModule = regexp.MustCompile(`No module named '(\w+)'`)
 
 // providerText names the dependency group or extra that has a module which an import lacks, "" if there is none.
 func (g *group) providerText(log string) string {
@@ -181,9 +181,8 @@ func (g *group) providerText(log string) string {
 	if kind == "" {
 		return ""
 	}
-	field := map[string]string{"group": "dependency-groups", "extra": "extras"}[kind]
-	return fmt.Sprintf("\n\n%s %q of pyproject.toml has %s: --%s %[2]s, or %[5]s = [%[2]q] in [tool.pyo3test]", kind, name,
-		found[1], kind, field)
+	return fmt.Sprintf("\n\n%s %q of pyproject.toml has %s: run with --%s %[2]s beside what else the tests need, or with "+
+		"--with %[3]s", kind, name, found[1], kind)
 }
 
 // statusText returns what an exit status of pytest means and, for an unknown option or setting, what to do.
@@ -208,7 +207,7 @@ func (g *group) exitCause() report.Cause {
 // missingText describes an argument that names no test.
 func missingText(e protocol.Missing) string {
 	file, name, found := strings.Cut(e.Argument, "::")
-	text := "no file or folder " + file
+	text := "pytest finds no tests in " + file
 	if found {
 		text = fmt.Sprintf("no test named %s in %s", name, file)
 	}

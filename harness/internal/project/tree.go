@@ -100,7 +100,7 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	}
 	w := walker{
 		root: common, folders: folders, single: needed.files, named: needed.folders, included: included,
-		vouched: vouched, outputs: p.outputs(s),
+		vouched: vouched, outputs: s.Outputs,
 		built: p.moduleNames(), tests: tests, git: newGit(folders, open), open: open,
 		seen: map[string]bool{}, visited: map[string]bool{},
 	}
@@ -117,14 +117,6 @@ func (p Project) Collect(s Selection, open Open) (Tree, error) {
 	}
 	sort.Slice(t.Files, func(i, j int) bool { return t.Files[i].Name < t.Files[j].Name })
 	return t, nil
-}
-
-// outputs returns the folder for what tests write, with all links resolved, "" if there is none or it holds the crate.
-func (p Project) outputs(s Selection) string {
-	if s.Outputs == "" || within(resolved(s.Outputs), p.Folder) {
-		return ""
-	}
-	return resolved(s.Outputs)
 }
 
 // include returns the path of a file or folder that the user names, and the path with all links resolved.

@@ -85,7 +85,7 @@ func (g *GoTest) Report(at time.Time, e Event, so *Tally) error {
 		if e.Cause != "" {
 			g.t(e.Group).Attr(subtest.Cause, string(e.Cause))
 		}
-		if e.Cause == CauseProject {
+		if e.Cause == CauseProject && e.Group == "" {
 			e.Text = "harness.Suite: " + e.Text // which is what a user of go test wrote
 		}
 		g.print(e.Group, lines(e.textBelow(g.verbose)))

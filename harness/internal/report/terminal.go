@@ -341,7 +341,7 @@ func (t *Terminal) endTest(e TestEnded) {
 	})
 	if e.Outcome == verdict.Passed {
 		text := e.text()
-		if t.Each || t.Output && text != "" {
+		if !t.Quiet && (t.Each || t.Output && text != "") {
 			if !t.Output {
 				text = ""
 			}

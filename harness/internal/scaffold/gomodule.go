@@ -4,18 +4,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/subtest"
 )
 
 // usual is where this module usually is in a repository.
 const usual = "third_party/pyo3test"
 
 var (
-	namesHarness = regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*pyo3test\b`)
-	isHarness    = regexp.MustCompile(`(?m)^module\s+pyo3test\s*$`)
+	// modulePath is this module's path, which a published copy has changed.
+	modulePath   = strings.TrimSuffix(reflect.TypeFor[Project]().PkgPath(), "/harness/internal/scaffold")
+	namesHarness = regexp.MustCompile(`(?m)^\s*(module|require|tool)?\s*` + regexp.QuoteMeta(modulePath) + `\b`)
+	isHarness    = regexp.MustCompile(`(?m)^module\s+` + regexp.QuoteMeta(modulePath) + `\s*$`)
 )
 
 // goModule notes what the module of a folder lacks to import the harness, as the commands that add it.
@@ -41,11 +45,12 @@ func (p Project) goModule(plan *Plan, folder string) {
 	}
 	if work := Above(module, "go.work"); work != "" && os.Getenv("GOWORK") != "off" {
 		plan.note("%s does not name pyo3test: in its folder, run\n    go work use %s", work,
-			typed(filepath.Dir(work), ours))
+			subtest.ShellQuote(typed(filepath.Dir(work), ours)))
 		return
 	}
 	plan.note("%s does not name pyo3test: in its folder, run\n"+
-		"    go mod edit -require=pyo3test@v0.0.0 -replace=pyo3test=%s\n    go mod tidy", file, typed(module, ours))
+		"    go mod edit -require=%s@v0.0.0 %s\n    go mod tidy", file, modulePath,
+		subtest.ShellQuote("-replace="+modulePath+"="+typed(module, ours)))
 }
 
 // findHarness returns the folder of this module in a repository, "" if it is not there.

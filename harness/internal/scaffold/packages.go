@@ -13,7 +13,14 @@ func (p Project) SystemPackages(plan *Plan, packages []string) error {
 		plan.note("%s has system-packages already: add \"%s\" to it", file, strings.Join(packages, `", "`))
 		return nil
 	}
-	return plan.edit(file, func(text string) (string, error) { return addPackages(text, packages) })
+	return plan.edit(file, func(text string) (string, error) {
+		edited, err := addPackages(text, packages)
+		if err != nil {
+			plan.note("%s: %v: add to [tool.pyo3test] system-packages = [\"%s\"]", file, err, strings.Join(packages, `", "`))
+			return text, nil
+		}
+		return edited, nil
+	})
 }
 
 // addPackages adds a line to [tool.pyo3test], and the table if it is not there.

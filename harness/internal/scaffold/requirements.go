@@ -50,6 +50,8 @@ func (p Project) requireForked(plan *Plan) error {
 		return plan.edit(filepath.Join(p.Folder, "pyproject.toml"), func(text string) (string, error) {
 			return addToList(text, "project.optional-dependencies", extra)
 		})
+	case strings.Contains(listed, "--hash="):
+		return fmt.Errorf("%s has hashes, and pytest-forked, which plain pytest needs for %s, is not in it", needed.From, forked)
 	case needed.From != "": // a requirements file
 		return plan.edit(filepath.Join(p.Folder, filepath.FromSlash(needed.From)), func(text string) (string, error) {
 			if text != "" && !strings.HasSuffix(text, "\n") {
@@ -58,8 +60,34 @@ func (p Project) requireForked(plan *Plan) error {
 			return text + strings.Join(forkedPair, "\n") + "\n", nil
 		})
 	}
+	if needs := p.pluginsOfOptions(); len(needs) > 0 {
+		return fmt.Errorf("the project lists no test requirements, and pytest's options need %s: list them in a dependency "+
+			"group test, with %s", strings.Join(needs, " and "), strings.Join(forkedPair, " and "))
+	}
 	return plan.edit(filepath.Join(p.Folder, "pyproject.toml"), addGroup)
 }
+
+// pluginsOfOptions returns the plugins of the default test environment that the project's own pytest options need. A list
+// of its own replaces that environment.
+func (p Project) pluginsOfOptions() (plugins []string) {
+	for _, file := range project.PytestFiles {
+		data, err := os.ReadFile(filepath.Join(p.Folder, file.Name))
+		if err != nil || !file.Counts(data) {
+			continue
+		}
+		if strings.Contains(string(data), "--cov") {
+			plugins = append(plugins, "pytest-cov")
+		}
+		if workers.Match(data) {
+			plugins = append(plugins, "pytest-xdist")
+		}
+		break
+	}
+	return plugins
+}
+
+// workers matches an option of pytest-xdist in pytest's configuration.
+var workers = regexp.MustCompile(`addopts.*(\s|["'])(--dist|--numprocesses)\b`)
 
 // lockedForked returns an error unless pytest-forked is in the lock file that the tests' packages come from.
 func (p Project) lockedForked(group string) error {

@@ -31,13 +31,14 @@ def keep(patterns: list[str], folder: str, out: str) -> None:
 
 
 def written(patterns: list[str], folder: str) -> list[str]:
-    """Return the files that match, or that are in a folder that does. Links are not followed."""
+    """Return the files that match, or that are in a folder that does, but none that a link leads to elsewhere."""
     found = set()
+    real = os.path.join(os.path.realpath(folder), "")
     for pattern in patterns:
         for name in glob.glob(pattern, root_dir=folder, recursive=True, include_hidden=True):
             top = os.path.normpath(os.path.join(folder, name))
             inside = [os.path.join(at, each) for at, _, files in os.walk(top) for each in files] or [top]
-            found |= {path for path in inside if path.startswith(os.path.join(folder, "")) and fresh(path)}
+            found |= {path for path in inside if os.path.realpath(path).startswith(real) and fresh(path)}
     return sorted(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,9 +10,9 @@ import time
 
 import procs
 
-ASK = signal.SIGUSR1
-"""The signal that makes an agent write it down."""
-PROGRAM = "/agent.py"
+ASK = signal.SIGURG
+"""The signal that makes an agent write it down. An agent that does not know it yet ignores it."""
+PROGRAM = " " + os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent.py")
 """The end of an agent's command line."""
 LIMIT = 1.0
 """Seconds to wait for the answer: an agent may be stopped."""
@@ -44,6 +45,8 @@ def ask() -> dict[int, str]:
 
 def _ask(pid: int) -> dict[int, str]:
     end = time.monotonic() + LIMIT
+    with contextlib.suppress(OSError):  # an answer that came too late for another dump
+        os.unlink(path(pid))
     try:
         os.kill(pid, ASK)
         while not os.path.exists(path(pid)):

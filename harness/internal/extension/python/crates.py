@@ -20,7 +20,10 @@ def own_names() -> set[str]:
     """Return the names of the project's own packages and libraries, as they begin the names of files."""
     names = set()
     for manifest in SOURCES.rglob("Cargo.toml"):
-        settings = tomllib.loads(manifest.read_text())
+        try:
+            settings = tomllib.loads(manifest.read_text(encoding="utf-8"))
+        except ValueError:  # a template, or a fixture of a test
+            continue
         for table in ("package", "lib"):
             if name := settings.get(table, {}).get("name"):
                 names |= {name, name.replace("-", "_")}

@@ -28,10 +28,11 @@ def test_what_was_written_is_kept(suite: Suite) -> None:
             open("kept/deep.html", "w").write("deep")
             os.symlink("/etc/passwd", "link.txt")
             open("../beside.txt", "w").write("beside")
+            os.symlink("..", "up")
         """,
     )
     age(suite.folder)
-    run = suite.run(outputs=["*.txt", "kept", "../beside.txt", "/etc/hosts", "none"])
+    run = suite.run(outputs=["*.txt", "kept", "up/*.txt", "../beside.txt", "/etc/hosts", "none"])
     found = {str(path.relative_to(run.out / "outputs")) for path in (run.out / "outputs").rglob("*") if path.is_file()}
     assert found == {"new.txt", "kept/deep.html"} and (run.out / "outputs/new.txt").read_text() == "new"
 

@@ -55,7 +55,9 @@ class Missing:
             return
         for argument, collectors in getattr(self.session, "_notfound", ()):
             path, _, name = str(argument).partition("::")
-            shown = f"{os.path.relpath(path, str(self.session.config.invocation_params.dir))}::{name}"
+            shown = os.path.relpath(path, str(self.session.config.invocation_params.dir))
+            if name:
+                shown += f"::{name}"
             # Some versions leave out parameters.
             typed = next((each for each in self.session.config.args if each.partition("[")[0] == shown), shown)
             self.events.send("missing", argument=typed, near=nearest(typed.partition("::")[2], collectors))
