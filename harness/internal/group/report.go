@@ -179,7 +179,8 @@ func (g *group) providerText(log string) string {
 	}
 	kind, name := g.Provider(found[1])
 	if kind == "" {
-		return ""
+		return fmt.Sprintf("\n\npyproject.toml does not list %s: if a package of that name has it, run with --with %[1]s, "+
+			"or set with = [%[1]q] in [tool.pyo3test] (With of a Suite)", found[1])
 	}
 	return fmt.Sprintf("\n\n%s %q of pyproject.toml has %s: run with --%s %[2]s beside what else the tests need, or with "+
 		"--with %[3]s", kind, name, found[1], kind)

@@ -114,7 +114,11 @@ def verify() -> None:
                 raise BuildError(
                     f"the test environment is damaged: {site / name}: {error.strerror}; run again"
                 ) from None
-            if not any(matches(data, one) for one in sums):
+            if any(matches(data, one) for one in sums):
+                continue
+            if name.endswith(".pyc"):  # some packages record theirs, and uv has compiled it again: Python can, too
+                (site / name).unlink()
+            else:
                 raise BuildError(
                     f"the test environment is damaged: {site / name} is not what its package's RECORD says; run again"
                 )
