@@ -280,7 +280,8 @@ def test_value():
 	}
 }
 
-// writeWheel writes a wheel "whl" with version 1 that holds one module.
+// writeWheel writes a wheel "whl" with version 1 that holds one module. Like those of some projects it records its bytecode,
+// with a sum that is wrong as soon as uv has compiled it again.
 func writeWheel(t *testing.T, path, module string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -288,12 +289,14 @@ func writeWheel(t *testing.T, path, module string) {
 	defer f.Close()
 	w := zip.NewWriter(f)
 	for name, text := range map[string]string{
-		"whl.py": module,
+		"whl.py":                          module,
+		"__pycache__/whl.cpython-311.pyc": "old",
 		"whl-1.dist-info/WHEEL": `Wheel-Version: 1.0
 Root-Is-Purelib: true
 Tag: py3-none-any
 `,
 		"whl-1.dist-info/RECORD": `whl.py,,
+__pycache__/whl.cpython-311.pyc,sha256=y6BrVzb69n5UsHtWHq6UOV53TFF6fZEKVDaeEmPM-9Q,3
 whl-1.dist-info/WHEEL,,
 whl-1.dist-info/METADATA,,
 whl-1.dist-info/RECORD,,
