@@ -61,6 +61,20 @@ func (c *chosen) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement` beside what is chosen")
 }
 
+// needs returns the flags that say what the tests need, each with a space after it: without them a test that is run again
+// meets another environment.
+func (c *chosen) needs() (text string) {
+	for _, each := range []struct {
+		flag   string
+		values []string
+	}{{"--group", c.groups}, {"--extra", c.extras}, {"--with", c.with}} {
+		for _, value := range each.values {
+			text += each.flag + " " + subtest.ShellQuote(value) + " "
+		}
+	}
+	return text
+}
+
 // funcValue is a flag whose value goes to a function.
 type funcValue func(string) error
 
@@ -333,14 +347,14 @@ func (f runFlags) noteRecording(c *cobra.Command, err error) {
 // reporter returns what shows the run, and a function that closes it.
 func (f runFlags) reporter(out io.Writer, crate string) (report.Reporter, func(), error) {
 	again := func(nodeID string) string {
-		return "pyo3test run " + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
+		return "pyo3test run " + f.needs() + subtest.ShellQuote(crate) + " -- " + subtest.ShellQuote(nodeID)
 	}
 	if f.json {
 		return report.NewTest2JSON(out, filepath.Base(crate), again), func() {}, nil
 	}
 	screen := report.Screen{
 		Out: out, Quiet: f.quiet, Verbose: f.verbose, Each: f.each, Output: f.output, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate),
-		Again: again, Failed: "pyo3test run --failed " + subtest.ShellQuote(crate),
+		Again: again, Failed: "pyo3test run --failed " + f.needs() + subtest.ShellQuote(crate),
 	}
 	done := func() {}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb" {

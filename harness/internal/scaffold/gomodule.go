@@ -55,6 +55,10 @@ func (p Project) goModule(plan *Plan, folder string) {
 
 // findHarness returns the folder of this module in a repository, "" if it is not there.
 func findHarness(repository string) (found string) {
+	place := filepath.Join(repository, filepath.FromSlash(usual)) // which may be a link
+	if data, err := os.ReadFile(filepath.Join(place, "go.mod")); err == nil && isHarness.Match(data) {
+		return place
+	}
 	_ = filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case found != "":
