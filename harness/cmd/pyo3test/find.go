@@ -81,9 +81,25 @@ func cratesBelow(folder string) (crates []string, err error) {
 	return crates, err
 }
 
+// noneOfSeveral returns an error that names the crates below a folder, if there are any and the folder is no crate.
+func noneOfSeveral(folder string, tests []string) error {
+	if len(tests) > 0 || project.IsMaturin(folder) {
+		return nil
+	}
+	crates, err := cratesBelow(folder)
+	if err != nil || len(crates) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\nname one", folder,
+		strings.Join(crates, "\n    "))
+}
+
 // readProject reads the crate of a path.
 func readProject(path string) (p project.Project, pyo3 project.PyO3, err error) {
-	crate, _, err := find(path)
+	crate, tests, err := find(path)
+	if err == nil {
+		err = noneOfSeveral(crate, tests)
+	}
 	if err != nil {
 		return p, pyo3, err
 	}

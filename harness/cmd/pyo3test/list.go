@@ -42,6 +42,9 @@ func list(c *cobra.Command, choice chosen, asJSON bool, args []string) error {
 		return err
 	}
 	crate, tests, err := find(path)
+	if err == nil {
+		err = noneOfSeveral(crate, tests)
+	}
 	if err != nil {
 		return err
 	}

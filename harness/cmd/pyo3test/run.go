@@ -21,7 +21,6 @@ import (
 	"pyo3test/harness/internal/evidence"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/plural"
-	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
@@ -231,11 +230,8 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(tests) == 0 && !project.IsMaturin(crate) {
-		if crates, err := cratesBelow(crate); err != nil || len(crates) > 0 {
-			return errors.Join(err, fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\n"+
-				"name one, or run them all with --all", crate, strings.Join(crates, "\n    ")))
-		}
+	if err := noneOfSeveral(crate, tests); err != nil {
+		return fmt.Errorf("%w, or run them all with --all", err)
 	}
 	return f.runOne(c, topName, crate, tests, forPytest)
 }
