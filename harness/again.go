@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/subtest"
 )
 
@@ -12,14 +13,9 @@ import (
 func runAgain(crate string) func(test, nodeID string) string {
 	pkg := ""
 	if folder, err := os.Getwd(); err == nil { // go test starts a test in its package's folder
-		for root := folder; ; root = filepath.Dir(root) {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				pkg = subtest.ShellQuote(below(root, folder)) + " "
-				crate = below(root, crate)
-			}
-			if pkg != "" || root == filepath.Dir(root) {
-				break
-			}
+		if file := project.Above(folder, "go.mod"); file != "" {
+			root := filepath.Dir(file)
+			pkg, crate = subtest.ShellQuote(below(root, folder))+" ", below(root, crate)
 		}
 	}
 	return func(test, nodeID string) string {

@@ -53,8 +53,9 @@ The exit code is 1 when something breaks, and 0 otherwise.`,
 				initFlags{conftest: true, config: true, packages: packages, yes: yes}, false), diagnosis)
 		},
 	}
-	c.Flags().BoolVar(&fix, "fix", false, "then do what `pyo3test init --conftest --config` does, and name the packages of the system "+
-		"that the build lacks: show a diff, and ask")
+	c.Flags().BoolVar(&fix, "fix", false,
+		"then do what `pyo3test init --conftest --config` does, and name the packages of the system "+
+			"that the build lacks: show a diff, and ask")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "with --fix: write without asking")
 	c.Flags().BoolVar(&asJSON, "json", false, "the findings as a list of JSON on stdout, and nothing else")
 	c.MarkFlagsMutuallyExclusive("json", "fix")

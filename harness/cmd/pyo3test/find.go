@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pyo3test/harness/internal/project"
-	"pyo3test/harness/internal/scaffold"
 )
 
 // onePath returns the path that a command line names, or "." if it names none.
@@ -38,7 +37,7 @@ func find(path string) (crate string, tests []string, err error) {
 	}
 	// Try the path as written first: a folder of tests may be a link to somewhere else.
 	for _, from := range []string{file, resolved} {
-		manifest := scaffold.Above(from, "pyproject.toml")
+		manifest := project.Above(from, "pyproject.toml")
 		if manifest == "" {
 			continue
 		}
@@ -65,20 +64,8 @@ func find(path string) (crate string, tests []string, err error) {
 
 // cratesBelow returns the folders of the crates in a folder and below it that maturin builds, sorted.
 func cratesBelow(folder string) (crates []string, err error) {
-	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil && path == folder:
-			return err
-		case err != nil:
-			return nil // one that cannot be read
-		case entry.IsDir() && path != folder && (project.IsIgnored(entry.Name()) || strings.HasPrefix(entry.Name(), ".")):
-			return filepath.SkipDir
-		case entry.Name() == "pyproject.toml" && project.IsMaturin(filepath.Dir(path)):
-			crates = append(crates, filepath.Dir(path))
-		}
-		return nil
-	})
-	return crates, err
+	crates, err = project.Below(folder, "pyproject.toml")
+	return slices.DeleteFunc(crates, func(crate string) bool { return !project.IsMaturin(crate) }), err
 }
 
 // noneOfSeveral returns an error that names the crates below a folder, if there are any and the folder is no crate.
@@ -94,12 +81,17 @@ func noneOfSeveral(folder string, tests []string) error {
 		strings.Join(crates, "\n    "))
 }
 
-// readProject reads the crate of a path.
-func readProject(path string) (p project.Project, pyo3 project.PyO3, err error) {
-	crate, tests, err := find(path)
-	if err == nil {
+// findOne is find, but refuses a folder that is no crate and has some below it.
+func findOne(path string) (crate string, tests []string, err error) {
+	if crate, tests, err = find(path); err == nil {
 		err = noneOfSeveral(crate, tests)
 	}
+	return crate, tests, err
+}
+
+// readProject reads the crate of a path.
+func readProject(path string) (p project.Project, pyo3 project.PyO3, err error) {
+	crate, _, err := findOne(path)
 	if err != nil {
 		return p, pyo3, err
 	}

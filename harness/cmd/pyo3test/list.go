@@ -41,10 +41,7 @@ func list(c *cobra.Command, choice chosen, asJSON bool, args []string) error {
 	if err != nil {
 		return err
 	}
-	crate, tests, err := find(path)
-	if err == nil {
-		err = noneOfSeveral(crate, tests)
-	}
+	crate, tests, err := findOne(path)
 	if err != nil {
 		return err
 	}

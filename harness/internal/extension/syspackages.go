@@ -79,8 +79,8 @@ var natives = []native{
 var (
 	// failedCrate matches cargo's message about a build script that fails.
 	failedCrate = regexp.MustCompile("failed to run custom build command for `([\\w-]+) v")
-	// missingTool matches what build scripts say about a program that is not installed. Each is a package of its name.
 	protoc      = regexp.MustCompile(`\bprotoc\b`)
+	// missingTool matches what build scripts say about a program that is not installed. Each is a package of its name.
 	missingTool = regexp.MustCompile("is `(cmake|perl|make|ninja|nasm|clang)` not installed")
 )
 
@@ -125,11 +125,6 @@ func systemPackages(log string, locked []string) (packages []string) {
 
 // packagesText says which packages to name, and where.
 func packagesText(packages []string) string {
-	quoted := make([]string, len(packages))
-	for i, name := range packages {
-		quoted[i] = fmt.Sprintf("%q", name)
-	}
-	list := strings.Join(quoted, ", ")
-	return fmt.Sprintf("a library or tool of the system is missing: system-packages = [%s] in [tool.pyo3test] installs "+
-		"what the crates of Cargo.lock need (SystemPackages of a Suite)", list)
+	return fmt.Sprintf("a library or tool of the system is missing: system-packages = [\"%s\"] in [tool.pyo3test] installs "+
+		"what the crates of Cargo.lock need (SystemPackages of a Suite)", strings.Join(packages, `", "`))
 }

@@ -198,14 +198,11 @@ func (g *group) reconcile() {
 		g.problem("%d of %d built modules were imported before the tests", g.ledger.imported, len(g.Extension.Modules))
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && *g.ledger.exitStatus != verdict.ExitNoTests:
-		g.problem("pytest's session ended with status %d before it had collected the tests: %s\n%s",
-			*g.ledger.exitStatus,
-			g.statusText(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
-		g.problems[len(g.problems)-1].Cause = g.exitCause()
+		g.problemBecause(g.exitCause(), "pytest's session ended with status %d before it had collected the tests: %s\n%s",
+			*g.ledger.exitStatus, g.statusText(*g.ledger.exitStatus), strings.TrimSpace(g.ledger.exited.Text))
 		return
 	case len(g.ledger.tests) == 0 && len(g.ledger.collectErrors) == 0 && len(g.hungFiles) == 0:
-		g.problem("%s", g.noTestsText())
-		g.problems[len(g.problems)-1].Cause = report.CauseCollection
+		g.problemBecause(report.CauseCollection, "%s", g.noTestsText())
 		return
 	case len(g.ledger.junit) == 0 && g.ledger.exited.DiskFull:
 		g.problem("pytest could not write its JUnit file")

@@ -407,8 +407,12 @@ func (g *group) red() bool {
 }
 
 // problem records what makes the group red and is no single test's fault.
-func (g *group) problem(format string, args ...any) {
-	g.problems = append(g.problems, report.Problem{Group: g.Name, Text: g.Tree.HostText(fmt.Sprintf(format, args...))})
+func (g *group) problem(format string, args ...any) { g.problemBecause("", format, args...) }
+
+// problemBecause is problem, with what kept the tests from running.
+func (g *group) problemBecause(cause report.Cause, format string, args ...any) {
+	g.problems = append(g.problems,
+		report.Problem{Group: g.Name, Cause: cause, Text: g.Tree.HostText(fmt.Sprintf(format, args...))})
 }
 
 // advise inserts a fix before the problems if the engine caused one of them.

@@ -197,7 +197,7 @@ func (g *group) statusText(status int) string {
 // exitCause returns what kept the tests from running if pytest ended before it had collected them, "" otherwise.
 func (g *group) exitCause() report.Cause {
 	switch exit := g.ledger.exited.Exit; {
-	case g.ledger.collected || len(g.problems) > 1: // the first problem is why
+	case g.ledger.collected || len(g.problems) > 0: // the first problem is why
 		return ""
 	case exit != nil && *exit == verdict.ExitUsage && !inConftest(g.ledger.exited.Text):
 		return report.CauseProject

@@ -133,8 +133,7 @@ func (g *group) take(e protocol.Event) error {
 	switch e := e.(type) {
 	case protocol.Import:
 		if !e.OK && g.stopping == "" {
-			g.problem("%s", importText(e))
-			g.problems[len(g.problems)-1].Cause = report.CauseBuild
+			g.problemBecause(report.CauseBuild, "%s", importText(e))
 		}
 	case protocol.Started:
 		g.enter(collecting)
@@ -174,8 +173,7 @@ func (g *group) takeOther(e protocol.Event) {
 	case protocol.Sections:
 		g.note("%s", g.Tree.HostText(strings.TrimRight(e.Text, "\n")))
 	case protocol.Missing:
-		g.problem("%s", missingText(e))
-		g.problems[len(g.problems)-1].Cause = report.CauseCollection
+		g.problemBecause(report.CauseCollection, "%s", missingText(e))
 	case protocol.Bytecode:
 		g.Bytecode.Add(g.compileSettings(), e.File, e.Data)
 	case protocol.Deadlock:
@@ -213,7 +211,7 @@ func (g *group) endPytest() {
 		g.again = true
 	case g.ledger.missing: // which is why
 	default:
-		g.problem("pytest ended in the middle of %s: %s%s", g.clock.phase, g.exitText(), g.untoldText())
-		g.problems[len(g.problems)-1].Cause = g.exitCause()
+		g.problemBecause(g.exitCause(), "pytest ended in the middle of %s: %s%s", g.clock.phase, g.exitText(),
+			g.untoldText())
 	}
 }

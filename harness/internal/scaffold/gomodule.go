@@ -1,7 +1,6 @@
 package scaffold
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,7 +23,7 @@ var (
 
 // goModule notes what the module of a folder lacks to import the harness, as the commands that add it.
 func (p Project) goModule(plan *Plan, folder string) {
-	file := Above(folder, "go.mod")
+	file := project.Above(folder, "go.mod")
 	if file == "" {
 		plan.note("%s belongs to no Go module: first run `go mod init` there or in a folder above", folder)
 		return
@@ -35,7 +34,7 @@ func (p Project) goModule(plan *Plan, folder string) {
 	}
 	module := filepath.Dir(file)
 	repository := module
-	if git := Above(module, ".git"); git != "" {
+	if git := project.Above(module, ".git"); git != "" {
 		repository = filepath.Dir(git)
 	}
 	ours := findHarness(repository)
@@ -43,7 +42,7 @@ func (p Project) goModule(plan *Plan, folder string) {
 		ours = filepath.Join(repository, filepath.FromSlash(usual))
 		plan.note("pyo3test is not in %s: put it into %s", repository, ours)
 	}
-	if work := Above(module, "go.work"); work != "" && os.Getenv("GOWORK") != "off" {
+	if work := project.Above(module, "go.work"); work != "" && os.Getenv("GOWORK") != "off" {
 		plan.note("%s does not name pyo3test: in its folder, run\n    go work use %s", work,
 			subtest.ShellQuote(typed(filepath.Dir(work), ours)))
 		return
@@ -54,28 +53,18 @@ func (p Project) goModule(plan *Plan, folder string) {
 }
 
 // findHarness returns the folder of this module in a repository, "" if it is not there.
-func findHarness(repository string) (found string) {
+func findHarness(repository string) string {
 	place := filepath.Join(repository, filepath.FromSlash(usual)) // which may be a link
 	if data, err := os.ReadFile(filepath.Join(place, "go.mod")); err == nil && isHarness.Match(data) {
 		return place
 	}
-	_ = filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case found != "":
-			return filepath.SkipAll
-		case err != nil:
-			return nil // one that cannot be read
-		case entry.IsDir() && path != repository &&
-			(project.IsIgnored(entry.Name()) || strings.HasPrefix(entry.Name(), ".")):
-			return filepath.SkipDir
-		case entry.Name() == "go.mod":
-			if data, err := os.ReadFile(path); err == nil && isHarness.Match(data) {
-				found = filepath.Dir(path)
-			}
+	modules, _ := project.Below(repository, "go.mod")
+	for _, module := range modules {
+		if data, err := os.ReadFile(filepath.Join(module, "go.mod")); err == nil && isHarness.Match(data) {
+			return module
 		}
-		return nil
-	})
-	return found
+	}
+	return ""
 }
 
 // typed returns a path as go.mod wants it in a folder: with ./ or ../ in front.

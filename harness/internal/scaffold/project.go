@@ -174,25 +174,12 @@ func packageName(folder string) string {
 	return name
 }
 
-// Above returns the nearest file or folder with a name, in a folder or one above it, "" if there is none.
-func Above(folder, name string) string {
-	for ; ; folder = filepath.Dir(folder) {
-		file := filepath.Join(folder, name)
-		if _, err := os.Stat(file); err == nil {
-			return file
-		}
-		if folder == filepath.Dir(folder) {
-			return ""
-		}
-	}
-}
-
 // Workflow plans a GitHub workflow at the root of the repository. It runs go test if the crate is in a Go module,
 // otherwise the helper script, which is then planned too.
 func (p Project) Workflow(plan *Plan) error {
 	root := p.Folder
 	for _, name := range []string{"go.mod", ".git"} {
-		if found := Above(p.Folder, name); found != "" {
+		if found := project.Above(p.Folder, name); found != "" {
 			root = filepath.Dir(found)
 		}
 	}
@@ -202,7 +189,7 @@ func (p Project) Workflow(plan *Plan) error {
 	}
 	data := map[string]string{"Crate": filepath.ToSlash(crate),
 		"Lock": filepath.ToSlash(filepath.Join(crate, "**", "Cargo.lock"))}
-	if module := Above(p.Folder, "go.mod"); module != "" {
+	if module := project.Above(p.Folder, "go.mod"); module != "" {
 		inside, err := filepath.Rel(root, filepath.Dir(module))
 		if err != nil || !filepath.IsLocal(inside) {
 			return fmt.Errorf("%s is outside of the repository %s", module, root)
