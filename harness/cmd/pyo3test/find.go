@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +30,10 @@ func find(path string) (crate string, tests []string, err error) {
 		return "", nil, err
 	}
 	info, err := os.Stat(file)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("%s: no such file or directory: name a crate's folder, or a file, folder or node id of its "+
+			"tests; -k chooses tests by their names", file)
+	} else if err != nil {
 		return "", nil, err
 	}
 	resolved, err := filepath.EvalSymlinks(file)
@@ -79,6 +84,17 @@ func noneOfSeveral(folder string, tests []string) error {
 	}
 	return fmt.Errorf("%s is no crate that maturin builds; below it are\n    %s\nname one", folder,
 		strings.Join(crates, "\n    "))
+}
+
+// cratesToRun returns the crates that --all means, and the absolute path of the folder that they are in.
+func cratesToRun(folder string) (absolute string, crates []string, err error) {
+	if absolute, err = filepath.Abs(folder); err != nil {
+		return "", nil, err
+	}
+	if crates, err = cratesBelow(absolute); err == nil && len(crates) == 0 {
+		err = fmt.Errorf("--all: no crate that maturin builds is below %s", absolute)
+	}
+	return absolute, crates, err
 }
 
 // findOne is find, but refuses a folder that is no crate and has some below it.

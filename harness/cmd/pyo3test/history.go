@@ -53,6 +53,12 @@ func (a asked) scope() string {
 	return string(key)
 }
 
+// namedNothing reports whether the arguments of a run were wrong, so that there was nothing for it to run.
+func (p pastRun) namedNothing() bool {
+	wrong := p.Cause == report.CauseArguments || p.Cause == report.CauseProject
+	return wrong && !p.all() && len(p.Outcomes) == 0
+}
+
 // covers reports whether the run runs all tests of a file or folder.
 func (a asked) covers(file string) bool {
 	return len(a.PytestArgs) == 0 && (len(a.Tests) == 0 || slices.ContainsFunc(a.Tests, func(name string) bool {
@@ -157,6 +163,7 @@ func after(runs []pastRun) known {
 		case run.cutOff && run.Failed: // what it did not get to is still recorded as not passed
 		case run.cutOff:
 			k.Unsettled[run.scope()], ended[run.scope()] = cutOff, time.Time{}
+		case run.Beside && run.namedNothing(): // it could not have run any test
 		case run.Beside:
 			k.Unsettled[run.scope()], ended[run.scope()] = whyUnsettled(run.Cause), run.end
 		case !run.Failed:

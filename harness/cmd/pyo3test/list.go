@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -17,62 +19,97 @@ import (
 )
 
 func listCommand() *cobra.Command {
-	var choice chosen
-	asJSON := false
+	var f listFlags
 	c := &cobra.Command{
 		Use:   "list [flags] [PATH] [-- pytest arguments]",
 		Short: "Name a crate's tests, and run none",
 		Long: `Builds the crate, lets pytest collect its tests, and names them, one a line. PATH and what follows -- are as in run. How many
 there are, and what cannot be collected, goes to standard error.`,
 		Example: `  pyo3test list
+  pyo3test list --all                       of all crates below this folder
   pyo3test list tests/test_map.py -k insert
   pyo3test list --json | jq -r '.[].file'`,
-		RunE: func(c *cobra.Command, args []string) error { return list(c, choice, asJSON, args) },
+		RunE: func(c *cobra.Command, args []string) error { return f.list(c, args) },
 	}
-	choice.add(c.Flags())
-	c.Flags().BoolVar(&asJSON, "json", false,
+	f.add(c.Flags())
+	c.Flags().BoolVar(&f.all, "all", false, "all crates below PATH; each name begins with the crate's folder")
+	c.Flags().BoolVar(&f.json, "json", false,
 		"one list of objects: the node id, the file and line, the group, and the name of the Go subtest")
 	return c
 }
 
-func list(c *cobra.Command, choice chosen, asJSON bool, args []string) error {
+// listFlags holds the flags of list.
+type listFlags struct {
+	all, json bool
+	chosen
+}
+
+func (f listFlags) list(c *cobra.Command, args []string) error {
 	args, forPytest := splitArgs(c, args)
 	path, err := onePath(args)
 	if err != nil {
 		return err
 	}
-	crate, tests, err := findOne(path)
-	if err != nil {
-		return err
-	}
-	out, errs := visible.Unwrap(c.OutOrStdout()), visible.Unwrap(c.ErrOrStderr())
+	errs := visible.Unwrap(c.ErrOrStderr())
 	lister := &lister{}
-	result := harness.Execute(harness.Suite{
-		Crate: crate, Tests: tests, PytestArgs: choice.pytestArgs(forPytest),
-		DependencyGroups: choice.groups, Extras: choice.extras, With: choice.with,
-	}, harness.Options{
-		Name: topName, Flags: subtest.Flags{List: true, Parallel: runtime.GOMAXPROCS(0)},
-		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: errs, Collects: true, Quiet: true}), lister},
-	})
-	if asJSON {
+	red := exitPassed // the code of the first crate that is red
+	collect := func(crate string, tests []string) {
+		result := harness.Execute(harness.Suite{
+			Crate: crate, Tests: tests, PytestArgs: f.pytestArgs(forPytest),
+			DependencyGroups: f.groups, Extras: f.extras, With: f.with,
+		}, harness.Options{
+			Name: topName, Flags: subtest.Flags{List: true, Parallel: runtime.GOMAXPROCS(0)},
+			Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: errs, Collects: true, Quiet: true}), lister},
+		})
+		red = cmp.Or(red, exitCode(result))
+	}
+	if f.all {
+		folder, crates, err := cratesToRun(path)
+		if err != nil {
+			return err
+		}
+		for _, crate := range crates {
+			if lister.below, err = filepath.Rel(folder, crate); err != nil {
+				return err
+			}
+			if collect(crate, nil); c.Context().Err() != nil { // interrupted
+				break
+			}
+		}
+	} else {
+		crate, tests, err := findOne(path)
+		if err != nil {
+			return err
+		}
+		collect(crate, tests)
+	}
+	if out := visible.Unwrap(c.OutOrStdout()); f.json {
 		err = lister.json(out)
 	} else {
 		lister.print(out)
 	}
 	fmt.Fprintf(errs, "%s in %s\n", plural.Count(len(lister.found), "test"), plural.Count(len(lister.files()), "file"))
-	if code := exitCode(result); err == nil && code != exitPassed {
-		err = status(code)
+	if err == nil && red != exitPassed {
+		err = status(red)
 	}
 	return err
 }
 
-// lister keeps the tests that a run names.
-type lister struct{ found []report.ListedTest }
+// lister keeps the tests that runs name.
+type lister struct {
+	below string // the folder before the next names, "" for none
+	found []report.ListedTest
+}
 
 // Report takes an event.
 func (l *lister) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	if e, ok := e.(report.Listed); ok {
-		l.found = append(l.found, e.Tests...)
+		for _, test := range e.Tests {
+			if l.below != "" {
+				test.NodeID = filepath.ToSlash(l.below) + "/" + test.NodeID
+			}
+			l.found = append(l.found, test)
+		}
 	}
 	return nil
 }

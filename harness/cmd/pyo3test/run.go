@@ -239,16 +239,9 @@ func run(c *cobra.Command, f runFlags, args []string) error {
 // runAll runs the crates below a folder, one after the other, each with a name and a folder for outputs of its own. It
 // returns the status of the first one that is red.
 func (f runFlags) runAll(c *cobra.Command, folder string, forPytest []string) (first error) {
-	folder, err := filepath.Abs(folder)
+	folder, crates, err := cratesToRun(folder)
 	if err != nil {
 		return err
-	}
-	crates, err := cratesBelow(folder)
-	if err != nil {
-		return err
-	}
-	if len(crates) == 0 {
-		return fmt.Errorf("--all: no crate that maturin builds is below %s", folder)
 	}
 	var passed, reds []string
 	outputs := f.outputs
@@ -381,7 +374,7 @@ func exitCode(result report.Result) int {
 		return exitBuild
 	case result.Cause == report.CauseSetup:
 		return exitSetup
-	case result.Cause == report.CauseCollection:
+	case result.Cause == report.CauseCollection, result.Cause == report.CauseArguments:
 		return exitCollection
 	}
 	return exitFailed

@@ -237,6 +237,10 @@ func (g *group) noTestsText() string {
 	if len(g.Tests) > 0 {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
+	if n := g.ledger.deselected; n > 0 {
+		return fmt.Sprintf("no test is left of %s: -k, -m, --deselect or a plugin of the project deselected %s",
+			where, plural.Count(n, "test"))
+	}
 	return fmt.Sprintf("no tests found in %s: name their files on the command line, or as %s, or check testpaths and "+
 		"python_files in the project's pytest configuration", where, project.Setting("Tests"))
 }

@@ -28,6 +28,7 @@ type ledger struct {
 	collectSkips  []verdict.CollectSkip
 	tests         []*test // by collection index
 	collected     bool    // the collection is complete
+	deselected    int     // how many tests pytest left out while it collected
 	missing       bool    // pytest refuses an argument that names no test
 
 	due        map[int]bool // the indices of the tests that are to run
@@ -199,7 +200,7 @@ func (l *ledger) takeCollection(e protocol.Event) error {
 		if e.Count != len(l.tests) {
 			return fmt.Errorf("pytest collected %d tests and named %d", e.Count, len(l.tests))
 		}
-		l.collected = true
+		l.collected, l.deselected = true, e.Deselected
 	}
 	return nil
 }

@@ -199,6 +199,8 @@ func (g *group) exitCause() report.Cause {
 	switch exit := g.ledger.exited.Exit; {
 	case g.ledger.collected || len(g.problems) > 0: // the first problem is why
 		return ""
+	case exit != nil && *exit == verdict.ExitUsage && notFound.MatchString(g.ledger.exited.Text):
+		return report.CauseArguments
 	case exit != nil && *exit == verdict.ExitUsage && !inConftest(g.ledger.exited.Text):
 		return report.CauseProject
 	}

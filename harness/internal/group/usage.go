@@ -61,6 +61,7 @@ var (
 	unknownOptions = regexp.MustCompile(`unrecognized arguments: (.*)`)
 	unknownPlugin  = regexp.MustCompile(`Error importing plugin "([\w.]+)": No module named`)
 	missingPlugins = regexp.MustCompile(`Missing required plugins: (.*)`)
+	notFound       = regexp.MustCompile(`(?m)^ERROR: file or directory not found: (.*)$`)
 	unknownSetting = regexp.MustCompile(`Unknown config option: (\w+)`)
 )
 
@@ -98,11 +99,14 @@ func usageText(log string) string {
 		}
 	}
 	if len(wanted) > 0 {
-		return "a usage error: add " + strings.Join(wanted, ", ") + " to " + project.Setting("Requirements")
+		return "a usage error: run with --with, or add to " + project.Setting("With") + ", " + strings.Join(wanted, ", ")
 	}
 	if inConftest(log) {
 		return "a conftest.py that cannot be loaded"
 	}
+	if found := notFound.FindStringSubmatch(log); found != nil {
+		return "there is no file or folder " + found[1]
+	}
 	return "a usage error: an argument, or a setting of the project, that this pytest does not know; one of a plugin " +
-		"needs the plugin in " + project.Setting("Requirements")
+		"needs the plugin: run with --with and its name, or add that to " + project.Setting("With")
 }

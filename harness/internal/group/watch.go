@@ -173,7 +173,7 @@ func (g *group) takeOther(e protocol.Event) {
 	case protocol.Sections:
 		g.note("%s", g.Tree.HostText(strings.TrimRight(e.Text, "\n")))
 	case protocol.Missing:
-		g.problemBecause(report.CauseCollection, "%s", missingText(e))
+		g.problemBecause(report.CauseArguments, "%s", missingText(e))
 	case protocol.Bytecode:
 		g.Bytecode.Add(g.compileSettings(), e.File, e.Data)
 	case protocol.Deadlock:

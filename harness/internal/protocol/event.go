@@ -172,8 +172,9 @@ type (
 	}
 	// Collected ends the collection. The plugin waits for Run.
 	Collected struct {
-		Count int      `json:"count"`
-		Notes []string `json:"notes"`
+		Count      int      `json:"count"`
+		Deselected int      `json:"deselected"` // by -k, -m or a plugin; not in Count
+		Notes      []string `json:"notes"`
 	}
 	// TestStart is the start of a test.
 	TestStart struct {

@@ -253,6 +253,7 @@ const (
 	CauseSetup       Cause = "setup"       // engine, images or network
 	CauseBuild       Cause = "build"       // the extension or its dependencies
 	CauseCollection  Cause = "collection"  // pytest could not collect, or found nothing
+	CauseArguments   Cause = "arguments"   // an argument names a test, file or folder that does not exist
 	CauseInterrupted Cause = "interrupted" // a signal, or the end of go test's -timeout
 )
 

@@ -377,5 +377,6 @@ var whyNone = map[Cause]string{
 	CauseSetup:       ": the engine, an image, the network or the cache folder failed",
 	CauseBuild:       ": the build failed",
 	CauseCollection:  ": pytest could not collect, or found nothing",
+	CauseArguments:   ": there is no such test",
 	CauseInterrupted: ": the run was interrupted",
 }

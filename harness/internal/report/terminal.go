@@ -56,6 +56,7 @@ type Terminal struct {
 	running []runningTest
 	red     []redLine
 	hidden  map[string][]string // by group: what a quiet run has to tell if it turns red
+	topics  []string            // lines of a quiet run on what comes before the tests
 	times   []PhaseTime
 }
 
@@ -277,7 +278,7 @@ func (t *Terminal) several() bool { return len(t.tally.order) > 1 }
 func (t *Terminal) topic(name, text string) {
 	shown := fmt.Sprintf("%12s [%8.3fs] %s", strings.ToUpper(name[:1])+name[1:], t.at.Sub(t.started).Seconds(), text)
 	if t.Quiet {
-		t.hidden[""] = append(t.hidden[""], shown)
+		t.topics = append(t.topics, shown)
 		return
 	}
 	t.print("%s", shown)
@@ -400,6 +401,11 @@ func (t *Terminal) why(e TestEnded) string {
 
 // finish writes the summary: how many tests had which outcome, and the red ones once more.
 func (t *Terminal) finish() {
+	if t.tally.problems > 0 { // what failed in a group has nothing to do with engine, image and build
+		for _, line := range t.topics {
+			t.printText(line)
+		}
+	}
 	t.tellHidden("", t.tally.red())
 	t.live.clear()
 	if t.Collects {

@@ -258,9 +258,10 @@ class Item(TypedDict):
 
 
 class Collected(TypedDict):
-    """The end of the collection."""
+    """The end of the collection, with how many tests -k, -m or a plugin deselected before."""
 
     count: int
+    deselected: int
     notes: list[str]
 
 

@@ -165,6 +165,13 @@ def test_order_and_selection(suite: Suite) -> None:
         assert run.one("exit")["exit"] == 0
 
 
+def test_deselected_by_pytest(suite: Suite) -> None:
+    run = suite.write(test_a="def test_0(): pass\ndef test_1(): pass\ndef test_2(): pass\n").run("-k", "test_1")
+    assert (run.one("collected")["count"], run.one("collected")["deselected"]) == (1, 2)
+    run = suite.run("-k", "none")
+    assert (run.one("collected")["count"], run.one("collected")["deselected"]) == (0, 3)
+
+
 def test_nothing_chosen(suite: Suite) -> None:
     run = suite.write(test_a="def test_0(): pass\n").run(order=lambda names: [])
     assert run.of("start") == [] and run.one("exit")["exit"] == 5

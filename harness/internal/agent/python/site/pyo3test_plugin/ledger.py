@@ -32,6 +32,8 @@ class Ledger:
         """The index of the item whose reports come now."""
         self.phase = "setup"
         """The phase of the current test, if it runs in this process."""
+        self.deselected = 0
+        """How many tests were deselected while pytest collected."""
         self.muted = False
         """Set in a forked child, which has its own way to report to the parent."""
 
@@ -88,6 +90,10 @@ class Ledger:
                         line = int(match["line"])
         return line
 
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count the tests that -k, -m or a plugin leaves out."""
+        self.deselected += len(items)
+
     def tell_items(self, items: list[pytest.Item], notes: list[str]) -> None:
         """Report each item in the order of collection, with notes on all; its position is its index from now on."""
         for index, item in enumerate(items):
@@ -102,7 +108,7 @@ class Ledger:
                 timeout=self._timeout(item),
                 fixtures=[name for name in getattr(item, "fixturenames", ()) if name != "request"],
             )
-        self.events.send("collected", count=len(items), notes=notes)
+        self.events.send("collected", count=len(items), deselected=self.deselected, notes=notes)
 
     def _junit_name(self, nodeid: str) -> list[str]:
         """Return the classname and name that LogXML gives the test's element."""

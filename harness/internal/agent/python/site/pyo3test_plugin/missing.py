@@ -34,7 +34,7 @@ def nearest(wanted: str, collectors: Any) -> list[str]:
         with contextlib.suppress(Exception):  # what the project's own collectors do; they have collected once already
             for name, _ in zip(names_below(collector), range(MOST)):
                 found.setdefault(name, f"{collector.nodeid}::{name}")
-    return [found[name] for name in difflib.get_close_matches(wanted, found, n=3, cutoff=0.5)]
+    return [found[name] for name in difflib.get_close_matches(wanted, found, n=3)]
 
 
 class Missing:
