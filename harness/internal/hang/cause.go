@@ -88,13 +88,15 @@ type Cause struct {
 func userFile(name string) bool { return strings.HasPrefix(name, layout.Sources+"/") }
 
 var (
-	onceFrames     = regexp.MustCompile(`(sync::(poison::)?once::|sys::.*once::|once_cell::|parking_lot::once).*(call_once|Once::call|initialize|get_or_init|force)|LazyLock<.*>(>)?::force|OnceLock<.*>(>)?::(initialize|get_or_init)|GILOnceCell|PyOnceLock`)
-	onceEntries    = regexp.MustCompile(`Once>?::call$|call_once_slow$|once_cell::(imp|sync)::.*initialize`)
-	dropFrames     = regexp.MustCompile(`drop_in_place|Drop>?::drop$|_dealloc$`)
-	atexitFrames   = regexp.MustCompile(`^(atexit_callfuncs|_PyAtExit_Call|__run_exit_handlers|__cxa_finalize|_run_exitfuncs)$`)
+	onceFrames = paths("std::{sync,sys,sys_common}::**::once::**::call*::**", "{once_cell,parking_lot::once}::**::"+
+		"{call_once*,initialize*,get_or_init,get_or_try_init,force}::**", "**::LazyLock::force*::**",
+		"**::OnceLock::{initialize,get_or_init,get_or_try_init}::**", "**::{GILOnceCell,PyOnceLock}::**")
+	onceEntries    = paths("**::Once::call", "**::call_once_slow", "once_cell::{imp,sync}::**::initialize*")
+	dropFrames     = paths("core::ptr::drop_*", "**::drop", "*_dealloc")
+	atexitFrames   = paths("atexit_callfuncs", "_PyAtExit_Call", "__run_exit_handlers", "__cxa_finalize", "_run_exitfuncs")
 	shutdownFrames = regexp.MustCompile(`(^|\.)(wait_for_thread_shutdown|_shutdown)$`)
-	rayonFrames    = regexp.MustCompile(`^<?rayon(_core)?::`)
-	tokioFrames    = regexp.MustCompile(`^<?tokio::runtime::`)
+	rayonFrames    = paths("rayon{,_core}::**")
+	tokioFrames    = paths("tokio::runtime::**")
 )
 
 // Diagnose returns the cause, judged by what the threads do.
@@ -183,7 +185,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	cause := Cause{}
 	cause.File, cause.Line = holder.userFrame()
 	switch {
-	case waits == nothing && holder.Active && len(holder.Frames) > 0 && holder.Frames[0].native():
+	case waits == nothing && holder.Active && len(holder.Frames) > 0 && !holder.runsPython():
 		cause.Key, cause.Cure = NativeLoopGIL, cureDetach
 		cause.Sentence = fmt.Sprintf("%s runs native code%s that holds the GIL and does not return", holder,
 			holder.where())
@@ -210,7 +212,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	}
 	other := k.threads[wanted[0]]
 	for _, i := range wanted {
-		if waits == forOnce && k.threads[i].inside(onceFrames) > 0 {
+		if waits == forOnce && k.threads[i].inside(onceFrames) > 0 || k.threads[i].OSID == holder.Wait.Joins {
 			other = k.threads[i]
 		}
 	}
@@ -228,13 +230,13 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 			other, other.where(), holder, holder.where())
 	case waits == forThread && holder.inside(dropFrames) > 0:
 		cause.Key, cause.Cure = ExitDrop, cureJoin
-		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
+		held = joined(holder, other)
 		cause.Sentence = fmt.Sprintf("a Drop joins a thread that needs the GIL: %s holds the GIL and joins%s, "+
 			"and %s waits for the GIL%s",
 			holder, holder.where(), other, other.where())
 	case waits == forThread:
 		cause.Key, cause.Cure = JoinGIL, cureJoin
-		held = fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", waits, other)
+		held = joined(holder, other)
 		cause.Sentence = fmt.Sprintf("a thread that needs the GIL is joined by the thread that holds it: %s holds "+
 			"the GIL and joins%s, and %s waits for the GIL%s",
 			holder, holder.where(), other, other.where())
@@ -256,6 +258,14 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	return cause, true
 }
 
+// joined names the thread whose end another one waits for.
+func joined(joins, other thread) string {
+	if joins.Wait.Joins == other.OSID {
+		return "the end of " + other.String()
+	}
+	return fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", forThread, other)
+}
+
 // waitsForHeld returns the cause if a thread waits for what only a thread that attached too late could provide.
 func waitsForHeld(t, held thread, w wait) Cause {
 	cause := Cause{Key: AttachFinalizing, Cure: cureExit}
@@ -265,8 +275,12 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	}
 	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s",
 		t, w, t.where(), held, held.where())
+	awaited := fmt.Sprintf("%s, which %s would have to provide (inferred)", w, held)
+	if t.Wait.Joins == held.OSID {
+		awaited = joined(t, held)
+	}
 	cause.Chain = []string{
-		fmt.Sprintf("%s waits for %s, which %s would have to provide (inferred)", t, w, held),
+		fmt.Sprintf("%s waits for %s", t, awaited),
 		fmt.Sprintf("%s waits for an interpreter that is ending", held),
 	}
 	return cause
@@ -396,7 +410,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forTime:
 		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s sleeps%s", t, t.where())
-	case forFile, forLoop:
+	case forFile, forLoop, forSignal:
 		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
 	case forGIL:

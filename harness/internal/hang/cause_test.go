@@ -71,6 +71,28 @@ func TestCauses(t *testing.T) {
 		"set-up":                {forked, NativeWait, "src/waits.rs:21", nil},
 		"tear-down":             {forked, NativeWait, "src/waits.rs:21", nil},
 		"tokio-block-on":        {forked, GILLockCycle, "src/pools.rs:25", nil},
+
+		// CPython 3.14 and rustc 1.97 with v0 symbols
+		"3.14-drop-join": {forked, ExitDrop, "src/threads.rs:37", []string{
+			`thread 7 "MainThread" waits for the end of thread 71`,
+			`thread 71 waits for the GIL, held by thread 7 "MainThread"`,
+		}},
+		"3.14-exit-c-atexit": {atExit, ExitAtexit, "", nil},
+		"3.14-exit-drop":     {atExit, ExitDrop, "src/exits.rs:65", nil},
+		"3.14-exit-join":     {atExit, AttachFinalizing, "src/exits.rs:85", nil},
+		"3.14-fork-py-lock": {Circumstances{Forked: true, ParentThreads: 2}, InheritedThroughFork, "tests/test_forks.py:35",
+			nil},
+		"3.14-gil-mutex":      {forked, GILLockCycle, "src/locks.rs:20", nil},
+		"3.14-lazy-reentrant": {forked, InitialiserReentrant, "src/initialisers.rs:30", nil},
+		"3.14-lock-across-callback": {forked, GILLockCycle, "src/locks.rs:41", []string{
+			`thread 7 "MainThread" waits for a Rust lock, held by thread 28 "Thread-1 (call_locked)" (inferred: Rust locks record no owner)`,
+			`thread 28 "Thread-1 (call_locked)" waits for the GIL, held by thread 7 "MainThread"`,
+		}},
+		"3.14-multiprocessing":      {forked, ChildProcess, "tests/test_processes.py:17", nil},
+		"3.14-multiprocessing-pool": {forked, ChildProcess, "tests/test_processes.py:23", nil},
+		"3.14-py-lock":              {forked, PythonLock, "tests/test_locks.py:45", nil},
+		"3.14-python-loop":          {forked, PythonLoop, "tests/test_waits.py:32", nil},
+		"3.14-recv-attached":        {forked, GILLockCycle, "src/channels.rs:13", nil},
 	}
 	all, err := filepath.Glob("testdata/*.json")
 	require.NoError(t, err)

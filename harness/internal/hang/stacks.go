@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ianlancetaylor/demangle"
-
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/plural"
 )
@@ -32,6 +30,12 @@ type thread struct {
 	Active  bool    `json:"active"`
 	OwnsGIL bool    `json:"owns_gil"`
 	Frames  []frame `json:"frames"` // innermost first
+	// Wait is what the kernel and the process's memory show, which needs no names.
+	Wait struct {
+		Call     string `json:"call"`  // "futex", "pause", or "" for another
+		Joins    int    `json:"joins"` // the id of the thread whose end it waits for, or 0
+		WantsGIL bool   `json:"wants_gil"`
+	} `json:"wait"`
 }
 
 type frame struct {
@@ -85,14 +89,20 @@ func (d Dump) threads() []thread {
 	if json.Unmarshal(d.Stacks, &threads) != nil {
 		return nil
 	}
-	for _, t := range threads {
+	for at, t := range threads {
 		for i := range t.Frames {
 			f := &t.Frames[i]
-			f.Name = functionName(f.Name)
+			if f.native() {
+				f.Name = canonical(f.Name)
+			}
 			if !path.IsAbs(f.Filename) && strings.HasSuffix(f.Filename, ".rs") &&
 				!strings.HasPrefix(f.Filename, "library/") {
 				f.Filename = path.Join(d.Workspace, f.Filename)
 			}
+		}
+		if t.Wait.Joins != 0 && !slices.ContainsFunc(t.Frames, func(f frame) bool { return strings.Contains(f.Name, "join") }) {
+			threads[at].Frames = slices.Insert(t.Frames, 0, // a stripped libc has no name for it
+				frame{Name: "pthread_join", Filename: fmt.Sprintf("of thread %d", t.Wait.Joins)})
 		}
 	}
 	return threads
@@ -132,9 +142,9 @@ func (d Dump) Format() string {
 
 // writeFrames writes a thread's frames. It folds those that are of no interest: repeated frames of a recursion,
 // pytest's, CPython's own if only native frames could be seen, and those of Rust's and PyO3's runtime that called the
-// user's code.
+// user's code, or that are between a wait and the user's code.
 func (t thread) writeFrames(out *strings.Builder) {
-	folded, of, seenUser := 0, "", false
+	folded, of, seenUser, seenWait := 0, "", false, false
 	unfold := func() {
 		if folded > 0 {
 			fmt.Fprintf(out, "    ... %s of %s\n", plural.Count(folded, "frame"), of)
@@ -154,7 +164,10 @@ func (t thread) writeFrames(out *strings.Builder) {
 			kind = "the interpreter"
 		case runtime.MatchString(f.Filename) && (seenUser || inlined.MatchString(f.Name)):
 			kind = "the runtime"
+		case seenWait && f.native() && library.MatchString(f.Name) && waitIn(f) == nothing:
+			kind = "the runtime"
 		}
+		seenWait = seenWait || kind == "" && f.native() && waitIn(f) != nothing
 		if kind != of {
 			unfold()
 			of = kind
@@ -176,9 +189,13 @@ var interpreter = regexp.MustCompile(`^(_?PyEval_Eval|_PyEval_Vector|_?Py(Functi
 // runtime matches the files of Rust's standard library, PyO3 and the C library.
 var runtime = regexp.MustCompile(`^/(usr/src/rustc-[^/]*|rustc/[^/]*)/library/|/registry/src/[^/]*/pyo3(-ffi)?-[^/]*/|/libc\.so\.6$`)
 
+// library matches the functions of Rust's standard library.
+var library = paths("{std,core,alloc}::**")
+
 // inlined matches functions of Rust's standard library that are inlined into every lock: a reader could take "panicking",
 // which asks whether the thread panics, for a panic.
-var inlined = regexp.MustCompile(`(^|::)(panicking|panic_count::\w+|atomic_\w+)$|^core::(sync::atomic|ptr|mem|ops|option|result|hint|intrinsics)::`)
+var inlined = paths("**::panicking", "**::panic_count::*", "**::atomic_*",
+	"core::{sync::atomic,ptr,mem,ops,option,result,hint,intrinsics}::**")
 
 // installed matches the folders of crates, packages and the standard library; the rest of a path identifies the file.
 var installed = regexp.MustCompile(`^.*/registry/src/[^/]*/|^.*/site-packages/|^/(usr/src/rustc-[^/]*|rustc/[^/]*)/`)
@@ -190,22 +207,6 @@ func (f frame) place() string {
 	}
 	return fmt.Sprintf("%s:%d", name, f.Line)
 }
-
-// functionName makes Rust's mangled names readable, in the current scheme or the legacy one.
-func functionName(name string) string {
-	if strings.HasPrefix(name, "_R") {
-		return demangle.Filter(name, demangle.NoParams)
-	}
-	return legacyEscapes.Replace(legacyHash.ReplaceAllString(name, ""))
-}
-
-var (
-	legacyHash    = regexp.MustCompile(`::h[0-9a-f]{16}$`)
-	legacyEscapes = strings.NewReplacer("_$LT$", "<", "$LT$", "<", "$GT$", ">", "$LP$", "(", "$RP$", ")", "$C$", ",",
-		"$RF$", "&", "$BP$", "*",
-		"_$u7b$", "{", "$u7b$", "{", "$u7d$", "}", "$u20$", " ", "$u27$", "'", "$u5b$", "[", "$u5d$", "]", "$u7e$", "~",
-		"..", "::")
-)
 
 // machinery matches the files that run a test: they are of no interest in a hang, except as the innermost frame.
 var machinery = regexp.MustCompile(`/site-packages/(_pytest|pluggy)/|^` + regexp.QuoteMeta(layout.Agent) + `/`)

@@ -51,7 +51,7 @@ thread 7 "python"
 
 func TestFormatStacks(t *testing.T) {
 	require.Equal(t, `thread 7 "MainThread", holds the GIL
-    tiny::park::{{closure}}  /src/src/lib.rs:9
+    tiny::park::{closure}  /src/src/lib.rs:9
     std::thread::functions::park  /rustc/park.rs
     test_hangs  /src/tests/test_tiny.py:3
     ... 2 frames of pytest
@@ -81,7 +81,7 @@ func TestInlinedFrames(t *testing.T) {
     syscall
     std::sys::sync::mutex::futex::Mutex::lock_contended  library/std/src/sys/sync/mutex/futex.rs:115
     ... 2 frames of the runtime
-    std::sync::poison::mutex::Mutex<T>::lock  library/std/src/sync/poison/mutex.rs:500
+    std::sync::poison::mutex::Mutex::lock  library/std/src/sync/poison/mutex.rs:500
     tiny::gil_mutex  /src/src/locks.rs:20
 `, (Dump{PID: 7, Stacks: json.RawMessage(`[{"os_thread_id":7,"active":true,"frames":[
 		{"name":"syscall"},

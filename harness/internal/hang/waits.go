@@ -27,45 +27,62 @@ const (
 	forTime     wait = "a while to pass"
 	forCLock    wait = "a lock of C code"
 	forLoop     wait = "an event of asyncio's loop"
+	forSignal   wait = "a signal"
 	forNothing  wait = "nothing: it attached as the interpreter ended, and is held forever"
 )
 
-// waits maps functions to what a thread in them waits for; the innermost frame that matches decides. The order matters
-// only if several match one name.
+// waits maps functions, by their canonical paths, to what a thread in them waits for; the innermost frame that matches
+// decides. The order matters only if several match one name.
 var waits = []struct {
 	functions *regexp.Regexp
 	for_      wait
 }{
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
-	{regexp.MustCompile(`(^|::)(take_gil|PyEval_(RestoreThread|AcquireThread|AcquireLock)|PyGILState_Ensure|_PyThreadState_Attach|PyThreadState_(Attach|Swap))$`), forGIL},
-	{regexp.MustCompile(`^pyo3::(gil::GILGuard::acquire\w*|internal::state::AttachGuard::\w*attach\w*)$`), forGIL},
+	{paths("{take,drop}_gil", "**::PyEval_{RestoreThread,AcquireThread,AcquireLock}", "**::PyGILState_Ensure",
+		"**::{_,}PyThreadState_{Attach,Swap}", "pyo3::gil::GILGuard::acquire*",
+		"pyo3::internal::state::AttachGuard::*attach*"), forGIL},
 	// A thread that attaches as the interpreter ends is held forever: by PyO3, and from 3.14 on by CPython itself.
-	{regexp.MustCompile(`HangThread|^PyThread_hang_thread$`), forNothing},
-	{regexp.MustCompile(`^(PyThread_acquire_lock(_timed)?|_?acquire_timed|lock_PyThread_acquire_lock|rlock_acquire|_PyMutex_Lock\w*|PyMutex_Lock|_PyParkingLot_Park|_PySemaphore_Wait)$`), forPyLock},
-	{regexp.MustCompile(`^(os_waitpid|os_wait[34]?|(__)?(libc_)?wait(pid|[34]|id)?|std::(sys|process)::.*(Child|Process)>?::wait.*)$`), forChild},
-	{regexp.MustCompile(`^(__)?(libc_)?(recv(from|msg|mmsg)?|accept4?|connect|send(to|msg)?|getaddrinfo)$|^sock_(recv|accept|connect|send)\w*$|^std::(sys::)?net::`), forNetwork},
-	{regexp.MustCompile(`^(__)?(libc_)?(p?poll|p?select|epoll_p?wait2?|read|readv|pread(64)?|write|writev|flock|fcntl(64)?|open(at)?(64)?)$|^mio::`), forFile},
-	{regexp.MustCompile(`^(__)?(libc_)?(clock_)?nanosleep(_time64)?$|^(usleep|sleep|pysleep|time_sleep)$|^std::thread::.*sleep(_until|_ms)?$`), forTime},
-	{regexp.MustCompile(`^(__)?(GI_)?(pthread_join|pthread_timedjoin_np|pthread_clockjoin\w*)$|^std::thread::.*(JoinHandle|JoinInner|ScopedJoinHandle).*::join$|^std::sys::.*thread.*Thread::join$`), forThread},
-	{regexp.MustCompile(`^(std::sync::(mpsc|mpmc)|crossbeam_channel|crossbeam::channel|flume|kanal|async_channel)::.*(recv|send|Receiver|Sender|Context::wait_until)`), forChannel},
-	{regexp.MustCompile(`^<?rayon(_core)?::`), forRayon},
-	{regexp.MustCompile(`^<?tokio::`), forTokio},
-	{regexp.MustCompile(`^(std::sys::.*|std::sync::(poison::)?)once::.*(Once::(wait|call)|WaiterQueue|wait)$|^std::sync::(poison::)?once::Once::call|^(parking_lot|once_cell)::.*(call_once|initialize_or_wait|initialize|wait)|^std::sync::(once_lock::OnceLock|lazy_lock::LazyLock|reentrant)|LazyLock<.*>::force`), forOnce},
-	{regexp.MustCompile(`Mutex(<.*>)?>?::lock(_contended|_slow)?$|RwLock(<.*>)?>?::(read|write|lock_\w+)(_contended|_slow)?$|^<?(parking_lot::raw_\w+|lock_api)::`), forMutex},
-	{regexp.MustCompile(`ondvar(<.*>)?>?::wait`), forCondvar},
-	{regexp.MustCompile(`^std::thread::.*park(_timeout)?$|^<?std::sys::.*Parker::park`), forUnpark},
-	{regexp.MustCompile(`^(__)?(GI_|lll_)?(pthread_mutex_(lock|timedlock|clocklock)\w*|lock_wait\w*|pthread_rwlock_\w+|pthread_spin_lock)$`), forCLock},
-	{regexp.MustCompile(`^(__)?pthread_cond_(timed|clock)?wait\w*$|^(__)?(new_)?sem_(timed|clock)?wait\w*$|^pthread_barrier_wait$`), forCondvar},
+	{paths("**::*HangThread*::**", "PyThread_hang_thread"), forNothing},
+	{paths("PyThread_acquire_lock{,_timed}", "{_,}acquire_timed", "lock_PyThread_acquire_lock", "rlock_acquire",
+		"{_,}PyMutex_Lock*", "_PyParkingLot_Park", "_PySemaphore_Wait"), forPyLock},
+	{paths("os_waitpid", "os_wait{,3,4}", "wait{,3,4,pid,id}", "std::{sys,process}::**::{Child,Process}::wait*"),
+		forChild},
+	{paths("recv{,from,msg,mmsg}", "accept{,4}", "connect", "send{,to,msg}", "getaddrinfo",
+		"sock_{recv,accept,connect,send}*", "std::{net,sys::net}::**"), forNetwork},
+	{paths("{,p}{poll,select}", "epoll_{,p}wait{,2}", "read{,v}", "pread{,64}", "write{,v}", "flock", "fcntl{,64}",
+		"open{,at}{,64}", "mio::**"), forFile},
+	{paths("{,clock_}nanosleep{,_time64}", "{u,py,}sleep", "time_sleep", "std::thread::**::sleep{,_until,_ms}"), forTime},
+	{paths("pause", "{rt_,}sigsuspend"), forSignal},
+	{paths("pthread_{join,timedjoin_np,clockjoin*}", "std::{thread,sys::thread,sys::**::thread}::**::join"), forThread},
+	{paths("{std::sync::mpsc,std::sync::mpmc,crossbeam_channel,crossbeam::channel,flume,kanal,async_channel}::**::" +
+		"{recv*,send*,Receiver,Sender,wait_until}::**"), forChannel},
+	{paths("rayon{,_core}::**"), forRayon},
+	{paths("tokio::**"), forTokio},
+	{paths("std::{sys,sys_common,sync}::**::once::**::{wait*,call*}::**", "std::sync::{once_lock,lazy_lock,reentrant*}::**",
+		"{parking_lot,once_cell}::**::{call_once*,initialize*,wait*}::**", "**::LazyLock::force::**"), forOnce},
+	{paths("**::*Mutex::lock{,_contended,_slow}", "**::*RwLock::{read,write,lock_*}{,_contended,_slow}",
+		"parking_lot::raw_*::**", "lock_api::**"), forMutex},
+	{paths("**::*ondvar::wait*::**"), forCondvar},
+	{paths("std::thread::**::park{,_timeout}", "std::{sys,sys_common}::**::Parker::park*"), forUnpark},
+	{paths("pthread_mutex_{lock,timedlock,clocklock}*", "lll_lock_wait*", "lock_wait*", "pthread_rwlock_*",
+		"pthread_spin_lock"), forCLock},
+	{paths(generalWaits...), forCondvar},
 }
 
+// generalWaits are functions of C that show a wait but not for what: the locks and queues of other code are made of them.
+var generalWaits = []string{"pthread_cond_{,timed,clock}wait*", "sem_{,timed,clock}wait*", "pthread_barrier_wait"}
+
 // generic matches functions that many waits go through, so that their callers decide.
-var generic = regexp.MustCompile(`^(__)?(GI_)?(pthread_cond_(timed|clock)?wait\w*|(new_)?(do_)?sem_(timed|clock)?wait\w*|futex\w*|lll_\w+)$`)
+var generic = paths(append(generalWaits, "do_sem_*wait*", "futex*", "lll_*")...)
 
 // waitsFor returns what a thread waits for. The callers of the user's own native code do not count: that code is
 // running.
 func (t thread) waitsFor() wait {
-	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
+	switch {
+	case len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename):
 		return nothing
+	case t.Wait.WantsGIL && !t.OwnsGIL:
+		return forGIL
 	}
 	general := nothing
 	for i, f := range t.Frames {
@@ -73,14 +90,17 @@ func (t thread) waitsFor() wait {
 			break
 		}
 		if !f.native() {
-			if i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait" {
+			switch {
+			case i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait":
 				return forGIL // the evaluation loop waits this way for nothing else
+			case general == nothing && t.Wait.Call == "futex" && t.interpreterAbove(i):
+				general = forPyLock
 			}
 			return pythonWait(t.Frames[i:], general)
 		}
 		switch w := waitIn(f); {
 		case w == nothing:
-		case !generic.MatchString(f.Name):
+		case !generic.MatchString(libcName(f.Name)):
 			return refine(t.Frames[i:], w)
 		case general == nothing:
 			general = w // its caller may be more specific
@@ -92,21 +112,44 @@ func (t thread) waitsFor() wait {
 // system matches the libraries in which a thread sleeps.
 var system = regexp.MustCompile(`/(libc|ld|libpthread)[-.][^/]*$`)
 
+// python matches the files of CPython itself.
+var python = regexp.MustCompile(`/(lib)?python3[^/]*$|/lib-dynload/[^/]*$`)
+
+// interpreterAbove reports whether all frames inside the one with an index are CPython's or the C library's.
+func (t thread) interpreterAbove(index int) bool {
+	return !slices.ContainsFunc(t.Frames[:index], func(f frame) bool {
+		return !system.MatchString(f.Filename) && !python.MatchString(f.Filename)
+	})
+}
+
+// runsPython reports whether the innermost code of a thread that is not CPython's own is Python code.
+func (t thread) runsPython() bool {
+	at := slices.IndexFunc(t.Frames, func(f frame) bool { return !f.native() })
+	return at >= 0 && t.interpreterAbove(at)
+}
+
 func waitIn(f frame) wait {
+	name := libcName(f.Name)
 	for _, known := range waits {
-		if known.functions.MatchString(f.Name) {
+		if known.functions.MatchString(name) {
 			return known.for_
 		}
 	}
 	return nothing
 }
 
+// libcName returns the public name of a function of the C library: pthread_mutex_lock for ___pthread_mutex_lock.
+func libcName(name string) string { return libcPrefix.ReplaceAllString(name, "") }
+
+var libcPrefix = regexp.MustCompile(`^__+(GI_+|libc_|new_)*|^_libc_`)
+
 // Files and functions of Python's standard library that show what a wait is for.
 var (
 	inAsyncio         = regexp.MustCompile(`/asyncio/\w+\.py$`)
 	inMultiprocessing = regexp.MustCompile(`/multiprocessing/\w+\.py$`)
 	inSubprocess      = regexp.MustCompile(`/subprocess\.py$`)
-	inSockets         = regexp.MustCompile(`/(socket|ssl|selectors|asyncore|socketserver)\.py$`)
+	inSelectors       = regexp.MustCompile(`/selectors\.py$`)
+	inSockets         = regexp.MustCompile(`/(socket|ssl|asyncore|socketserver)\.py$`)
 	inThreading       = regexp.MustCompile(`/threading\.py$`)
 	inQueue           = regexp.MustCompile(`/(threading|queue)\.py$`)
 	threadEnds        = regexp.MustCompile(`(^|\.)(join|_wait_for_tstate_lock|_shutdown)$`)
@@ -115,21 +158,18 @@ var (
 // refine narrows a wait down by the callers of the function that waits.
 func refine(frames []frame, w wait) wait {
 	switch w {
-	case forFile:
-		switch {
-		case anyIn(frames, inAsyncio):
-			return forLoop
-		case anyIn(frames, inSockets):
-			return forNetwork
-		case anyIn(frames, inSubprocess), anyIn(frames, inMultiprocessing):
-			return forChild
-		}
-	case forPyLock:
-		switch {
-		case anyIn(frames, inMultiprocessing):
-			return forChild
-		case endsThread(frames):
+	case forFile, forPyLock:
+		if w == forPyLock && endsThread(frames) && !anyIn(frames, inMultiprocessing) {
 			return forPyThread
+		}
+		if around := purpose(frames); around != nothing && (w == forFile || around == forChild) {
+			return around
+		}
+	case forSignal: // in which CPython, from 3.14 on, holds a thread that attaches as the interpreter ends
+		for _, f := range frames {
+			if waitIn(f) == forGIL {
+				return forNothing
+			}
 		}
 	case forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait through these
 		for _, f := range frames {
@@ -145,22 +185,38 @@ func refine(frames []frame, w wait) wait {
 	return w
 }
 
+// purpose returns what a wait is for by the module of Python's library that began it, or nothing. Selectors are a means of
+// all of them, and by themselves of sockets.
+func purpose(frames []frame) wait {
+	found := nothing
+	for _, f := range frames {
+		switch {
+		case userFile(f.Filename):
+			return found
+		case inSelectors.MatchString(f.Filename):
+			found = forNetwork
+		case inAsyncio.MatchString(f.Filename):
+			return forLoop
+		case inSubprocess.MatchString(f.Filename), inMultiprocessing.MatchString(f.Filename):
+			return forChild
+		case inSockets.MatchString(f.Filename):
+			return forNetwork
+		}
+	}
+	return found
+}
+
 // pythonWait returns what a thread waits for, judged by its Python frames alone: its native frames did not show it.
 func pythonWait(frames []frame, general wait) wait {
 	innermost := frames[:1]
 	switch {
-	case anyIn(innermost, inThreading) && endsThread(frames):
-		return forPyThread
 	case anyIn(innermost, inQueue):
-		return forPyLock
-	case anyIn(innermost, inSubprocess), anyIn(innermost, inMultiprocessing):
-		return forChild
-	case anyIn(innermost, inSockets) && anyIn(frames, inAsyncio):
-		return forLoop
-	case anyIn(innermost, inSockets):
-		return forNetwork
+		return refine(frames, forPyLock)
+	case anyIn(innermost, inSelectors), anyIn(innermost, inSockets), anyIn(innermost, inSubprocess),
+		anyIn(innermost, inMultiprocessing):
+		return purpose(frames)
 	}
-	return general
+	return refine(frames, general)
 }
 
 func anyIn(frames []frame, files *regexp.Regexp) bool {

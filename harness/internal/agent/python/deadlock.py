@@ -1,10 +1,11 @@
 """Proves that no thread of a process can ever run again, from what /proc shows without the right to trace it.
 
-The proof. Each thread waits, without a timeout, at an address of the process's own memory (a futex), and none of them
-has run between one sample and the next. If a thread is seen blocked twice, with the same count of context switches, it
-was blocked all the time in between. So there was a moment, after the last thread of one sample and before the first of
-the next, at which all were blocked at once. From that moment on only something outside the process could wake one, and
-nothing can:
+The proof. Each thread waits, without a timeout, at an address of the process's own memory (a futex) or for a signal
+(pause, in which CPython from 3.14 on leaves a thread that attaches as the interpreter ends), and none of them has run
+between one sample and the next. If a thread is seen blocked twice, with the same count of context switches, it was
+blocked all the time in between. So there was a moment, after the last thread of one sample and before the first of
+the next, at which all were blocked at once. From that moment on only something outside the process could wake one,
+and nothing can:
 
 - Another process can wake a wait at memory that it shares. So waits count only at private mappings. What shares the
   whole address space (vfork, clone with CLONE_VM) is a child, and there must be none; besides, the thread that made one
@@ -19,7 +20,7 @@ nothing can:
   show the timers of timer_create.
 - A tracer can do anything: there must be none. A stopped thread is not a blocked one.
 - The kernel itself wakes threads for io_uring and userfaultfd: such descriptors void the proof.
-- The clock: a wait with a timeout voids the proof, and so does any call that is not a futex, whatever it waits for.
+- The clock: a wait with a timeout voids the proof, and so does any other call, whatever it waits for.
 - The end of a thread wakes the threads that join it, and the end of a robust lock's owner wakes those that wait for the
   lock. But that is the end of a thread of this process, which would have to run first.
 
@@ -40,13 +41,7 @@ from typing import Callable
 
 import gil
 import procs
-
-FUTEX = {"x86_64": 202, "aarch64": 98}
-"""The number of the system call, by machine."""
-WAITS = (0, 9)
-"""FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare and not considered."""
-OPTIONS = 128 | 256
-"""FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME: neither affects which process can wake the wait."""
+import waits
 
 HARMLESS = (2, 4, 6, 7, 8, 11, 28, 32, 33)
 """INT, ILL, ABRT, BUS, FPE, SEGV, WINCH, and glibc's SIGCANCEL and SIGSETXID."""
@@ -77,7 +72,7 @@ class Moving(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Thread:
-    """A thread that waits at an address."""
+    """A thread that waits at an address, or for a signal: then the address is 0."""
 
     tid: int
     started: int
@@ -97,7 +92,7 @@ class Look:
     gil: gil.Gil | None = None
 
 
-def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, number: int, own_signal: int = 0) -> Thread:
+def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, own_signal: int = 0) -> Thread:
     """Make a thread from its three files, or raise Moving if it may run. The syscall file must be read last."""
     rest = stat[stat.rindex(b")") + 2 :].split()
     fields = dict(line.split(":\t", 1) for line in status.decode("utf-8", "replace").splitlines() if ":\t" in line)
@@ -110,25 +105,22 @@ def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, number: int, ow
         raise Moving(f"signal {caught.bit_length()} has a handler")
     if int(fields["TracerPid"]):
         raise Moving("it is traced")
-    words = syscall.split()
-    if words == [b"running"] or rest[0] == b"R":
+    call = waits.parse(syscall)
+    if call is None or rest[0] == b"R":
         moving = Moving(f"thread {tid} runs")
         moving.tid = tid
         raise moving
     if rest[0] != b"S" or not fields["State"].startswith("S"):
         raise Moving(f"thread {tid} is in state {rest[0].decode('ascii', 'replace')}")
-    if len(words) != 9 or words[0] != b"%d" % number:
-        raise Moving(f"thread {tid} is in another call than futex")
-    address, operation, timeout = int(words[1], 16), int(words[2], 16) & 0xFFFFFFFF, int(words[4], 16)
-    if operation & ~OPTIONS not in WAITS:
-        raise Moving(f"thread {tid} is in another futex operation than a wait")
+    if not call.waits and call.name != "pause":
+        raise Moving(f"thread {tid} is in another call than pause or a futex wait")
     ran = (
         int(fields["voluntary_ctxt_switches"]),
         int(fields["nonvoluntary_ctxt_switches"]),
         int(rest[11]),
         int(rest[12]),
     )
-    return Thread(tid, int(rest[19]), fields["Name"], ran, address, timeout != 0)
+    return Thread(tid, int(rest[19]), fields["Name"], ran, call.address, call.timed)
 
 
 def same(first: Look, last: Look) -> bool:
@@ -169,6 +161,9 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
     except Moving:
         return None
     for each in first.threads:
+        if not each.address:
+            lines.append(f"    thread {each.tid} {each.name!r} waits for a signal, and none has a handler (pause)")
+            continue
         place = gil.mapping_of(each.address, space)
         if place is None or not place.own:
             return None
@@ -192,7 +187,6 @@ class Process:
     def __init__(self, pid: int, own_signal: int = 0) -> None:
         self.pid = pid
         self.own_signal = own_signal
-        self.number = FUTEX.get(os.uname().machine, -1)
         self.runtimes: list[range] | None = None
 
     def look(self, when: float) -> Look:
@@ -219,7 +213,7 @@ class Process:
                 raise Moving(f"descriptor {fd} is {target}")
         for tid in self._tids():  # a wait for memory itself (a page being loaded) is not one for a wake-up
             place = self._file(f"task/{tid}/wchan")
-            if place.strip(b"\0\n") not in (b"", b"0") and b"futex" not in place:
+            if place.strip(b"\0\n") not in (b"", b"0") and b"futex" not in place and b"pause" not in place:
                 raise Moving(f"thread {tid} waits in {place.decode('ascii', 'replace')}")
         # What a forked test has started stays below it, because it is a subreaper. What a test in pytest's own process
         # has started may have been adopted by the agent.
@@ -258,7 +252,7 @@ class Process:
     def _thread(self, tid: int) -> Thread:
         # In this order: a thread that is counted, then seen blocked, and later has the same count never ran in between.
         stat, status, syscall = [self._file(f"task/{tid}/{name}") for name in ("stat", "status", "syscall")]
-        return thread(tid, stat, status, syscall, self.number, self.own_signal)
+        return thread(tid, stat, status, syscall, self.own_signal)
 
     def _file(self, name: str) -> bytes:
         with open(f"/proc/{self.pid}/{name}", "rb", buffering=0) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any, Callable
 import facts
 import gdb
 import procs
+import waits
 
 ATTEMPTS = (
     (("--json", "--native"), 5.0),
@@ -41,7 +43,7 @@ class Dump:
         self.pid = pid
         self.name = name
         self.pace = facts.pace(pid)  # before a tool stops the process
-        self.joins = facts.joins(pid)
+        self.waits = waits.of(pid, facts.MOST)
         self.crowd = procs.crowd()
         if self.crowd:  # or no other process would get a turn
             procs.send_group(pid, signal.SIGSTOP)
@@ -87,7 +89,9 @@ class Dump:
 
     def _finish(self, stacks: Any, text: str) -> None:
         self.done = True
-        _add_joins(stacks or [], self.joins)
+        for thread in stacks or []:
+            if thread.get("os_thread_id") in self.waits:
+                thread["wait"] = dataclasses.asdict(self.waits[thread["os_thread_id"]])
         error = "; ".join(self.errors)
         self.result = {"id": self.name, "pid": self.pid, "stacks": stacks, "text": text, "error": error}
         self.result["pace"] = self.pace
@@ -225,14 +229,6 @@ class Dump:
         else:
             self.errors.append("faulthandler: nothing was written")
         self._finish(self.native or None, text.strip())
-
-
-def _add_joins(threads: list[Any], joins: dict[int, int]) -> None:
-    """Add pthread_join to stacks that do not show it: a stripped libc has no names for its inner functions."""
-    for thread in threads:
-        frames, other = thread.get("frames"), joins.get(thread.get("os_thread_id"))
-        if frames and other is not None and not any("join" in str(frame.get("name")) for frame in frames):
-            frames.insert(0, {"name": "pthread_join", "filename": f"of thread {other}", "line": 0})
 
 
 def _parse(data: bytes) -> Any:

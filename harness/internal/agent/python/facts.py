@@ -8,9 +8,9 @@ import struct
 import time
 from collections import Counter
 
-import deadlock
 import gil
 import procs
+import waits
 
 MOST = 256
 """The number of threads, of files and of children that are listed at most."""
@@ -79,15 +79,14 @@ def parents_threads(pid: int) -> list[str]:
 
 def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
     """Return the libraries to which a blocked thread will return, the innermost first."""
-    words = _text(f"/proc/{pid}/task/{thread}/syscall").split()
-    if len(words) < 3:
+    call = waits.call(pid, thread)
+    if call is None:
         return []
+    stack = gil.mapping_of(call.pointer, space)
+    size = min(STACK, stack.end - call.pointer) if stack is not None else 0
     try:
-        pointer = int(words[-2], 16)
-        stack = gil.mapping_of(pointer, space)
-        size = min(STACK, stack.end - pointer) if stack is not None else 0
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-            data = os.pread(memory.fileno(), size, pointer)
+            data = os.pread(memory.fileno(), size, call.pointer)
     except (OSError, ValueError, OverflowError):
         return []
     code = [each for each in space if "x" in each.flags and each.path.startswith("/")]
@@ -96,36 +95,6 @@ def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
         place = gil.mapping_of(word, code)
         if place is not None and place.name not in found and not place.name.startswith(DULL):
             found.append(place.name)
-    return found
-
-
-def joins(pid: int) -> dict[int, int]:
-    """Return which threads of a process wait for the end of which others.
-
-    glibc's pthread_join waits as long as the other thread's descriptor holds that thread's number, which the kernel
-    clears when the thread ends. The descriptor is at the upper end of the other thread's stack. (This does not hold for
-    the main thread, which no thread joins.)
-    """
-    try:
-        space = gil.mappings(pid)
-    except OSError:
-        return {}
-    stacks: dict[int, int] = {}
-    waits: list[tuple[int, int, int]] = []
-    for thread in procs.threads(pid)[:MOST]:
-        words = _text(f"/proc/{pid}/task/{thread}/syscall").split()
-        if len(words) < 3:
-            continue
-        stacks[thread] = int(words[-2], 16)
-        if words[0] == str(deadlock.FUTEX.get(os.uname().machine)):
-            address, operation, value = (int(word, 16) for word in words[1:4])
-            if operation & 0xFFFFFFFF & ~deadlock.OPTIONS in deadlock.WAITS:
-                waits.append((thread, address, value & 0xFFFFFFFF))
-    found = {}
-    for thread, address, other in waits:
-        place = gil.mapping_of(address, space)
-        if place is not None and other != thread and place.start <= stacks.get(other, 0) < address:
-            found[thread] = other
     return found
 
 

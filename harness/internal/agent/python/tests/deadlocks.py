@@ -52,6 +52,14 @@ def test_join_of_a_thread_that_waits_for_us():
         thread.join()
 
 
+def test_a_thread_that_is_held_forever():
+    """As CPython holds a thread that attaches too late."""
+    thread = threading.Thread(target=ctypes.CDLL(None).pause)
+    thread.start()
+    hang_begins()
+    thread.join()
+
+
 def test_native_wait_with_the_gil(threads=1):
     wait = ctypes.PyDLL(None).pthread_mutex_lock
     mutex = ctypes.create_string_buffer(64)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(AGENT.parent))
 
 import deadlock
 import gil
+import waits
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +98,7 @@ def test_nothing_else_is_proved(one_suite: Suite) -> None:
         if event["ev"] == "beat" and started and event["t"] - started[-1] > HOLD:
             memory[0] = 1
             word = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
-            number = ctypes.c_long(deadlock.FUTEX[os.uname().machine])
+            number = ctypes.c_long(waits.number("futex"))
             ctypes.CDLL(None).syscall(number, word, ctypes.c_long(1), ctypes.c_long(1), None, None, None)
 
     run = one_suite.run(workers=60, on=stranger, env={"HOLD": str(HOLD)})
@@ -146,12 +147,13 @@ RUNTIMES = [range(0x7F0000004000, 0x7F0000004800)]
 
 
 def made(stat: str = STAT, status: str = STATUS, syscall: str = SYSCALL) -> deadlock.Thread:
-    return deadlock.thread(12, stat.encode(), status.encode(), syscall.encode(), 202, 48)
+    return deadlock.thread(12, stat.encode(), status.encode(), syscall.encode(), 48)
 
 
 def test_a_thread_that_waits() -> None:
     assert made() == deadlock.Thread(12, 4711, "python", (7, 2, 5, 6), 0x7F0000001000, False)
     assert made(syscall=SYSCALL.replace("0x80 0x2 0x0", "0x189 0x2 0x7ffc00001000")).timed
+    assert made(syscall=SYSCALL.replace("202", "34")) == deadlock.Thread(12, 4711, "python", (7, 2, 5, 6), 0, False)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,8 @@ def looks(*threads: deadlock.Thread, held: gil.Gil | None = None) -> list[deadlo
 def test_proofs() -> None:
     text = deadlock.prove(looks(BLOCKED), SPACE, [])
     assert text is not None and "thread 12 'python' waits without a timeout" in text and "0x7f0000001000" in text
+    text = deadlock.prove(looks(dataclasses.replace(BLOCKED, address=0)), SPACE, [])
+    assert text is not None and "thread 12 'python' waits for a signal" in text
     seen = looks(BLOCKED, WANTS, held=HELD)
     seen[2] = dataclasses.replace(seen[2], threads=(BLOCKED, dataclasses.replace(WANTS, ran=(99, 2, 5, 6))))
     text = deadlock.prove(seen, SPACE, RUNTIMES)

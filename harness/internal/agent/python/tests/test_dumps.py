@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -17,13 +16,10 @@ from conftest import AGENT, Suite, Talk
 sys.path.insert(0, str(AGENT.parent))
 sys.path.insert(0, str(AGENT.parent / "site"))
 
-import deadlock
 import dumps
-import facts
 import procs
 import running
-
-FUTEX = deadlock.FUTEX.get(os.uname().machine, -1)
+import waits
 
 JOINS = """
 import ctypes
@@ -54,23 +50,46 @@ def waiting(line: str) -> Iterator[tuple[int, int]]:
 def test_a_thread_that_is_joined_at_exit() -> None:
     """A handler of C's atexit joins it after Python's own end, and a stripped libc has no names for its frames."""
     with waiting("libc.__cxa_atexit(libc.pthread_join, thread, None)") as (pid, other):
-        assert facts.joins(pid) == {pid: other}
+        assert waits.of(pid, 9)[pid] == waits.Wait("futex", joins=other)
         dump = dumps.Dump(pid, "x", "", 0)
         while not dump.done:
             dump.step()
             time.sleep(0.01)
-    names = {thread["os_thread_id"]: str(thread["frames"]) for thread in dump.result["stacks"]}
-    assert "join" in names[pid] and "join" not in names[other], dump.result["error"]
+    seen = {thread["os_thread_id"]: thread["wait"] for thread in dump.result["stacks"]}
+    assert (seen[pid]["joins"], seen[other]["call"]) == (other, "pause"), dump.result["error"]
 
 
 def test_a_thread_that_is_not_joined() -> None:
     """Another thread waits at a word of its own that holds the thread's number."""
     line = "import os; word = ctypes.c_uint32(max(map(int, os.listdir('/proc/self/task')))); "
-    line += f"libc.syscall({FUTEX}, ctypes.byref(word), 128, word.value, None)"
+    line += f"libc.syscall({waits.number('futex')}, ctypes.byref(word), 128, word.value, None)"
     with waiting(line) as (pid, other):
-        words = facts._text(f"/proc/{pid}/syscall").split()
-        assert words[0] == str(FUTEX) and int(words[3], 16) == other
-        assert facts.joins(pid) == {}
+        call = waits.call(pid, pid)
+        assert call is not None and call.waits and call.value == other
+        assert waits.of(pid, 9)[pid] == waits.Wait("futex")
+
+
+WANTS_GIL = """
+import ctypes, threading
+libc = ctypes.PyDLL(None)  # keeps the GIL
+threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()
+print("", flush=True)
+libc.pause()
+"""
+
+
+def test_a_thread_that_wants_the_gil() -> None:
+    """It waits in steps, and the kernel and the GIL itself show what for."""
+    with subprocess.Popen([sys.executable, "-c", WANTS_GIL], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.5)
+            (other,) = set(procs.threads(process.pid)) - {process.pid}
+            found = waits.of(process.pid, 9)
+            assert found == {process.pid: waits.Wait("pause"), other: waits.Wait("futex", wants_gil=True)}
+        finally:
+            process.kill()
 
 
 def test_an_agent_says_which_tests_run(suite: Suite) -> None:
