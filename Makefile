@@ -3,13 +3,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check demo demo-hang test bench soak lint engine image module lock clean
+.PHONY: help check demo demo-hang test test-toolchains bench soak lint engine image module lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## build three crates of pytests/ and run their tests, each pytest test a Go subtest, live
 	@$(with_engine) go test -v -count=1 -p 1 ./pytests/modern ./pytests/legacy ./pytests/outcomes
@@ -22,6 +22,9 @@ check: ## lint, and run the tests that need no Docker engine: a minute
 
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 80m ./...
+
+test-toolchains: ## hang in every known way on Python 3.11 to 3.15 and Rust 1.85 to 1.97, and compare what is said of it
+	@$(with_engine) go test -tags toolchains -v -count=1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

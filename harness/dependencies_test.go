@@ -153,7 +153,7 @@ name = "pytest"
 `}, harness.Suite{}, []string{"no pytest in the test environment: pylock.toml leaves it out"}},
 		"a system package": {nil, harness.Suite{SystemPackages: []string{"no-such-package"}},
 			[]string{"SystemPackages: install no-such-package: ", "Unable to locate package no-such-package"}},
-		"no such Python": {nil, harness.Suite{Python: "3.9"}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
+		"no such Python": {nil, harness.Suite{Python: []string{"3.9"}}, []string{"3.9", "PYO3TEST_BASE_IMAGE"}},
 		"a system library": {map[string]string{"build.rs": "fn main() { " +
 			"println!(\"cargo:rustc-link-lib=nosuchlibrary\"); }\n"}, harness.Suite{},
 			[]string{"cannot find -lnosuchlibrary", "in system-packages in [tool.pyo3test] (SystemPackages of a Suite)"}},

@@ -20,7 +20,7 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	var options Suite
 	var read mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
-		Result: &options, Metadata: &read, MatchName: project.IsOption, DecodeHook: duration,
+		Result: &options, Metadata: &read, MatchName: project.IsOption, DecodeHook: decode,
 	})
 	if err == nil {
 		err = decoder.Decode(p.Tool.PyO3Test)
@@ -48,8 +48,38 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	return s, unknown, nil
 }
 
-// duration decodes a TOML value as a duration. A number is in seconds.
-func duration(from, to reflect.Type, value any) (any, error) {
+// EachPython returns a Suite for each version of Python that the Suite or, if it names none, [tool.pyo3test] has; the
+// Suite itself if there is no such list, or a wrong one, which a run reports.
+func (s Suite) EachPython() (each []Suite) {
+	named := s
+	if len(s.Python) == 0 {
+		if p, err := project.Read(s.Crate); err == nil {
+			named, _, _ = s.withOptions(p)
+		}
+	}
+	if checked, err := (Suite{Crate: s.Crate, Python: named.Python}).complete(); err != nil || len(checked.Python) < 2 {
+		return []Suite{s}
+	}
+	for _, version := range named.Python {
+		s.Python = []string{version}
+		each = append(each, s)
+	}
+	return each
+}
+
+// python returns the version of Python that the Suite names, "" if it names none.
+func (s Suite) python() string {
+	if len(s.Python) == 0 {
+		return ""
+	}
+	return s.Python[0]
+}
+
+// decode decodes a TOML value: a number as a duration is in seconds, and one version of Python may stand for a list.
+func decode(from, to reflect.Type, value any) (any, error) {
+	if to == reflect.TypeFor[[]string]() && from.Kind() == reflect.String {
+		return []string{value.(string)}, nil
+	}
 	if to != reflect.TypeFor[time.Duration]() {
 		return value, nil
 	}

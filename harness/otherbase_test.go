@@ -33,8 +33,8 @@ func TestAnotherBase(t *testing.T) {
 	base := exec.Command("bash", "-s")
 	base.Env = append(os.Environ(), "DEBIAN_SUITE=trixie",
 		"DEBIAN_PACKAGES=python3.13 python3.13-venv libpython3.13-dev rustup",
-		"BASE_PACKAGES=gcc libc6-dev ca-certificates")
-	base.Stdin = strings.NewReader(strings.ReplaceAll(string(script), "3.11", "3.13"))
+		"BASE_PACKAGES=gcc libc6-dev ca-certificates", "PYTHON=3.13")
+	base.Stdin = bytes.NewReader(script)
 	var words bytes.Buffer
 	base.Stderr = &words
 	packed, err := base.StdoutPipe()
@@ -65,7 +65,7 @@ def test_versions():
     assert tiny.answer().startswith('rustc 1.94.0 ')
 `,
 	})
-	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.13", Profile: "dev"})
+	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: []string{"3.13"}, Profile: "dev"})
 	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "Python 3.13.")
 
@@ -78,7 +78,7 @@ def test_versions():
 	require.Equal(t, doctor.Note, findings[0].Level)
 	require.Contains(t, findings[0].What, "whether builds reach the index of crates was not tried: ")
 
-	r = harnesstest.Record(t, harness.Suite{Crate: crate, Python: "3.12"})
+	r = harnesstest.Record(t, harness.Suite{Crate: crate, Python: []string{"3.12"}})
 	require.Equal(t, harnesstest.Failed, r.Outcome())
 	require.Regexp(t, `the base image \S+ has Python 3\.13\.\d+, and the Suite asks for 3\.12: set PYO3TEST_BASE_IMAGE to an image that has it`, r.Text())
 }

@@ -66,6 +66,12 @@ func (t testingT) Output() io.Writer { return visible.Writer{To: t.T.Output()} }
 func RunT(t T, suite Suite) { runT(t, suite, true) }
 
 func runT(t T, suite Suite, verbose bool) {
+	if suites := suite.EachPython(); len(suites) > 1 {
+		for _, each := range suites {
+			t.Run(each.python(), func(t T) { runT(t, each, verbose) })
+		}
+		return
+	}
 	flags := subtest.ReadFlags()
 	reporter := report.NewGoTest(t, verbose, runAgain(crateFolder(suite.Crate)))
 	options := Options{Name: t.Name(), Flags: flags, Reporters: []report.Reporter{reporter}}
@@ -90,7 +96,7 @@ type Options struct {
 	Prepared func(tree project.Tree, image string)
 }
 
-// Execute builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
+// Execute is for a Suite with one version of Python: see [Suite.EachPython]. It builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
 // nothing is left running.
 func Execute(suite Suite, o Options) report.Result {
 	ctx, grace, cancel := deadline(o.Deadline)
@@ -346,7 +352,7 @@ func (r *run) ensureTools(ctx context.Context, network image.Network) (image.Ima
 	ctx, cancel := context.WithTimeoutCause(ctx, imageTimeout,
 		fmt.Errorf("no base and tools image within %v", imageTimeout))
 	defer cancel()
-	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.Python, r.emit)
+	tools, err := image.Ensure(ctx, r.engine, network, agent.Programs(), r.suite.python(), r.emit)
 	if err == nil {
 		tools, err = tools.WithPackages(ctx, r.engine, network, r.suite.SystemPackages, r.emit)
 	}

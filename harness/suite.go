@@ -108,8 +108,10 @@ type Suite struct {
 	SystemPackages []string
 	// Python is the version of Python to build for and to test with; the default is that of the base image, which is
 	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled if a registry
-	// answers; otherwise PYO3TEST_BASE_IMAGE has to name one.
-	Python string
+	// answers; otherwise one is made from Debian's packages, as for 3.11, if Debian has that version: 3.13, 3.14 and 3.15.
+	// PYO3TEST_BASE_IMAGE can name one for any version. Several versions make a subtest each, of that name, around the
+	// groups: TestPython/3.14/words/tests/test_map.py/test_insert. Each has a build of its own.
+	Python []string
 	// Env is set for the build and for the tests.
 	Env map[string]string
 	// PytestArgs are further arguments of pytest.
@@ -207,8 +209,13 @@ func (s Suite) complete() (Suite, error) {
 		}
 		s.OutputFolder = folder
 	}
-	if s.Python != "" && !pythonVersion.MatchString(s.Python) {
-		refuse("Python: %q is not a version: write \"3.12\"", s.Python)
+	for i, version := range s.Python {
+		switch {
+		case !pythonVersion.MatchString(version):
+			refuse("Python: %q is not a version: write \"3.12\"", version)
+		case slices.Contains(s.Python[:i], version):
+			refuse("Python: %s is named twice", version)
+		}
 	}
 	for _, name := range s.SystemPackages {
 		if !packageName.MatchString(name) {

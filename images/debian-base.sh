@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Writes a tar of a root file system with Python 3.11, Rust and the diagnosis tools to standard output. It becomes the
-# base image if no registry answers. It is made from Debian's packages, downloaded from where the host's apt gets them.
+# Writes a tar of a root file system with Python, Rust and the diagnosis tools to standard output. It becomes the base
+# image if no registry answers. It is made from Debian's packages, downloaded from where the host's apt gets them.
 # Each phase is reported as a line on standard error. Exit status 3 means that this host cannot do it at all.
 #
-# DEBIAN_SUITE, DEBIAN_PACKAGES and BASE_PACKAGES come from the environment, or else from pins.env beside this file.
+# PYTHON is the version of Python, 3.11 by default. The values of pins.env come from the environment, or else from that
+# file beside this one. DEBIAN_SUITE and DEBIAN_PACKAGES take the place of what they say of that version.
 set -euo pipefail
-if [ -z "${DEBIAN_SUITE:-}" ]; then
+python=${PYTHON:-3.11}
+if [ -z "${BASE_PACKAGES:-}" ]; then
 	# shellcheck source=images/pins.env
 	. "$(dirname "$0")/pins.env"
 fi
+pin=DEBIAN_${python/./_}
+read -r suite rust <<<"${!pin:-}"
+suite=${DEBIAN_SUITE:-$suite}
+if [ -z "$suite" ]; then
+	say "pins.env names no release of Debian that has Python $python"
+	exit 3
+fi
+packages=${DEBIAN_PACKAGES:-python$python python$python-venv libpython$python-dev $rust}
 
 say() { echo "$*" >&2; }
 
@@ -77,10 +87,10 @@ compgen -G '/etc/apt/trusted.gpg.d/debian-archive-*' >/dev/null || options='[sig
 sources=()
 # shellcheck disable=SC2016 # apt's variables
 fields='$(REPO_URI) $(RELEASE) $(COMPONENT)'
-while read -r address suite component; do
-	case $component/$suite in
+while read -r address its component; do
+	case $component/$its in
 	"main/$release" | "main/$release-updates" | "main/$release-security")
-		sources+=("deb $options$address ${suite/#$release/$DEBIAN_SUITE} main")
+		sources+=("deb $options$address ${its/#$release/$suite} main")
 		;;
 	esac
 done < <(apt-get indextargets --no-release-info --format "$fields" 'Created-By: Packages' | sort -u)
@@ -93,7 +103,7 @@ hooks=(
 	--setup-hook='cp -r /etc/apt/auth.conf /etc/apt/auth.conf.d "$1/etc/apt/" 2>/dev/null || true'
 	--customize-hook='rm -rf "$1/etc/apt/apt.conf.d/00host" "$1/etc/apt/auth.conf" "$1/etc/apt/auth.conf.d"/*'
 	--customize-hook='find "$1/etc/apt" -name "*.list" -exec sed -i "s#://[^/@ ]*@#://#" {} +'
-	--customize-hook='for name in python python3 python3.11; do ln -s /usr/bin/python3.11 "$1/usr/local/bin/$name"; done'
+	--customize-hook='for name in python python3 python$VERSION; do ln -s /usr/bin/python$VERSION "$1/usr/local/bin/$name"; done'
 	--customize-hook='chroot "$1" dpkg-query --show >"$1/etc/pyo3test-base"'
 	--customize-hook='rm -rf "$1"/var/log/apt "$1"/var/log/*.log "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old'
 )
@@ -111,12 +121,12 @@ slim=(
 # mount namespace, which ends with its processes. If there can be no namespace, mmdebstrap cannot mount either.
 private=(unshare --mount)
 "${private[@]}" true 2>/dev/null || private=()
-say "making a base of Debian $DEBIAN_SUITE with Python 3.11 and Rust (about a minute)"
+say "making a base of Debian $suite with Python $python and Rust (about a minute)"
 set -m
 {
 	trap : HUP INT TERM # waits for the end of the clean-up
-	TMPDIR=$folder ${private[@]+"${private[@]}"} mmdebstrap --variant=minbase --mode=root --include="${DEBIAN_PACKAGES// /,},${BASE_PACKAGES// /,}" "${slim[@]}" "${hooks[@]}" \
-		"$DEBIAN_SUITE" - ${sources[@]+"${sources[@]}"} 2>&1 >&3 3>&- |
+	VERSION=$python TMPDIR=$folder ${private[@]+"${private[@]}"} mmdebstrap --variant=minbase --mode=root --include="${packages// /,},${BASE_PACKAGES// /,}" "${slim[@]}" "${hooks[@]}" \
+		"$suite" - ${sources[@]+"${sources[@]}"} 2>&1 >&3 3>&- |
 		(trap '' HUP INT TERM && exec sed --unbuffered -E '/^done$|^I: (done|success|running --|using|chroot arch|automatic|finding|removing)/d; s/^I: //' >&2 3>&-)
 } 3>&1 </dev/null &
 work=$!

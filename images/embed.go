@@ -2,7 +2,9 @@
 package images
 
 import (
+	"cmp"
 	"embed"
+	"slices"
 	"strings"
 )
 
@@ -27,4 +29,15 @@ func Pins() map[string]string {
 		}
 	}
 	return pins
+}
+
+// DebianPythons returns the versions of Python with which a base can be made from Debian's packages, in their order.
+func DebianPythons() (versions []string) {
+	for pin := range Pins() {
+		if version, ok := strings.CutPrefix(pin, "DEBIAN_"); ok {
+			versions = append(versions, strings.ReplaceAll(version, "_", "."))
+		}
+	}
+	slices.SortFunc(versions, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+	return versions
 }

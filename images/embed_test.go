@@ -14,15 +14,15 @@ func TestPins(t *testing.T) {
 	digest := regexp.MustCompile(`^[a-z]+:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$|^rust:[0-9.]+-slim-bookworm@sha256:[0-9a-f]{64}$`)
 	require.Regexp(t, digest, pins["PYTHON_IMAGE"])
 	require.Regexp(t, digest, pins["RUST_IMAGE"])
-	require.Equal(t, "bookworm", pins["DEBIAN_SUITE"])
-	require.Contains(t, strings.Fields(pins["DEBIAN_PACKAGES"]), "rustc-web")
+	require.Equal(t, []string{"3.11", "3.13", "3.14", "3.15"}, DebianPythons())
+	require.Equal(t, "bookworm rustc-web cargo-web", pins["DEBIAN_3_11"])
 	require.Contains(t, strings.Fields(pins["BASE_PACKAGES"]), "gdb")
-	require.Len(t, pins, 5)
+	require.Len(t, pins, 7)
 
 	text, err := Files.ReadFile("pins.env")
 	require.NoError(t, err)
 	for line := range strings.Lines(string(text)) {
-		require.Regexp(t, `^(#.*|[A-Z_]+="[^"$\\`+"`"+`]*")?\n$`, line)
+		require.Regexp(t, `^(#.*|[A-Z_0-9]+="[^"$\\`+"`"+`]*")?\n$`, line)
 	}
 }
 

@@ -78,6 +78,12 @@ var lineless = map[string]string{
 
 // TestModern: each test in a forked child, as it is by default.
 func TestModern(t *testing.T) {
+	suite, classes := modern()
+	visit(t, suite, classes)
+}
+
+// modern is the zoo of the current PyO3.
+func modern() (harness.Suite, []class) {
 	suite := harness.Suite{
 		Crate: "modern", Workers: 2, TestTimeout: testTimeout, StartTimeout: 30 * time.Second,
 		CollectTimeout: 30 * time.Second, ExitTimeout: 30 * time.Second,
@@ -99,7 +105,7 @@ func TestModern(t *testing.T) {
 	}
 	call, exit := slices.Clip([]string{"hung in call"}), slices.Clip([]string{"its interpreter did " +
 		"not end (deadlock proved: "})
-	visit(t, suite, []class{
+	return suite, []class{
 		{"gil-mutex", "gil", "tests/test_locks.py::test_gil_mutex", "hung", "gil-lock-cycle", call},
 		{"gil-parking-lot", "gil", "tests/test_locks.py::test_gil_parking_lot", "hung", "gil-lock-cycle", call},
 		{"lock-across-callback", "gil", "tests/test_locks.py::test_lock_across_a_callback", "hung", "gil-lock-cycle",
@@ -185,7 +191,7 @@ func TestModern(t *testing.T) {
 		{"exit-drop", "exit-drop", "", red, "exit-drop", exit},
 		{"exit-drop-late", "exit-drop-late", "", green, "", nil},
 		{"exit-thread", "exit-thread", "", red, "exit-thread", append(exit, "Thread-1 (wait)", "Event.wait")},
-	})
+	}
 }
 
 // TestInProcess: in pytest's own process too; pytest is started again for the tests that are left.
@@ -258,8 +264,18 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestLegacy: PyO3 0.20 with auto-initialize.
+// TestLegacy: PyO3 0.20 with auto-initialize, and with the symbols that rustc gives by itself since 1.97.
 func TestLegacy(t *testing.T) {
+	suite, classes := legacy()
+	suite.Env = map[string]string{"RUSTFLAGS": v0}
+	visit(t, suite, classes)
+}
+
+// v0 makes an older rustc write v0 symbols.
+const v0 = "-Csymbol-mangling-version=v0"
+
+// legacy is the zoo of an old PyO3.
+func legacy() (harness.Suite, []class) {
 	suite := harness.Suite{
 		Crate: "legacy", Workers: 2, TestTimeout: testTimeout, ExitTimeout: 3 * time.Second,
 		Groups: []harness.Group{
@@ -268,7 +284,7 @@ func TestLegacy(t *testing.T) {
 			{Name: "exit-initialize", Tests: []string{"sessions/test_exit_initialize.py"}},
 		},
 	}
-	visit(t, suite, []class{
+	return suite, []class{
 		{"gil-mutex", "gil", "tests/test_gil.py::test_gil_mutex", "hung", "gil-lock-cycle", nil},
 		{"gil-spin", "gil", "tests/test_gil.py::test_spin", "hung", "native-loop-gil", nil},
 		{"native-park", "gil", "tests/test_gil.py::test_native_park", "hung", "native-wait", nil},
@@ -278,7 +294,7 @@ func TestLegacy(t *testing.T) {
 		{"drop-join", "gil", "tests/test_gil.py::test_drop_join", "hung", "exit-drop", nil},
 		{"exit-crash", "exit-crash", "", red, "", []string{"its process died: SIGABRT (6)"}},
 		{"exit-initialize", "exit-initialize", "", red, "", []string{"its process died: "}},
-	})
+	}
 }
 
 // visit runs a suite, and compares each class and everybody else of its group.

@@ -24,7 +24,7 @@ func listCommand() *cobra.Command {
 		Use:   "list [flags] [PATH] [-- pytest arguments]",
 		Short: "Name a crate's tests, and run none",
 		Long: `Builds the crate, lets pytest collect its tests, and names them, one a line. PATH and what follows -- are as in run. How many
-there are, and what cannot be collected, goes to standard error.`,
+there are, and what cannot be collected, goes to standard error. If the crate names several versions of Python, it is the first.`,
 		Example: `  pyo3test list
   pyo3test list --all                       of all crates below this folder
   pyo3test list tests/test_map.py -k insert
@@ -54,10 +54,8 @@ func (f listFlags) list(c *cobra.Command, args []string) error {
 	lister := &lister{}
 	red := exitPassed // the code of the first crate that is red
 	collect := func(crate string, tests []string) {
-		result := harness.Execute(harness.Suite{
-			Crate: crate, Tests: tests, PytestArgs: f.pytestArgs(forPytest),
-			DependencyGroups: f.groups, Extras: f.extras, With: f.with,
-		}, harness.Options{
+		suite := f.suite(crate, tests, f.pytestArgs(forPytest))
+		result := harness.Execute(suite.EachPython()[0], harness.Options{
 			Name: topName, Flags: subtest.Flags{List: true, Parallel: runtime.GOMAXPROCS(0)},
 			Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: errs, Collects: true, Quiet: true}), lister},
 		})

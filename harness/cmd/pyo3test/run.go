@@ -47,6 +47,7 @@ type chosen struct {
 	keyword, mark        *string // nil if they are not given: an empty one replaces the project's own
 	first                bool
 	groups, extras, with []string
+	pythons              []string
 }
 
 func (c *chosen) add(flags *pflag.FlagSet) {
@@ -57,6 +58,7 @@ func (c *chosen) add(flags *pflag.FlagSet) {
 	flags.VarPF(funcValue(into(&c.mark)), "mark", "m", "only the tests whose marks match this `expression`, as pytest's -m")
 	flags.StringArrayVar(&c.groups, "group", nil, "install this dependency `group` of the project for the tests, not what would be chosen")
 	flags.StringArrayVar(&c.extras, "extra", nil, "install this `extra` of the project for the tests, not what would be chosen")
+	flags.StringArrayVar(&c.pythons, "python", nil, "build for and run on this `version` of Python; more than one: one after the other")
 	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement` beside what is chosen")
 }
 
@@ -66,7 +68,7 @@ func (c *chosen) needs() (text string) {
 	for _, each := range []struct {
 		flag   string
 		values []string
-	}{{"--group", c.groups}, {"--extra", c.extras}, {"--with", c.with}} {
+	}{{"--python", c.pythons}, {"--group", c.groups}, {"--extra", c.extras}, {"--with", c.with}} {
 		for _, value := range each.values {
 			text += each.flag + " " + subtest.ShellQuote(value) + " "
 		}
@@ -279,8 +281,45 @@ func (f runFlags) runAll(c *cobra.Command, folder string, forPytest []string) (f
 	return first
 }
 
-func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest []string) error {
-	last, err := remember(crate)
+// runOne runs a crate's tests on each version of Python that is named, and returns the status of the first that is red.
+func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest []string) (first error) {
+	suite := f.suite(crate, tests, forPytest)
+	suite.Isolation, suite.Workers, suite.TestTimeout = harness.Isolation(f.isolation), f.workers, f.timeout
+	suite.FailLeaky, suite.OutputFolder = f.leaky, f.outputs
+	suites := suite.EachPython()
+	for _, each := range suites {
+		itsName, known := name, crate
+		if len(each.Python) == 1 {
+			known += " on Python " + each.Python[0]
+		}
+		if len(suites) > 1 {
+			itsName += "-" + each.Python[0]
+			f.pythons = each.Python // to run a test again
+			if f.outputs != "" {
+				each.OutputFolder = filepath.Join(f.outputs, each.Python[0])
+			}
+		}
+		first = cmp.Or(first, f.runSuite(c, itsName, known, each))
+		if c.Context().Err() != nil { // interrupted
+			break
+		}
+	}
+	return first
+}
+
+// suite returns the Suite that the flags choose, for run and list.
+func (c *chosen) suite(crate string, tests, forPytest []string) harness.Suite {
+	return harness.Suite{
+		Crate: crate, Tests: tests, PytestArgs: forPytest, Python: c.pythons,
+		DependencyGroups: c.groups, Extras: c.extras, With: c.with,
+	}
+}
+
+// runSuite runs a Suite. What is known of its tests is kept under a name: that of the crate, and the version of Python if
+// one is named.
+func (f runFlags) runSuite(c *cobra.Command, name, known string, suite harness.Suite) error {
+	crate := suite.Crate
+	last, err := remember(known)
 	if err != nil {
 		return err
 	}
@@ -293,9 +332,9 @@ func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest 
 			return err
 		case why != "":
 			fmt.Fprintf(c.ErrOrStderr(),
-				"a run of %s left tests without a verdict (%s): all run, not only what did not pass\n", crate, why)
+				"a run of %s left tests without a verdict (%s): all run, not only what did not pass\n", known, why)
 		case len(only) == 0:
-			fmt.Fprintf(c.ErrOrStderr(), "all tests of %s passed when they ran last: nothing to run\n", crate)
+			fmt.Fprintf(c.ErrOrStderr(), "all tests of %s passed when they ran last: nothing to run\n", known)
 			return nil
 		}
 		options.Flags.Only = only
@@ -304,18 +343,13 @@ func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest 
 	if err != nil {
 		return err
 	}
-	recording, err := last.record(asked{Tests: tests, PytestArgs: forPytest, Failed: options.Flags.Only != nil})
+	recording, err := last.record(asked{Tests: suite.Tests, PytestArgs: suite.PytestArgs, Failed: options.Flags.Only != nil})
 	if err == nil {
 		options.Reporters = append(options.Reporters, recording)
 	}
 	f.noteRecording(c, err)
 	options.Reporters = append(options.Reporters, reporter)
-	result := harness.Execute(harness.Suite{
-		Crate: crate, Tests: tests, PytestArgs: forPytest,
-		Isolation: harness.Isolation(f.isolation), Workers: f.workers, TestTimeout: f.timeout, FailLeaky: f.leaky,
-		OutputFolder:     f.outputs,
-		DependencyGroups: f.groups, Extras: f.extras, With: f.with,
-	}, options)
+	result := harness.Execute(suite, options)
 	done()
 	if recording != nil {
 		f.noteRecording(c, recording.Close())

@@ -62,6 +62,9 @@ var fixes = []struct {
 			"index settings of this host"},
 }
 
+// tooNew matches the message of PyO3's build script about a Python that is newer than it.
+var tooNew = regexp.MustCompile(`Python (?:interpreter )?version \((3\.\d+)\) is newer than PyO3's maximum supported version \((3\.\d+)\)`)
+
 // Packages returns the Debian packages that the build lacks, as far as its output shows it.
 func (e *Error) Packages() []string { return systemPackages(e.Log, e.Crates) }
 
@@ -69,6 +72,10 @@ func (e *Error) Packages() []string { return systemPackages(e.Log, e.Crates) }
 func (e *Error) Advice() string {
 	if e.Offline && wantsNetwork.MatchString(e.Log) {
 		return "\n\na build has no network: set " + project.Setting("BuildNetwork") + " if a build script has to download"
+	}
+	if found := tooNew.FindStringSubmatch(e.Log); found != nil {
+		return fmt.Sprintf("\n\nthis is Python %s, and the crate's PyO3 knows those up to %s: require a newer pyo3 in "+
+			"Cargo.toml, or name another version in %s", found[1], found[2], project.Setting("Python"))
 	}
 	if packages := e.Packages(); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)

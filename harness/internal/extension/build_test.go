@@ -15,3 +15,10 @@ func TestBuildLogHasPlacesOfTheHost(t *testing.T) {
 	require.Equal(t, "   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.add("   --> py/src/lib.rs:9:9"))
 	require.Equal(t, "error[E0308]: mismatched types\n   --> /home/me/repo/ws/py/src/lib.rs:9:9", log.fromFirstError())
 }
+
+func TestAdviceOnANewPython(t *testing.T) {
+	failed := Error{Phase: "build", Log: "error: the configured Python interpreter version (3.14) is newer than PyO3's maximum " +
+		"supported version (3.12)\n= help: please check if an updated version of PyO3 is available."}
+	require.Equal(t, "\n\nthis is Python 3.14, and the crate's PyO3 knows those up to 3.12: require a newer pyo3 in Cargo.toml, "+
+		"or name another version in python in [tool.pyo3test] (Python of a Suite)", failed.Advice())
+}

@@ -38,11 +38,10 @@ var waits = []struct {
 	for_      wait
 }{
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
+	// A thread that attaches as the interpreter ends is held forever, by PyO3 in park, and from 3.14 on by CPython in pause.
 	{paths("{take,drop}_gil", "**::PyEval_{RestoreThread,AcquireThread,AcquireLock}", "**::PyGILState_Ensure",
 		"**::{_,}PyThreadState_{Attach,Swap}", "pyo3::gil::GILGuard::acquire*",
 		"pyo3::internal::state::AttachGuard::*attach*"), forGIL},
-	// A thread that attaches as the interpreter ends is held forever: by PyO3, and from 3.14 on by CPython itself.
-	{paths("**::*HangThread*::**", "PyThread_hang_thread"), forNothing},
 	{paths("PyThread_acquire_lock{,_timed}", "{_,}acquire_timed", "lock_PyThread_acquire_lock", "rlock_acquire",
 		"{_,}PyMutex_Lock*", "_PyParkingLot_Park", "_PySemaphore_Wait"), forPyLock},
 	{paths("os_waitpid", "os_wait{,3,4}", "wait{,3,4,pid,id}", "std::{sys,process}::**::{Child,Process}::wait*"),
@@ -165,20 +164,18 @@ func refine(frames []frame, w wait) wait {
 		if around := purpose(frames); around != nothing && (w == forFile || around == forChild) {
 			return around
 		}
-	case forSignal: // in which CPython, from 3.14 on, holds a thread that attaches as the interpreter ends
-		for _, f := range frames {
-			if waitIn(f) == forGIL {
-				return forNothing
-			}
-		}
-	case forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait through these
+	case forSignal, forUnpark, forCondvar, forMutex: // queues, pools and runtimes wait through these
 		for _, f := range frames {
 			if userFile(f.Filename) || !f.native() {
 				break
 			}
 			switch around := waitIn(f); around {
-			case forChannel, forRayon, forTokio, forOnce, forThread, forNothing:
+			case forChannel, forRayon, forTokio, forOnce, forThread:
 				return around
+			case forGIL:
+				if w == forSignal || w == forUnpark { // the GIL itself is waited for by other means
+					return forNothing
+				}
 			}
 		}
 	}

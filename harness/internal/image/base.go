@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,8 +92,8 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 		found, ok, err := e.Image(ctx, name)
 		return Image{Base: name, BaseID: found.ID}, ok, err
 	}
-	names := []string{p.pulledName(), debianName()}
-	if os.Getenv(MirrorVariable) != "" || p.version != DefaultPython {
+	names := []string{p.pulledName(), debianName(p.version)}
+	if os.Getenv(MirrorVariable) != "" {
 		names = names[:1]
 	}
 	for _, name := range names {
@@ -122,14 +123,12 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit
 				"that this engine can have",
 
 				MirrorVariable, mirror, refused, BaseVariable)
-	case p.version != DefaultPython:
+	case !slices.Contains(images.DebianPythons(), p.version):
 		return "",
-			fmt.Errorf("get a base image with Python %s: %w; without a registry there is only %s: set "+
-				"%s to an image that has it",
-
-				p.version, refused, DefaultPython, BaseVariable)
+			fmt.Errorf("get a base image with Python %s: %w; without a registry there are %s, from Debian's packages: "+
+				"set %s to an image that has it", p.version, refused, strings.Join(images.DebianPythons(), ", "), BaseVariable)
 	}
-	return made(ctx, e, debianName(), refused, emit)
+	return made(ctx, e, p.version, refused, emit)
 }
 
 // elsewhere is the advice for when a registry does not deliver an image.
@@ -154,12 +153,12 @@ func (p pinned) missing(ctx context.Context, e *engine.Engine) (missing []string
 }
 
 // made makes a base from Debian's packages after the registry refused the pinned one.
-func made(ctx context.Context, e *engine.Engine, name string, refused error, emit report.Emit) (string, error) {
+func made(ctx context.Context, e *engine.Engine, version string, refused error, emit report.Emit) (string, error) {
 	note(emit, "cannot have %v; making a base from Debian's packages", refused)
-	if err := debianBase(ctx, e, name, emit); err != nil {
+	if err := debianBase(ctx, e, version, emit); err != nil {
 		return "", fmt.Errorf("get the base image: %w; and without a registry: %w: %s", refused, err, elsewhere)
 	}
-	return name, nil
+	return debianName(version), nil
 }
 
 // override pulls the base that the user names.
@@ -215,8 +214,9 @@ func buildBase(ctx context.Context, e *engine.Engine, network Network, name, pyt
 	return e.Build(ctx, name, &folder, arguments, progress(emit))
 }
 
-func debianName() string {
-	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"),
+// debianName returns the name of the base with a version of Python that is made of Debian's packages.
+func debianName(version string) string {
+	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"), version,
 		strings.Join(debianChanges, "\n"))
 }
 
@@ -227,12 +227,13 @@ var debianChanges = []string{
 }
 
 // debianBase runs the script that packs a root file system, and streams its output into the engine.
-func debianBase(ctx context.Context, e *engine.Engine, name string, emit report.Emit) error {
+func debianBase(ctx context.Context, e *engine.Engine, version string, emit report.Emit) error {
+	name := debianName(version)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	script := exec.CommandContext(ctx, "bash", "-s")
 	script.Stdin = strings.NewReader(asset("debian-base.sh"))
-	script.Env = os.Environ()
+	script.Env = append(os.Environ(), "PYTHON="+version)
 	for key, value := range images.Pins() {
 		script.Env = append(script.Env, key+"="+value)
 	}

@@ -199,8 +199,8 @@ func TestRegistry(t *testing.T) {
 	r := startRegistries(t)
 	ctx := t.Context()
 	// These images stand in for the pinned ones.
-	if !r.has(t, debianName()) {
-		_, err := made(ctx, r.Engine, debianName(), errors.New("a test"), func(e report.Event) { t.Logf("%+v", e) })
+	if !r.has(t, debianName(DefaultPython)) {
+		_, err := made(ctx, r.Engine, DefaultPython, errors.New("a test"), func(e report.Event) { t.Logf("%+v", e) })
 		require.NoError(t, err)
 	}
 	rust := repository + "test:" + strings.ToLower(rand.Text())
@@ -208,7 +208,7 @@ func TestRegistry(t *testing.T) {
 	r.forget(t, rust)
 	pins := pinned{
 		version: DefaultPython,
-		python:  pythonName + "@" + r.push(t, debianName(), prefix+pythonName),
+		python:  pythonName + "@" + r.push(t, debianName(DefaultPython), prefix+pythonName),
 		rust:    rustName + "@" + r.push(t, rust, prefix+rustName),
 		answer:  30 * time.Second, stall: 2 * time.Minute,
 	}
