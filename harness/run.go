@@ -96,8 +96,8 @@ type Options struct {
 	Prepared func(tree project.Tree, image string)
 }
 
-// Execute is for a Suite with one version of Python: see [Suite.EachPython]. It builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
-// nothing is left running.
+// Execute builds the Suite's crate, runs its tests and reports what happens. It returns when everything is done and
+// nothing is left running. The Suite has one version of Python at most: see [Suite.EachPython].
 func Execute(suite Suite, o Options) report.Result {
 	ctx, grace, cancel := deadline(o.Deadline)
 	defer cancel()

@@ -109,8 +109,9 @@ type Suite struct {
 	// Python is the version of Python to build for and to test with; the default is that of the base image, which is
 	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled if a registry
 	// answers; otherwise one is made from Debian's packages, as for 3.11, if Debian has that version: 3.13, 3.14 and 3.15.
-	// PYO3TEST_BASE_IMAGE can name one for any version. Several versions make a subtest each, of that name, around the
-	// groups: TestPython/3.14/words/tests/test_map.py/test_insert. Each has a build of its own.
+	// PYO3TEST_BASE_IMAGE can name one for any version, and has to for a free-threaded one ("3.14t"). Several versions
+	// make a subtest each, of that name, around the groups: TestPython/3.14/words/tests/test_map.py/test_insert. Each has
+	// a build of its own.
 	Python []string
 	// Env is set for the build and for the tests.
 	Env map[string]string
@@ -155,7 +156,7 @@ type Group struct {
 
 var (
 	groupName     = regexp.MustCompile(`^[\w.+-]+$`)
-	pythonVersion = regexp.MustCompile(`^3\.\d+$`)
+	pythonVersion = regexp.MustCompile(`^3\.\d+t?$`)
 	packageName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(=\S+)?$`) // https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
 )
 
@@ -212,7 +213,7 @@ func (s Suite) complete() (Suite, error) {
 	for i, version := range s.Python {
 		switch {
 		case !pythonVersion.MatchString(version):
-			refuse("Python: %q is not a version: write \"3.12\"", version)
+			refuse("Python: %q is not a version: write \"3.14\", or \"3.14t\" for a free-threaded one", version)
 		case slices.Contains(s.Python[:i], version):
 			refuse("Python: %s is named twice", version)
 		}

@@ -106,6 +106,10 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 
 // get pulls or makes a base that the engine does not have, and returns its name.
 func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit report.Emit) (name string, err error) {
+	if strings.HasSuffix(p.version, "t") {
+		return "", fmt.Errorf("get a base image with Python %s: no image of a free-threaded Python can be pulled or made yet: set "+
+			"%s to one that you have", p.version, BaseVariable)
+	}
 	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
 	p.python, p.rust = mirrored(p.python), mirrored(p.rust)
 	missing, refused, err := p.missing(ctx, e)

@@ -64,11 +64,18 @@ const DefaultPython = "3.11"
 func Ensure(ctx context.Context, e *engine.Engine, network Network, programs Programs, python string,
 	emit report.Emit) (Image, error) {
 	tools, err := ensure(ctx, e, network, pins(cmp.Or(python, DefaultPython)), programs, emit)
-	if err == nil && python != "" && !strings.HasPrefix(tools.Python, python+".") {
+	if err == nil && python != "" && !isPython(tools.Python, python) {
 		err = fmt.Errorf("the base image %s has Python %s, and the Suite asks for %s: set %s to an image that has it",
 			tools.Base, tools.Python, python, BaseVariable)
 	}
 	return tools, err
+}
+
+// isPython reports whether a full version, such as 3.14.2t, is one of the version that is wanted, such as 3.14t: the t stands
+// for a free-threaded build.
+func isPython(full, wanted string) bool {
+	series, free := strings.CutSuffix(wanted, "t")
+	return strings.HasPrefix(full, series+".") && strings.HasSuffix(full, "t") == free
 }
 
 // Find returns the tools image that [Ensure] would return; ok is false if the engine does not have it yet.
@@ -143,7 +150,8 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return fmt.Errorf("%s: %w", relay.last, err)
 	}
 	var version strings.Builder
-	argv := []string{"python3", "-c", "import platform; print(platform.python_version())"}
+	argv := []string{"python3", "-c", "import platform, sysconfig\n" +
+		"print(platform.python_version() + ('t' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''))"}
 	if err := Run(ctx, c, engine.Command{Argv: argv}, nil, &version); err != nil {
 		return fmt.Errorf("ask for Python's version: %w", err)
 	}

@@ -41,3 +41,21 @@ func TestNoRegistryAndNotDebian(t *testing.T) {
 		require.False(t, found)
 	}
 }
+
+func TestIsPython(t *testing.T) {
+	for _, c := range []struct {
+		full, wanted string
+		is           bool
+	}{
+		{"3.14.2", "3.14", true}, {"3.14.2t", "3.14t", true}, {"3.14.2t", "3.14", false}, {"3.14.2", "3.14t", false},
+		{"3.1.4", "3.14", false}, {"3.14.2", "3.1", false}, {"3.15.0rc1", "3.15", true},
+	} {
+		require.Equal(t, c.is, isPython(c.full, c.wanted), "%+v", c)
+	}
+}
+
+// TestFreeThreaded: without a base that the user names, there is no such Python.
+func TestFreeThreaded(t *testing.T) {
+	_, err := pins("3.14t").get(t.Context(), nil, Network{}, nil)
+	require.ErrorContains(t, err, "Python 3.14t: no image of a free-threaded Python can be pulled or made yet: set PYO3TEST_BASE_IMAGE")
+}

@@ -156,7 +156,7 @@ class Dump:
             return
         command = gdb.command(self.pid)
         if command is None:
-            self.errors.append("gdb is not there: native stacks are missing")
+            self.errors.append("native stacks are missing: the image has no gdb, install it in the base image")
             self._after_gdb()
             return
         self.states = {thread: procs.state(self.pid, thread) for thread in threads}
