@@ -36,8 +36,8 @@
 // its module is missing. Nor can a suite pass with another module: what the tests import has to be the file that was
 // built, and not a folder of its name that comes first on sys.path.
 //
-// Everything in those folders is copied except version control's own files, the caches of Python's tools, native
-// modules (.so, .pyd, .dylib), data of coverage runs, and output folders: virtual environments, node_modules,
+// Everything in those folders is copied except version control's own files, the caches of Python's tools, Go tests that
+// are directly in one of the folders, native modules (.so, .pyd, .dylib), data of coverage runs, and output folders: virtual environments, node_modules,
 // .egg-info, and any folder with a CACHEDIR.TAG or a .rustc_info.json. Native modules and output folders are copied as
 // far as git tracks them, pytest finds tests in them, or the project, [Suite.Tests] or [Suite.Include] names them. A
 // native module that could be imported instead of the built one is never copied, and a file above 1 GiB only if Include

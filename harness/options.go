@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -20,10 +21,10 @@ func (s Suite) withOptions(p project.Project) (_ Suite, unknown []string, err er
 	var options Suite
 	var read mapstructure.Metadata
 	decoder, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
-		Result: &options, Metadata: &read, MatchName: project.IsOption, DecodeHook: decode,
+		Result: &options, Metadata: &read, MatchName: project.IsOption, DecodeHook: duration,
 	})
 	if err == nil {
-		err = decoder.Decode(p.Tool.PyO3Test)
+		err = decoder.Decode(listed(p.Tool.PyO3Test))
 	}
 	if err != nil {
 		return s, nil, fmt.Errorf("%s: [tool.pyo3test]: %w", filepath.Join(p.Folder, "pyproject.toml"), err)
@@ -62,6 +63,9 @@ func (s Suite) EachPython() (each []Suite) {
 	}
 	for _, version := range named.Python {
 		s.Python = []string{version}
+		if named.OutputFolder != "" { // the outputs of one would replace another's
+			s.OutputFolder = filepath.Join(named.OutputFolder, version)
+		}
 		each = append(each, s)
 	}
 	return each
@@ -75,11 +79,19 @@ func (s Suite) python() string {
 	return s.Python[0]
 }
 
-// decode decodes a TOML value: a number as a duration is in seconds, and one version of Python may stand for a list.
-func decode(from, to reflect.Type, value any) (any, error) {
-	if to == reflect.TypeFor[[]string]() && from.Kind() == reflect.String {
-		return []string{value.(string)}, nil
+// listed returns the options with a list in the place of a single version of Python.
+func listed(options map[string]any) map[string]any {
+	options = maps.Clone(options)
+	for key, value := range options {
+		if version, ok := value.(string); ok && project.IsOption(key, "Python") {
+			options[key] = []string{version}
+		}
 	}
+	return options
+}
+
+// duration decodes a TOML value as a duration. A number is in seconds.
+func duration(from, to reflect.Type, value any) (any, error) {
 	if to != reflect.TypeFor[time.Duration]() {
 		return value, nil
 	}

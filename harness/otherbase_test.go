@@ -58,16 +58,25 @@ profile = "minimal"
 `,
 		"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "fn answer() -> i32 {\n        42\n",
 			"fn answer() -> &'static str {\n        env!(\"BUILT_BY\")\n", 1),
-		"tests/test_tiny.py": `import sys, tiny
+		"tests/test_tiny.py": `import sys, threading, tiny
 
 def test_versions():
     assert sys.version_info[:2] == (3, 13)
     assert tiny.answer().startswith('rustc 1.94.0 ')
+
+def test_lock():
+    lock = threading.Lock()
+    with lock:
+        lock.acquire()
 `,
 	})
 	r := harnesstest.Record(t, harness.Suite{Crate: crate, Python: []string{"3.13"}, Profile: "dev"})
-	require.Equal(t, harnesstest.Passed, r.Outcome(), r.Text())
 	require.Contains(t, r.Text(), "Python 3.13.")
+	require.NotNil(t, r.Sub("tiny"), r.Text())
+	require.Equal(t, harnesstest.Passed, r.Sub("tiny").Sub("tests/test_tiny.py/test_versions").Outcome(), r.Sub("tiny").Text())
+	hung := r.Sub("tiny").Sub("tests/test_tiny.py/test_lock").Text() // CPython's own functions have no names there
+	require.Contains(t, hung, "deadlock proved")
+	require.Contains(t, hung, "for a lock of Python's that no thread releases")
 
 	tools, ok, err := image.Find(t.Context(), h.Engine, agent.Programs(), "")
 	require.NoError(t, err)

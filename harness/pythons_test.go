@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,8 +31,11 @@ func TestEachPython(t *testing.T) {
 			text := selftest.Tiny["pyproject.toml"] + "[tool.pyo3test]\n" + c.toml + "\n"
 			selftest.Edit(t, crate, map[string]string{"Cargo.toml": selftest.Tiny["Cargo.toml"], "pyproject.toml": text})
 			var found [][]string
-			for _, suite := range (harness.Suite{Crate: crate, Python: c.own}).EachPython() {
+			for _, suite := range (harness.Suite{Crate: crate, Python: c.own, OutputFolder: "out"}).EachPython() {
 				found = append(found, suite.Python)
+				if len(c.wants) > 1 {
+					require.Equal(t, "out/"+suite.Python[0], filepath.ToSlash(suite.OutputFolder))
+				}
 			}
 			require.Equal(t, c.wants, found)
 		})
@@ -47,7 +51,7 @@ func TestPythons(t *testing.T) {
 	require.Equal(t, harnesstest.Failed, r.Outcome())
 	require.Len(t, r.Subs(), 2)
 	require.Equal(t, harnesstest.Failed, r.Sub("3.9").Outcome())
-	require.Contains(t, r.Sub("3.9").Text(), "3.9")
+	require.Contains(t, r.Sub("3.9").Text(), "get a base image with Python 3.9")
 	require.Equal(t, harnesstest.Passed, r.Sub("3.11").Outcome(), r.Sub("3.11").Text())
 	require.NotNil(t, r.Sub("3.11").Sub("tiny").Sub("tests/test_tiny.py/test_answer"))
 }

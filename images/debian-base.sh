@@ -6,6 +6,9 @@
 # PYTHON is the version of Python, 3.11 by default. The values of pins.env come from the environment, or else from that
 # file beside this one. DEBIAN_SUITE and DEBIAN_PACKAGES take the place of what they say of that version.
 set -euo pipefail
+
+say() { echo "$*" >&2; }
+
 python=${PYTHON:-3.11}
 if [ -z "${BASE_PACKAGES:-}" ]; then
 	# shellcheck source=images/pins.env
@@ -19,8 +22,6 @@ if [ -z "$suite" ]; then
 	exit 3
 fi
 packages=${DEBIAN_PACKAGES:-python$python python$python-venv libpython$python-dev $rust}
-
-say() { echo "$*" >&2; }
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	say "a base from Debian's packages can be made by root on Debian only"

@@ -122,11 +122,16 @@ func probe(out io.Writer, p project.Project, module string) (found []doctor.Find
 		})
 	}
 	why := &failures{}
-	harness.Execute(harness.Suite{Crate: p.Folder}, harness.Options{
+	suites := (harness.Suite{Crate: p.Folder}).EachPython()
+	harness.Execute(suites[0], harness.Options{
 		Name:      topName,
 		Flags:     subtest.Flags{Only: map[string]bool{}, Visit: visit, Parallel: runtime.GOMAXPROCS(0)},
 		Reporters: []report.Reporter{report.NewTerminal(report.Screen{Out: out, Collects: true}), why},
 	})
+	if len(suites) > 1 {
+		found = append(found, doctor.Finding{Check: "pythons", Level: doctor.Note,
+			What: "only Python " + suites[0].Python[0] + " was tried, the first of python in [tool.pyo3test]"})
+	}
 	return found, pyo3, why, err
 }
 

@@ -53,10 +53,9 @@ func (a asked) scope() string {
 	return string(key)
 }
 
-// namedNothing reports whether the arguments of a run were wrong, so that there was nothing for it to run.
+// namedNothing reports whether the arguments of a run named no test, so that there was nothing for it to run.
 func (p pastRun) namedNothing() bool {
-	wrong := p.Cause == report.CauseArguments || p.Cause == report.CauseProject
-	return wrong && !p.all() && len(p.Outcomes) == 0
+	return p.Cause == report.CauseArguments && !p.all() && len(p.Outcomes) == 0
 }
 
 // covers reports whether the run runs all tests of a file or folder.
@@ -205,6 +204,8 @@ func whyUnsettled(cause report.Cause) string {
 		return "the build failed"
 	case report.CauseCollection:
 		return "pytest could not collect, or found nothing"
+	case report.CauseArguments:
+		return "it named a test, file or folder that does not exist"
 	case report.CauseInterrupted:
 		return "it was interrupted"
 	}

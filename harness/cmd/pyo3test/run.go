@@ -58,7 +58,7 @@ func (c *chosen) add(flags *pflag.FlagSet) {
 	flags.VarPF(funcValue(into(&c.mark)), "mark", "m", "only the tests whose marks match this `expression`, as pytest's -m")
 	flags.StringArrayVar(&c.groups, "group", nil, "install this dependency `group` of the project for the tests, not what would be chosen")
 	flags.StringArrayVar(&c.extras, "extra", nil, "install this `extra` of the project for the tests, not what would be chosen")
-	flags.StringArrayVar(&c.pythons, "python", nil, "build for and run on this `version` of Python; more than one: one after the other")
+	flags.StringArrayVar(&c.pythons, "python", nil, "run on this `version` of Python; repeat it for several, one after the other")
 	flags.StringArrayVar(&c.with, "with", nil, "install this `requirement` beside what is chosen")
 }
 
@@ -295,11 +295,13 @@ func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest 
 		if len(suites) > 1 {
 			itsName += "-" + each.Python[0]
 			f.pythons = each.Python // to run a test again
-			if f.outputs != "" {
-				each.OutputFolder = filepath.Join(f.outputs, each.Python[0])
-			}
 		}
-		first = cmp.Or(first, f.runSuite(c, itsName, known, each))
+		err := f.runSuite(c, itsName, known, each)
+		if code := status(0); len(suites) > 1 && err != nil && !errors.As(err, &code) { // the first is all that is returned
+			fmt.Fprintf(c.ErrOrStderr(), "Python %s: %v\n", each.Python[0], err)
+			err = status(exitUsage)
+		}
+		first = cmp.Or(first, err)
 		if c.Context().Err() != nil { // interrupted
 			break
 		}

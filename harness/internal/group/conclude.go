@@ -238,8 +238,7 @@ func (g *group) noTestsText() string {
 		where = strings.Join(g.Tests, ", ") + " of " + where
 	}
 	if n := g.ledger.deselected; n > 0 {
-		return fmt.Sprintf("no test is left of %s: -k, -m, --deselect or a plugin of the project deselected %s",
-			where, plural.Count(n, "test"))
+		return fmt.Sprintf("all %s in %s were deselected by -k, -m, --deselect or a plugin", plural.Count(n, "test"), where)
 	}
 	return fmt.Sprintf("no tests found in %s: name their files on the command line, or as %s, or check testpaths and "+
 		"python_files in the project's pytest configuration", where, project.Setting("Tests"))

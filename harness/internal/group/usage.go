@@ -99,7 +99,8 @@ func usageText(log string) string {
 		}
 	}
 	if len(wanted) > 0 {
-		return "a usage error: run with --with, or add to " + project.Setting("With") + ", " + strings.Join(wanted, ", ")
+		return "a usage error: install " + strings.Join(wanted, ", ") + ": run with --with and its name, or add that to " +
+			project.Setting("With")
 	}
 	if inConftest(log) {
 		return "a conftest.py that cannot be loaded"

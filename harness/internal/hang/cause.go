@@ -89,8 +89,8 @@ func userFile(name string) bool { return strings.HasPrefix(name, layout.Sources+
 
 var (
 	onceFrames = paths("std::{sync,sys,sys_common}::**::once::**::call*::**", "{once_cell,parking_lot::once}::**::"+
-		"{call_once*,initialize*,get_or_init,get_or_try_init,force}::**", "**::LazyLock::force*::**",
-		"**::OnceLock::{initialize,get_or_init,get_or_try_init}::**", "**::{GILOnceCell,PyOnceLock}::**")
+		"{call_once*,initialize*,get_or_init*,get_or_try_init*,force}::**", "**::LazyLock::force*::**",
+		"**::{OnceLock,OnceCell}::{initialize,get_or_init*,get_or_try_init*}::**", "**::{GILOnceCell,PyOnceLock}::**")
 	onceEntries    = paths("**::Once::call", "**::call_once_slow", "once_cell::{imp,sync}::**::initialize*")
 	dropFrames     = paths("core::ptr::drop_*", "**::drop", "*_dealloc")
 	atexitFrames   = paths("atexit_callfuncs", "_PyAtExit_Call", "__run_exit_handlers", "__cxa_finalize", "_run_exitfuncs")
@@ -198,7 +198,10 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		return cause, false
 	}
 	wanted := k.relevantWanting()
-	if len(wanted) == 0 {
+	if joined, ok := k.joinsAnother(holder, wanted); ok {
+		return joined, true
+	}
+	if len(wanted) == 0 || !waits.ofThreads() {
 		if inherited, ok := k.inherited(c, k.holder); ok {
 			return inherited, true
 		}
@@ -210,15 +213,16 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 			waits, holder.where())
 		return cause, true
 	}
-	other := k.threads[wanted[0]]
+	at := wanted[0]
 	for _, i := range wanted {
-		if waits == forOnce && k.threads[i].inside(onceFrames) > 0 || k.threads[i].OSID == holder.Wait.Joins {
-			other = k.threads[i]
+		if waits == forOnce && k.threads[i].inside(onceFrames) > 0 || k.threads[i].isJoinedBy(holder) {
+			at = i
 		}
 	}
+	other := k.threads[at]
 	held := fmt.Sprintf("%s, held by %s (inferred: Rust locks record no owner)", waits, other)
 	wants := fmt.Sprintf("%s waits for the GIL%s", other, other.where())
-	if k.waits[slices.IndexFunc(k.threads, func(t thread) bool { return t.OSID == other.OSID })] == forNothing {
+	if k.waits[at] == forNothing {
 		return waitsForHeld(holder, other, waits), true
 	}
 	switch {
@@ -228,7 +232,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 		cause.Sentence = fmt.Sprintf("a one-time initialiser needs the GIL: %s runs it and waits for the GIL%s, and "+
 			"%s holds the GIL and waits for the initialiser%s",
 			other, other.where(), holder, holder.where())
-	case waits == forThread && holder.inside(dropFrames) > 0:
+	case waits == forThread && holder.insideNative(dropFrames) > 0:
 		cause.Key, cause.Cure = ExitDrop, cureJoin
 		held = joined(holder, other)
 		cause.Sentence = fmt.Sprintf("a Drop joins a thread that needs the GIL: %s holds the GIL and joins%s, "+
@@ -258,25 +262,55 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 	return cause, true
 }
 
+// isJoinedBy reports whether the kernel shows that another thread waits for this one's end.
+func (t thread) isJoinedBy(other thread) bool { return t.OSID != 0 && other.Wait.Joins == t.OSID }
+
+// joinsAnother returns the cause if the holder of the GIL joins a thread that waits for something else than the GIL.
+func (k *knot) joinsAnother(holder thread, wanted []int) (Cause, bool) {
+	at := slices.IndexFunc(k.threads, func(t thread) bool { return t.isJoinedBy(holder) })
+	if at < 0 || k.waits[at] == nothing || slices.Contains(wanted, at) {
+		return Cause{}, false
+	}
+	other := k.threads[at]
+	cause := Cause{Key: NativeWaitGIL, Cure: cureDetach, Chain: []string{
+		fmt.Sprintf("%s waits for %s", holder, joined(holder, other)),
+		fmt.Sprintf("%s waits for %s%s", other, k.waits[at], other.where()),
+	}}
+	cause.File, cause.Line = holder.userFrame()
+	cause.Sentence = fmt.Sprintf("%s holds the GIL and waits for the end of %s%s: nothing in Python can run meanwhile", holder,
+		other, holder.where())
+	return cause, true
+}
+
 // joined names the thread whose end another one waits for.
 func joined(joins, other thread) string {
-	if joins.Wait.Joins == other.OSID {
+	if other.isJoinedBy(joins) {
 		return "the end of " + other.String()
 	}
 	return fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", forThread, other)
+}
+
+// heldForever returns a thread other than t that attached too late: the one that t joins, if that is known.
+func (k *knot) heldForever(t thread) (thread, bool) {
+	for i, other := range k.threads {
+		if k.waits[i] == forNothing && other.OSID != t.OSID && (t.Wait.Joins == 0 || other.isJoinedBy(t)) {
+			return other, true
+		}
+	}
+	return thread{}, false
 }
 
 // waitsForHeld returns the cause if a thread waits for what only a thread that attached too late could provide.
 func waitsForHeld(t, held thread, w wait) Cause {
 	cause := Cause{Key: AttachFinalizing, Cure: cureExit}
 	cause.File, cause.Line = t.userFrame()
-	if w == forThread && t.inside(dropFrames) > 0 {
+	if w == forThread && t.insideNative(dropFrames) > 0 {
 		cause.Key = ExitDrop
 	}
 	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s",
 		t, w, t.where(), held, held.where())
 	awaited := fmt.Sprintf("%s, which %s would have to provide (inferred)", w, held)
-	if t.Wait.Joins == held.OSID {
+	if held.isJoinedBy(t) {
 		awaited = joined(t, held)
 	}
 	cause.Chain = []string{
@@ -372,8 +406,8 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	if reentrant, ok := k.reentrant(k.mainAt); ok {
 		return reentrant
 	}
-	if held := slices.Index(k.waits, forNothing); held >= 0 && held != k.mainAt && w != nothing {
-		return waitsForHeld(t, k.threads[held], w)
+	if held, ok := k.heldForever(t); ok && w.ofThreads() {
+		return waitsForHeld(t, held, w)
 	}
 	cause := Cause{}
 	cause.File, cause.Line = t.userFrame()
@@ -387,6 +421,9 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forPyLock:
 		cause.Key, cause.Cure = PythonLock, curePythonLock
 		cause.Sentence = fmt.Sprintf("%s waits%s for a lock of Python's that no thread releases", t, t.where())
+		if !t.showsPyLock() {
+			cause.Sentence += " (inferred: the interpreter's functions have no names)"
+		}
 	case forPyThread:
 		cause.Key, cause.Cure = PythonWait, curePythonLock
 		cause.Sentence = fmt.Sprintf("%s waits%s for another Python thread, which does not end", t, t.where())
@@ -410,7 +447,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forTime:
 		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s sleeps%s", t, t.where())
-	case forFile, forLoop, forSignal:
+	case forFile, forLoop:
 		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
 	case forGIL:
@@ -419,7 +456,10 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	default:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
 		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: no thread does", t, t.where(), w)
-		if w != forUnpark {
+		if w == forSignal && t.runsPython() {
+			cause.Key, cause.Cure = PythonWait, ""
+			cause.Sentence = fmt.Sprintf("%s waits%s for a signal", t, t.where())
+		} else if w != forUnpark {
 			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t,
 				t.where(), w)
 		}
@@ -449,7 +489,7 @@ func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 			}
 		}
 	case cause.Key == ExitDrop, cause.Key == AttachFinalizing:
-	case k.main.inside(dropFrames) > 0 && k.waits[k.mainAt] == forThread:
+	case k.main.insideNative(dropFrames) > 0 && k.waits[k.mainAt] == forThread:
 		cause.Key, cause.Cure = ExitDrop, cureExit
 	case k.main.inside(atexitFrames) > 0:
 		cause.Key, cause.Cure = ExitAtexit, cureExit

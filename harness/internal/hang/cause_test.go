@@ -1,6 +1,7 @@
 package hang
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,6 +113,54 @@ func TestCauses(t *testing.T) {
 			if c.chain != nil {
 				require.Equal(t, c.chain, cause.Chain)
 			}
+		})
+	}
+}
+
+// TestKernelWaits: what the kernel shows names the right thread, and is not believed of a thread that has run since.
+func TestKernelWaits(t *testing.T) {
+	python := frame{Name: "test_a", Filename: "/src/tests/test_a.py", Line: 3}
+	library := func(name string) frame { return frame{Name: name, Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"} }
+	user := frame{Name: "mine::close", Filename: "/src/src/lib.rs", Line: 9}
+	join := frame{Name: "std::thread::JoinInner::join", Filename: "/rustc/library/std/src/thread/mod.rs"}
+	attach := frame{Name: "PyGILState_Ensure"}
+	waits := func(joins int, gil bool) kernelWait { return kernelWait{Call: "futex", Joins: joins, WantsGIL: gil} }
+	busy := thread{OSID: 7, Name: "MainThread", Active: true, OwnsGIL: true, Frames: []frame{library("0x1"), python},
+		Wait: waits(0, true)}
+	joining := thread{OSID: 7, Name: "MainThread", OwnsGIL: true, Frames: []frame{join, user, python}, Wait: waits(9, false)}
+	receives := thread{OSID: 9, Frames: []frame{library("recv"), {Name: "mine::work", Filename: "/src/src/net.rs", Line: 4}}}
+	wants := thread{OSID: 8, Name: "Thread-1", Frames: []frame{library("0x1"), python}, Wait: waits(0, true)}
+	held := thread{OSID: 8, Frames: []frame{library("pause"), attach}, Wait: kernelWait{Call: "pause"}}
+	for name, c := range map[string]struct {
+		threads []thread
+		seen    Circumstances
+		key     Key
+		says    string
+	}{
+		"a thread that has run since":   {[]thread{busy, wants}, Circumstances{}, PythonLoop, "still runs Python code"},
+		"the thread that is joined":     {[]thread{joining, wants, receives}, Circumstances{}, NativeWaitGIL, "waits for the end of thread 9 "},
+		"the thread that wants the GIL": {[]thread{joining, {OSID: 9, Frames: []frame{attach}}}, Circumstances{}, JoinGIL, "thread 9 waits for the GIL"},
+		"a signal, with the GIL": {[]thread{{OSID: 7, OwnsGIL: true, Frames: []frame{library("pause"), python}}, wants}, Circumstances{},
+			NativeWaitGIL, "holds the GIL and waits for a signal"},
+		"a child, beside a thread that is held": {[]thread{{OSID: 7, Frames: []frame{library("wait4"), user}}, held},
+			Circumstances{AtExit: true}, ExitAtexit, "for a child process"},
+		"a lock, beside a thread that is held": {[]thread{{OSID: 7, Frames: []frame{library("pthread_mutex_lock"), user}}, held},
+			Circumstances{AtExit: true}, AttachFinalizing, "attached as the interpreter ended"},
+		"a thread, beside another that is held": {[]thread{{OSID: 7, Frames: []frame{join, user}, Wait: waits(9, false)}, receives, held},
+			Circumstances{AtExit: true}, ExitAtexit, "for the end of a thread"},
+		"a lock without a name": {[]thread{{OSID: 7, Frames: []frame{library("0x1"), library("0x2"), python}, Wait: waits(0, false)}},
+			Circumstances{}, PythonLock, "(inferred: the interpreter's functions have no names)"},
+		"a function of the C library": {[]thread{{OSID: 7, Frames: []frame{library("0x1"), library("dlopen"), python}, Wait: waits(0, false)}},
+			Circumstances{}, Unknown, "no known pattern"},
+		"drop, in Python": {[]thread{{OSID: 7, OwnsGIL: true, Frames: []frame{join, user, {Name: "drop", Filename: "/src/tests/test_a.py"}}},
+			{OSID: 9, Frames: []frame{attach}}}, Circumstances{}, JoinGIL, "joins"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stacks, err := json.Marshal(c.threads)
+			require.NoError(t, err)
+			cause := Dump{PID: 7, Stacks: stacks, Workspace: "/src"}.Diagnose(c.seen)
+			require.Equal(t, c.key, cause.Key, cause.Sentence)
+			require.Contains(t, cause.Sentence, c.says)
 		})
 	}
 }

@@ -13,14 +13,15 @@ import (
 //	<std::sync::poison::mutex::Mutex<i32>>::lock                   v0 symbols
 //	std::sync::poison::mutex::Mutex::lock                          DWARF, as gdb prints it
 //
-// are all std::sync::poison::mutex::Mutex::lock. It has no generic arguments, hashes or clones; a method of a trait is one
-// of its type, <T as Drop>::drop for example T::drop. Names of C are as they are.
+// are all std::sync::poison::mutex::Mutex::lock. Generic arguments, hashes and the suffixes of clones are removed; a method
+// of a trait becomes one of its type, <T as Drop>::drop for example T::drop. DWARF does not name the type: what it has is
+// module::{impl}::drop. Names of C are as they are.
 func canonical(name string) string {
 	if strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") {
 		name = demangle.Filter(name, demangle.NoParams)
 	}
-	name = legacyHash.ReplaceAllString(name, "")
 	name = clone.ReplaceAllString(name, "")
+	name = legacyHash.ReplaceAllString(name, "")
 	if !strings.Contains(name, "::") { // of C; or of Python, such as <lambda>
 		return name
 	}

@@ -100,6 +100,13 @@ func TestCanonical(t *testing.T) {
 		"core::str::<impl str>::len":                                                {"str::len", nothing},
 		"<alloc::vec::Vec<T> as core::iter::Extend<<I as Iterator>::Item>>::extend": {"alloc::vec::Vec::extend", nothing},
 
+		// More names that were once taken for something else
+		"parking_lot::condvar::Condvar::wait_until_internal":     {"parking_lot::condvar::Condvar::wait_until_internal", forCondvar},
+		"std::sync::reentrant_lock::ReentrantLock<T>::lock":      {"std::sync::reentrant_lock::ReentrantLock::lock", forMutex},
+		"flume::Hook<T,S>::wait_recv":                            {"flume::Hook::wait_recv", forChannel},
+		"a::b::h0123456789abcdef.cold.1":                         {"a::b", nothing},
+		"<pyo3_ffi::impl_::HangThread as core::ops::Drop>::drop": {"pyo3_ffi::impl_::HangThread::drop", forNothing},
+
 		// C
 		"take_gil":                      {"take_gil", forGIL},
 		"take_gil.lto_priv.0":           {"take_gil", forGIL},
@@ -124,7 +131,8 @@ func TestCanonical(t *testing.T) {
 		dropFrames:  {"core::ptr::drop_glue", "core::ptr::drop_in_place", "hangs::threads::Worker::drop", "subtype_dealloc"},
 		onceEntries: {"std::sys::sync::once::futex::Once::call", "once_cell::imp::OnceCell::initialize"},
 		onceFrames: {"std::sys_common::once::futex::Once::call", "std::sync::once::Once::call_once_force::{closure}",
-			"pyo3::sync::GILOnceCell::init", "once_cell::sync::OnceCell::get_or_init"},
+			"pyo3::sync::GILOnceCell::init", "once_cell::sync::OnceCell::get_or_init",
+			"std::sync::once_lock::OnceLock::get_or_init_py_attached", "tokio::sync::once_cell::OnceCell::get_or_init"},
 	} {
 		for _, name := range matches {
 			require.Regexp(t, rule, name)

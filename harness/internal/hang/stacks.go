@@ -25,17 +25,19 @@ type Dump struct {
 
 // thread is one thread of py-spy's JSON output.
 type thread struct {
-	Name    string  `json:"thread_name"`
-	OSID    int     `json:"os_thread_id"`
-	Active  bool    `json:"active"`
-	OwnsGIL bool    `json:"owns_gil"`
-	Frames  []frame `json:"frames"` // innermost first
-	// Wait is what the kernel and the process's memory show, which needs no names.
-	Wait struct {
-		Call     string `json:"call"`  // "futex", "pause", or "" for another
-		Joins    int    `json:"joins"` // the id of the thread whose end it waits for, or 0
-		WantsGIL bool   `json:"wants_gil"`
-	} `json:"wait"`
+	Name    string     `json:"thread_name"`
+	OSID    int        `json:"os_thread_id"`
+	Active  bool       `json:"active"`
+	OwnsGIL bool       `json:"owns_gil"`
+	Frames  []frame    `json:"frames"` // innermost first
+	Wait    kernelWait `json:"wait"`
+}
+
+// kernelWait is what the kernel and the process's memory show of a blocked thread, which needs no names.
+type kernelWait struct {
+	Call     string `json:"call"`  // "futex", "pause", or "" for another
+	Joins    int    `json:"joins"` // the id of the thread whose end it waits for, or 0
+	WantsGIL bool   `json:"wants_gil"`
 }
 
 type frame struct {
@@ -100,7 +102,11 @@ func (d Dump) threads() []thread {
 				f.Filename = path.Join(d.Workspace, f.Filename)
 			}
 		}
-		if t.Wait.Joins != 0 && !slices.ContainsFunc(t.Frames, func(f frame) bool { return strings.Contains(f.Name, "join") }) {
+		if t.Active { // it has run since
+			threads[at].Wait = kernelWait{}
+			continue
+		}
+		if t.Wait.Joins != 0 && !slices.ContainsFunc(t.Frames, func(f frame) bool { return waitIn(f) == forThread }) {
 			threads[at].Frames = slices.Insert(t.Frames, 0, // a stripped libc has no name for it
 				frame{Name: "pthread_join", Filename: fmt.Sprintf("of thread %d", t.Wait.Joins)})
 		}

@@ -3,6 +3,7 @@ package hang
 import (
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // wait is what a thread waits for.
@@ -39,6 +40,7 @@ var waits = []struct {
 }{
 	// CPython: https://github.com/python/cpython/blob/3.11/Python/ceval_gil.h and pystate.c
 	// A thread that attaches as the interpreter ends is held forever, by PyO3 in park, and from 3.14 on by CPython in pause.
+	{paths("**::HangThread::**", "PyThread_hang_thread", "_PyThreadState_HangThread"), forNothing},
 	{paths("{take,drop}_gil", "**::PyEval_{RestoreThread,AcquireThread,AcquireLock}", "**::PyGILState_Ensure",
 		"**::{_,}PyThreadState_{Attach,Swap}", "pyo3::gil::GILGuard::acquire*",
 		"pyo3::internal::state::AttachGuard::*attach*"), forGIL},
@@ -54,13 +56,13 @@ var waits = []struct {
 	{paths("pause", "{rt_,}sigsuspend"), forSignal},
 	{paths("pthread_{join,timedjoin_np,clockjoin*}", "std::{thread,sys::thread,sys::**::thread}::**::join"), forThread},
 	{paths("{std::sync::mpsc,std::sync::mpmc,crossbeam_channel,crossbeam::channel,flume,kanal,async_channel}::**::" +
-		"{recv*,send*,Receiver,Sender,wait_until}::**"), forChannel},
+		"{*recv*,*send*,Receiver,Sender,wait_until}::**"), forChannel},
 	{paths("rayon{,_core}::**"), forRayon},
 	{paths("tokio::**"), forTokio},
-	{paths("std::{sys,sys_common,sync}::**::once::**::{wait*,call*}::**", "std::sync::{once_lock,lazy_lock,reentrant*}::**",
-		"{parking_lot,once_cell}::**::{call_once*,initialize*,wait*}::**", "**::LazyLock::force::**"), forOnce},
+	{paths("std::{sys,sys_common,sync}::**::once::**::{wait*,call*}::**", "std::sync::{once_lock,lazy_lock}::**",
+		"{parking_lot::once,once_cell}::**::{call_once*,initialize*,wait*}::**", "**::LazyLock::force::**"), forOnce},
 	{paths("**::*Mutex::lock{,_contended,_slow}", "**::*RwLock::{read,write,lock_*}{,_contended,_slow}",
-		"parking_lot::raw_*::**", "lock_api::**"), forMutex},
+		"parking_lot::raw_*::**", "lock_api::**", "std::sync::reentrant*::**"), forMutex},
 	{paths("**::*ondvar::wait*::**"), forCondvar},
 	{paths("std::thread::**::park{,_timeout}", "std::{sys,sys_common}::**::Parker::park*"), forUnpark},
 	{paths("pthread_mutex_{lock,timedlock,clocklock}*", "lll_lock_wait*", "lock_wait*", "pthread_rwlock_*",
@@ -77,12 +79,18 @@ var generic = paths(append(generalWaits, "do_sem_*wait*", "futex*", "lll_*")...)
 // waitsFor returns what a thread waits for. The callers of the user's own native code do not count: that code is
 // running.
 func (t thread) waitsFor() wait {
-	switch {
-	case len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename):
+	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
 		return nothing
-	case t.Wait.WantsGIL && !t.OwnsGIL:
+	}
+	named := t.namedWait()
+	if unspecific := named == nothing || named == forCondvar || named == forPyLock; unspecific && t.Wait.WantsGIL && !t.OwnsGIL {
 		return forGIL
 	}
+	return named
+}
+
+// namedWait returns what a thread waits for by the names of its functions.
+func (t thread) namedWait() wait {
 	general := nothing
 	for i, f := range t.Frames {
 		if userFile(f.Filename) && f.native() {
@@ -92,7 +100,7 @@ func (t thread) waitsFor() wait {
 			switch {
 			case i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait":
 				return forGIL // the evaluation loop waits this way for nothing else
-			case general == nothing && t.Wait.Call == "futex" && t.interpreterAbove(i):
+			case general == nothing && t.Wait.Call == "futex" && t.interpreterAbove(i) && t.namelessAbove(i):
 				general = forPyLock
 			}
 			return pythonWait(t.Frames[i:], general)
@@ -121,7 +129,21 @@ func (t thread) interpreterAbove(index int) bool {
 	})
 }
 
-// runsPython reports whether the innermost code of a thread that is not CPython's own is Python code.
+// namelessAbove reports whether no frame inside the one with an index has the name of a function that could wait itself.
+func (t thread) namelessAbove(index int) bool {
+	return !slices.ContainsFunc(t.Frames[:index], func(f frame) bool {
+		return !strings.HasPrefix(f.Name, "0x") && !generic.MatchString(libcName(f.Name)) && !strings.HasPrefix(f.Name, "clone")
+	})
+}
+
+// showsPyLock reports whether a frame shows that a thread waits for a lock of Python's.
+func (t thread) showsPyLock() bool {
+	return slices.ContainsFunc(t.Frames, func(f frame) bool {
+		return f.native() && waitIn(f) == forPyLock || inQueue.MatchString(f.Filename)
+	})
+}
+
+// runsPython reports whether the innermost frame outside CPython and the C library is one of Python code.
 func (t thread) runsPython() bool {
 	at := slices.IndexFunc(t.Frames, func(f frame) bool { return !f.native() })
 	return at >= 0 && t.interpreterAbove(at)
@@ -170,7 +192,7 @@ func refine(frames []frame, w wait) wait {
 				break
 			}
 			switch around := waitIn(f); around {
-			case forChannel, forRayon, forTokio, forOnce, forThread:
+			case forChannel, forRayon, forTokio, forOnce, forThread, forNothing:
 				return around
 			case forGIL:
 				if w == forSignal || w == forUnpark { // the GIL itself is waited for by other means
@@ -182,8 +204,8 @@ func refine(frames []frame, w wait) wait {
 	return w
 }
 
-// purpose returns what a wait is for by the module of Python's library that began it, or nothing. Selectors are a means of
-// all of them, and by themselves of sockets.
+// purpose returns what a wait is for by the module of Python's library that began it, or nothing. All of them use selectors;
+// a selector by itself waits for sockets.
 func purpose(frames []frame) wait {
 	found := nothing
 	for _, f := range frames {
@@ -225,6 +247,21 @@ func endsThread(frames []frame) bool {
 	return slices.ContainsFunc(frames, func(f frame) bool {
 		return threadEnds.MatchString(f.Name) && inThreading.MatchString(f.Filename)
 	})
+}
+
+// ofThreads reports whether a wait is for something that a thread of the same process can provide.
+func (w wait) ofThreads() bool {
+	switch w {
+	case nothing, forChild, forNetwork, forFile, forTime, forLoop, forSignal:
+		return false
+	}
+	return true
+}
+
+// insideNative is inside, without frames of Python code.
+func (t thread) insideNative(functions *regexp.Regexp) int {
+	t.Frames = slices.DeleteFunc(slices.Clone(t.Frames), func(f frame) bool { return !f.native() })
+	return t.inside(functions)
 }
 
 // inside returns how many of the thread's frames are in a function that matches.

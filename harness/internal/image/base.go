@@ -129,8 +129,8 @@ func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit
 				MirrorVariable, mirror, refused, BaseVariable)
 	case !slices.Contains(images.DebianPythons(), p.version):
 		return "",
-			fmt.Errorf("get a base image with Python %s: %w; without a registry there are %s, from Debian's packages: "+
-				"set %s to an image that has it", p.version, refused, strings.Join(images.DebianPythons(), ", "), BaseVariable)
+			fmt.Errorf("get a base image with Python %s: %w; without a registry only %s can be made, from "+
+				"Debian's packages: set %s to an image that has it", p.version, refused, strings.Join(images.DebianPythons(), ", "), BaseVariable)
 	}
 	return made(ctx, e, p.version, refused, emit)
 }
@@ -237,7 +237,7 @@ func debianBase(ctx context.Context, e *engine.Engine, version string, emit repo
 	defer cancel()
 	script := exec.CommandContext(ctx, "bash", "-s")
 	script.Stdin = strings.NewReader(asset("debian-base.sh"))
-	script.Env = append(os.Environ(), "PYTHON="+version)
+	script.Env = append(os.Environ(), "PYTHON="+version, "DEBIAN_SUITE=", "DEBIAN_PACKAGES=")
 	for key, value := range images.Pins() {
 		script.Env = append(script.Env, key+"="+value)
 	}

@@ -31,8 +31,8 @@ func IsIgnored(name string) bool { return matchesAny(Ignored(), name) }
 // native matches modules built on the host. They are for another Python or system, and the container builds its own.
 var native = regexp.MustCompile(`\.(so|pyd|dylib)$`)
 
-// unread matches Go's tests: no Python test needs the one that runs it, and an edit of that is no reason to build anew.
-var unread = regexp.MustCompile(`_test\.go$`)
+// goTest matches Go's tests. Beside a crate they run its tests, and an edit of one is no reason to build anew.
+var goTest = regexp.MustCompile(`_test\.go$`)
 
 // measured matches the data of coverage runs on the host.
 var measured = regexp.MustCompile(`^\.coverage(\.|$)`)
@@ -212,7 +212,7 @@ func (w *walker) wanted(p place, name string) bool {
 		return false
 	case p.whole:
 		return true
-	case slices.Contains(never, name), unread.MatchString(name):
+	case slices.Contains(never, name), goTest.MatchString(name) && slices.Contains(w.folders, filepath.Dir(p.name)):
 		return false
 	case measured.MatchString(name):
 		return w.git.tracks(p.host)

@@ -104,6 +104,7 @@ testpaths =
 			travel:    "tests/other.so", left: "tests/tiny.so, tiny/_tiny.abi3.so",
 		},
 		"caches and histories": {files: "__pycache__/a.pyc .pytest_cache/CACHEDIR.TAG .svn/x .coverage .DS_Store python_test.go"},
+		"Go's tests elsewhere": {files: "tests/data/a_test.go", travel: "tests/data/a_test.go"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			folder := crate(t, c.config)

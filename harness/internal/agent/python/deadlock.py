@@ -11,7 +11,8 @@ and nothing can:
   whole address space (vfork, clone with CLONE_VM) is a child, and there must be none; besides, the thread that made one
   by vfork waits in a call other than a futex. Any other process that writes into this one's memory (process_vm_writev,
   /proc/PID/mem) does not wake a thread by that.
-- A signal with a handler can interrupt a wait (`Lock.acquire` then runs Python's handler). None may be pending, and
+- A signal with a handler can interrupt a wait (`Lock.acquire` then runs Python's handler), and it ends pause, whatever
+  its handler does. None may be pending, and
   none may have a handler, with these exceptions: signals that a thread raises by its own action (a fault, an abort);
   the one of a terminal that changes its size, which the tests do not have; glibc's own, which one thread sends to
   another; the one by which the agent asks for stacks; and SIGINT, which has a handler in every Python: it comes from a
@@ -162,7 +163,8 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
         return None
     for each in first.threads:
         if not each.address:
-            lines.append(f"    thread {each.tid} {each.name!r} waits for a signal, and none has a handler (pause)")
+            what = "waits for a signal, and nothing is left that could send one (pause)"
+            lines.append(f"    thread {each.tid} {each.name!r} {what}")
             continue
         place = gil.mapping_of(each.address, space)
         if place is None or not place.own:

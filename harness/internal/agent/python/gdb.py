@@ -75,9 +75,7 @@ def parse(text: str) -> list[dict[str, Any]]:
         place = PLACE.search(rest)
         if place:
             rest = rest[: place.start()]
-        name = _without_last(rest.rstrip(), "(", ")")
-        if "drop_in_place<" not in name:  # what is dropped is worth knowing
-            name = _without_last(name, "<", ">")
+        name = _without_last(_without_last(rest.rstrip(), "(", ")"), "<", ">")
         if name and name != "??":
             file, number = (place[1] or place[3], int(place[2] or 0)) if place else ("", 0)
             threads[-1]["frames"].append({"name": name, "filename": file, "line": number})

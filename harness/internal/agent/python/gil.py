@@ -15,7 +15,7 @@ import struct
 SYMBOL = b"_PyRuntime"
 MAX_SYMBOLS = 1 << 20
 
-# struct _gil_runtime_state of CPython 3.7 to 3.14, with 64 bits: interval, last_holder, locked, switch_number, cond.
+# struct _gil_runtime_state of CPython 3.7 to 3.15, with 64 bits: interval, last_holder, locked, switch_number, cond.
 # The free-threaded build has one more field before them.
 GIL = struct.Struct("<QQi4xQ")
 SIGNALS = (40, 44, 32, 36)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import struct
 import time
 
 import gil
 import procs
 
-CALLS = {"x86_64": {202: "futex", 34: "pause"}, "aarch64": {98: "futex"}}
-"""The system calls that are told apart, by machine and number."""
+CALLS = {"x86_64": {202: "futex", 34: "pause"}, "aarch64": {98: "futex", 73: "ppoll"}}
+"""The system calls that are told apart, by machine and number. Where there is no pause, it is a ppoll of nothing."""
 WAITS = (0, 9)
 """FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare and not considered."""
 PRIVATE = 128
@@ -19,6 +20,9 @@ OPTIONS = PRIVATE | 256
 """With FUTEX_CLOCK_REALTIME: neither affects which thread of the process can wake the wait."""
 JOINABLE = 2
 """The state of a thread that has not ended, in the descriptors of glibc 2.42 and later."""
+
+DESCRIPTOR = 4096
+"""Bytes on each side of a word of a thread's descriptor that hold the whole descriptor."""
 
 GLANCES = 20
 PAUSE = 0.001
@@ -36,7 +40,7 @@ class Call:
     """The system call in which a thread is blocked."""
 
     name: str
-    """A name of CALLS, or "" for any other call and for none, as at a page that is being loaded."""
+    """futex or pause, or "" for any other call and for none, as at a page that is being loaded."""
     address: int = 0
     operation: int = 0
     value: int = 0
@@ -58,10 +62,13 @@ def parse(text: bytes) -> Call | None:
     if len(words) != 9:
         return Call("", pointer=int(words[-2], 16))
     name = CALLS.get(os.uname().machine, {}).get(int(words[0]), "")
-    if name != "futex":
-        return Call(name, pointer=int(words[-2], 16))
     address, operation, value, timeout = (int(word, 16) for word in words[1:5])
-    return Call(name, address, operation & 0xFFFFFFFF, value & 0xFFFFFFFF, timeout != 0, int(words[-2], 16))
+    pointer = int(words[-2], 16)
+    if name == "ppoll":
+        name = "" if address or operation or value else "pause"
+    if name != "futex":
+        return Call(name, pointer=pointer)
+    return Call(name, address, operation & 0xFFFFFFFF, value & 0xFFFFFFFF, timeout != 0, pointer)
 
 
 def call(pid: int, thread: int) -> Call | None:
@@ -101,28 +108,44 @@ def of(pid: int, most: int) -> dict[int, Wait]:
     blocked = {thread: seen for thread, seen in calls.items() if seen is not None}
     runtimes = gil.runtimes(space) if any(seen.timed for seen in blocked.values()) else []
     return {
-        thread: Wait(seen.name, _joined(thread, blocked, space), _wants_gil(pid, seen, runtimes))
+        thread: Wait(seen.name, _joined(pid, thread, blocked, space), _wants_gil(pid, seen, runtimes))
         for thread, seen in blocked.items()
     }
 
 
-def _joined(thread: int, blocked: dict[int, Call], space: list[gil.Mapping]) -> int:
+def _joined(pid: int, thread: int, blocked: dict[int, Call], space: list[gil.Mapping]) -> int:
     """Return the thread whose end another one waits for, or 0.
 
     glibc's pthread_join waits at a word of the other thread's descriptor, which is at the upper end of that thread's
     stack: the word with the thread's number, which the kernel clears when it ends, or from 2.42 on the one with its
-    state. The kernel wakes the first one as it wakes other processes, so the wait is not private, and no other is like
-    that. (This does not hold for the main thread, which no thread joins.)
+    state. The kernel's wake-up there is a shared one, so the wait is not private. A lock of another kind can look like
+    that on another thread's stack, so the number has to be near the word, and the nearest stack counts. (This does not
+    hold for the main thread, which no thread joins.)
     """
     seen = blocked[thread]
     place = gil.mapping_of(seen.address, space)
     if not seen.waits or seen.operation & PRIVATE or place is None:
         return 0
-    for other, its in blocked.items():
-        above = other != thread and place.start <= its.pointer < seen.address
-        if above and seen.value in (other, JOINABLE):
-            return other
-    return 0
+    below = [
+        (its.pointer, other)
+        for other, its in blocked.items()
+        if other != thread and place.start <= its.pointer < seen.address
+    ]
+    other = max(below, default=(0, 0))[1]
+    if not other or seen.value not in (other, JOINABLE):
+        return 0
+    return other if _has_word(pid, seen.address, place, other) else 0
+
+
+def _has_word(pid: int, address: int, place: gil.Mapping, word: int) -> bool:
+    """Report whether a word of memory near an address has this value."""
+    start, end = max(place.start, address - DESCRIPTOR), min(place.end, address + DESCRIPTOR)
+    try:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            data = os.pread(memory.fileno(), end - start, start)
+    except (OSError, ValueError, OverflowError):
+        return False
+    return any(value == word for (value,) in struct.iter_unpack("<I", data[: len(data) // 4 * 4]))
 
 
 def _wants_gil(pid: int, seen: Call, runtimes: list[range]) -> bool:

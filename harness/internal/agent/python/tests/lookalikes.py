@@ -196,6 +196,34 @@ def test_interval_timer_of_posix():
     wait_for_rung()
 
 
+def pause_until_rung():
+    try:
+        signal.pause()
+    except Rung:
+        return
+    raise AssertionError
+
+
+def test_pause_that_an_alarm_ends():
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, HOLD)
+    pause_until_rung()
+
+
+def test_pause_that_a_child_ends():
+    signal.signal(signal.SIGINT, ring)
+    process = child("os.kill(int(sys.argv[1]), signal.SIGINT)", os.getpid())
+    pause_until_rung()
+    process.wait()
+
+
+def test_pause_in_a_thread_beside_one_that_works():
+    signal.signal(signal.SIGUSR1, ring)
+    thread = threading.Thread(target=signal.pthread_kill, args=(threading.get_ident(), signal.SIGUSR1))
+    later(thread.start)
+    pause_until_rung()
+
+
 def test_signal_of_another_process():
     signal.signal(signal.SIGUSR1, ring)
     process = child("os.kill(int(sys.argv[1]), signal.SIGUSR1)", os.getpid())
