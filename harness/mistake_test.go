@@ -49,16 +49,16 @@ def test_patch(monkeypatch):
 // named.
 func TestUsageErrors(t *testing.T) {
 	for addopts, want := range map[string]string{
-		"addopts = --benchmark-disable": "a usage error: add pytest-benchmark " +
+		"addopts = --benchmark-disable": "a usage error: install pytest-benchmark " +
 			"(for --benchmark-disable)",
 
-		"addopts = --timeout=30": "a usage error: add pytest-timeout (for --timeout=30)",
-		"addopts = --asyncio-mode=auto --reruns 2": "a usage error: add pytest-asyncio (for " +
+		"addopts = --timeout=30": "a usage error: install pytest-timeout (for --timeout=30)",
+		"addopts = --asyncio-mode=auto --reruns 2": "a usage error: install pytest-asyncio (for " +
 			"--asyncio-mode=auto), pytest-rerunfailures (for --reruns)",
 
-		"addopts = -p no_such_plugin":       "a usage error: add no-such-plugin (for -p no_such_plugin",
-		"required_plugins = pytest-mock>=3": "a usage error: add pytest-mock>=3 (in required_plugins)",
-		"addopts = --strict-config\nasyncio_mode = auto": "a usage error: add pytest-asyncio (for " +
+		"addopts = -p no_such_plugin":       "a usage error: install no-such-plugin (for -p no_such_plugin",
+		"required_plugins = pytest-mock>=3": "a usage error: install pytest-mock>=3 (in required_plugins)",
+		"addopts = --strict-config\nasyncio_mode = auto": "a usage error: install pytest-asyncio (for " +
 			"the setting asyncio_mode)",
 
 		"addopts = --no-such-option": "a usage error: an argument, or a setting of the project, that " +

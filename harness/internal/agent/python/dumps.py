@@ -43,10 +43,12 @@ class Dump:
         self.pid = pid
         self.name = name
         self.pace = facts.pace(pid)  # before a tool stops the process
-        self.waits = waits.of(pid, facts.MOST)
         self.crowd = procs.crowd()
+        self.waits: dict[int, waits.Wait] = {}
         if self.crowd:  # or no other process would get a turn
             procs.send_group(pid, signal.SIGSTOP)
+        else:
+            self.waits = waits.of(pid, facts.MOST)
         self.stacks_file = stacks
         self.signal = stacks_signal
         self.errors: list[str] = []

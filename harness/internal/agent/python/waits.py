@@ -24,9 +24,9 @@ JOINABLE = 2
 DESCRIPTOR = 4096
 """Bytes on each side of a word of a thread's descriptor that hold the whole descriptor."""
 
-GLANCES = 20
+PATIENCE = 0.02
 PAUSE = 0.001
-"""How often a thread that runs is checked again, and the seconds between: one that wants the GIL runs for moments."""
+"""Seconds for which a thread that runs is checked again, and between: one that wants the GIL runs for moments."""
 
 
 def number(name: str) -> int:
@@ -99,9 +99,9 @@ def of(pid: int, most: int) -> dict[int, Wait]:
         return {}
     threads = sorted(procs.threads(pid))[:most]
     calls = {thread: call(pid, thread) for thread in threads}
-    for _ in range(GLANCES):
-        running = [thread for thread, seen in calls.items() if seen is None]
-        if not running:
+    end = time.monotonic() + PATIENCE
+    while running := [thread for thread, seen in calls.items() if seen is None]:
+        if time.monotonic() > end:
             break
         time.sleep(PAUSE)
         calls.update({thread: call(pid, thread) for thread in running})
