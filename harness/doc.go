@@ -37,12 +37,12 @@
 // built, and not a folder of its name that comes first on sys.path.
 //
 // Everything in those folders is copied except version control's own files, the caches of Python's tools, Go tests that
-// are directly in one of the folders, native modules (.so, .pyd, .dylib), data of coverage runs, and output folders: virtual environments, node_modules,
-// .egg-info, and any folder with a CACHEDIR.TAG or a .rustc_info.json. Native modules and output folders are copied as
-// far as git tracks them, pytest finds tests in them, or the project, [Suite.Tests] or [Suite.Include] names them. A
-// native module that could be imported instead of the built one is never copied, and a file above 1 GiB only if Include
-// names it. One line of the run names what was left out. In a container every file of the sources has the same fixed
-// time.
+// are directly in one of the folders, native modules (.so, .pyd, .dylib), data of coverage runs, and output folders:
+// virtual environments, node_modules, .egg-info, and any folder with a CACHEDIR.TAG or a .rustc_info.json. Native
+// modules and output folders are copied as far as git tracks them, pytest finds tests in them, or the project,
+// [Suite.Tests] or [Suite.Include] names them. A native module that could be imported instead of the built one is never
+// copied, and a file above 1 GiB only if Include names it. One line of the run names what was left out. In a container
+// every file of the sources has the same fixed time.
 //
 // A link is copied as a link. One that leads out of those folders is followed only if git tracks its target in the
 // crate's repository, if the target is in [Suite.Root], or if Include names the link or its target. Other links lead to

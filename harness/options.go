@@ -58,7 +58,7 @@ func (s Suite) EachPython() (each []Suite) {
 			named, _, _ = s.withOptions(p)
 		}
 	}
-	if checked, err := (Suite{Crate: s.Crate, Python: named.Python}).complete(); err != nil || len(checked.Python) < 2 {
+	if len(named.Python) < 2 || len(wrongPythons(named.Python)) > 0 {
 		return []Suite{s}
 	}
 	for _, version := range named.Python {
@@ -69,6 +69,19 @@ func (s Suite) EachPython() (each []Suite) {
 		each = append(each, s)
 	}
 	return each
+}
+
+// wrongPythons returns what is wrong with a list of versions of Python, a sentence for each that is.
+func wrongPythons(versions []string) (wrong []string) {
+	for i, version := range versions {
+		switch {
+		case !pythonVersion.MatchString(version):
+			wrong = append(wrong, fmt.Sprintf("%q is not a version: write \"3.14\", or \"3.14t\" for a free-threaded one", version))
+		case slices.Contains(versions[:i], version):
+			wrong = append(wrong, version+" is named twice")
+		}
+	}
+	return wrong
 }
 
 // python returns the version of Python that the Suite names, "" if it names none.

@@ -210,13 +210,8 @@ func (s Suite) complete() (Suite, error) {
 		}
 		s.OutputFolder = folder
 	}
-	for i, version := range s.Python {
-		switch {
-		case !pythonVersion.MatchString(version):
-			refuse("Python: %q is not a version: write \"3.14\", or \"3.14t\" for a free-threaded one", version)
-		case slices.Contains(s.Python[:i], version):
-			refuse("Python: %s is named twice", version)
-		}
+	for _, wrong := range wrongPythons(s.Python) {
+		refuse("Python: %s", wrong)
 	}
 	for _, name := range s.SystemPackages {
 		if !packageName.MatchString(name) {

@@ -53,11 +53,6 @@ func (a asked) scope() string {
 	return string(key)
 }
 
-// namedNothing reports whether the arguments of a run named no test, so that there was nothing for it to run.
-func (p pastRun) namedNothing() bool {
-	return p.Cause == report.CauseArguments && !p.all() && len(p.Outcomes) == 0
-}
-
 // covers reports whether the run runs all tests of a file or folder.
 func (a asked) covers(file string) bool {
 	return len(a.PytestArgs) == 0 && (len(a.Tests) == 0 || slices.ContainsFunc(a.Tests, func(name string) bool {
@@ -72,6 +67,11 @@ type pastRun struct {
 	file       string
 	cutOff     bool // its recording ends before it did
 	start, end time.Time
+}
+
+// namedNothing reports whether the arguments of a run named no test, so that there was nothing for it to run.
+func (p pastRun) namedNothing() bool {
+	return p.Cause == report.CauseArguments && !p.all() && len(p.Outcomes) == 0
 }
 
 // Report keeps the times of the run's events.

@@ -24,7 +24,8 @@ func listCommand() *cobra.Command {
 		Use:   "list [flags] [PATH] [-- pytest arguments]",
 		Short: "Name a crate's tests, and run none",
 		Long: `Builds the crate, lets pytest collect its tests, and names them, one a line. PATH and what follows -- are as in run. How many
-there are, and what cannot be collected, goes to standard error. If the crate names several versions of Python, the first one is used.`,
+there are, and what cannot be collected, goes to standard error. If the crate names several versions of Python, the first one
+is used.`,
 		Example: `  pyo3test list
   pyo3test list --all                       of all crates below this folder
   pyo3test list tests/test_map.py -k insert

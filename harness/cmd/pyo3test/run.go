@@ -260,11 +260,7 @@ func (f runFlags) runAll(c *cobra.Command, folder string, forPytest []string) (f
 			passed = append(passed, crate)
 		} else {
 			reds = append(reds, crate)
-			if code := status(0); !errors.As(err, &code) {
-				fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", crate, err)
-				err = status(exitUsage)
-			}
-			first = cmp.Or(first, err)
+			first = cmp.Or(first, toStatus(c, crate, err))
 		}
 		if c.Context().Err() != nil { // interrupted
 			break
@@ -279,6 +275,16 @@ func (f runFlags) runAll(c *cobra.Command, folder string, forPytest []string) (f
 	}
 	fmt.Fprintln(c.ErrOrStderr(), text)
 	return first
+}
+
+// toStatus returns an error as the status of one of several runs. It prints an error that is not a status yet, which no
+// run has shown.
+func toStatus(c *cobra.Command, what string, err error) error {
+	if code := status(0); err == nil || errors.As(err, &code) {
+		return err
+	}
+	fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", what, err)
+	return status(exitUsage)
 }
 
 // runOne runs a crate's tests on each version of Python that is named, and returns the status of the first that is red.
@@ -297,9 +303,8 @@ func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest 
 			f.pythons = each.Python // to run a test again
 		}
 		err := f.runSuite(c, itsName, known, each)
-		if code := status(0); len(suites) > 1 && err != nil && !errors.As(err, &code) { // the first is all that is returned
-			fmt.Fprintf(c.ErrOrStderr(), "Python %s: %v\n", each.Python[0], err)
-			err = status(exitUsage)
+		if len(suites) > 1 { // the first is all that is returned
+			err = toStatus(c, "Python "+each.Python[0], err)
 		}
 		first = cmp.Or(first, err)
 		if c.Context().Err() != nil { // interrupted

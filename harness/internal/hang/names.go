@@ -116,8 +116,8 @@ func bareType(name string) string {
 	return strings.TrimSuffix(short, ")")
 }
 
-// paths compiles patterns of canonical paths. In a pattern, * stands for any characters of one name, **:: and ::** for any
-// number of names, none included, and {a,b} for a or b.
+// paths compiles patterns of canonical paths. In a pattern, * matches any characters within one name, **:: and ::** match
+// any number of names, even none, and {a,b} matches a or b.
 func paths(patterns ...string) *regexp.Regexp {
 	var all []string
 	for _, pattern := range patterns {

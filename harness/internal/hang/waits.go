@@ -57,7 +57,7 @@ var waits = []struct {
 	{paths("pthread_{join,timedjoin_np,clockjoin*}", "std::{thread,sys::thread,sys::**::thread}::**::join"), forThread},
 	{paths("{std::sync::mpsc,std::sync::mpmc,crossbeam_channel,crossbeam::channel,flume,kanal,async_channel}::**::" +
 		"{*recv*,*send*,Receiver,Sender,wait_until}::**"), forChannel},
-	{paths("rayon{,_core}::**"), forRayon},
+	{rayonFrames, forRayon},
 	{paths("tokio::**"), forTokio},
 	{paths("std::{sys,sys_common,sync}::**::once::**::{wait*,call*}::**", "std::sync::{once_lock,lazy_lock}::**",
 		"{parking_lot::once,once_cell}::**::{call_once*,initialize*,wait*}::**", "**::LazyLock::force::**"), forOnce},

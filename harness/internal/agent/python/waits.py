@@ -11,7 +11,7 @@ import gil
 import procs
 
 CALLS = {"x86_64": {202: "futex", 34: "pause"}, "aarch64": {98: "futex", 73: "ppoll"}}
-"""The system calls that are told apart, by machine and number. Where there is no pause, it is a ppoll of nothing."""
+"""The system calls that are told apart, by machine and number. glibc calls ppoll where there is no pause."""
 WAITS = (0, 9)
 """FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare and not considered."""
 PRIVATE = 128
