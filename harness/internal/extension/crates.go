@@ -68,7 +68,7 @@ func (b builder) compileCrates(ctx context.Context, skeleton project.Tree, volum
 		layout.Target: {Name: volume},
 	}
 	bare := b
-	bare.tree = skeleton
+	bare.tree, bare.fetchedFor = skeleton, b.fetchKey()
 	c, err := bare.inContainer(ctx, network, b.tools.ID, volumes, func(c *engine.Container) error {
 		_, err := b.fetched(ctx, func() (result, error) { return bare.runBuild(ctx, c, network, "crates") })
 		return err

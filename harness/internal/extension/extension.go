@@ -87,6 +87,8 @@ type builder struct {
 	tree    project.Tree
 	recipe  Recipe
 	emit    report.Emit
+	// fetchedFor is the key of another tree for which the crates were fetched, "" for its own.
+	fetchedFor string
 }
 
 // Ensure returns the crate's extension, and builds it first if its content has not been built.
@@ -94,7 +96,7 @@ func Ensure(
 	ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe,
 	emit report.Emit,
 ) (Extension, error) {
-	b := builder{e, tools, network, tree, recipe, emit}
+	b := builder{engine: e, tools: tools, network: network, tree: tree, recipe: recipe, emit: emit}
 	if err := markUsed(CrateID(tree, tools)); err != nil {
 		return Extension{}, err
 	}
@@ -293,6 +295,9 @@ func (b builder) fetch(ctx context.Context) error {
 // fetchKey covers everything that determines which crates and toolchain a build needs, and where cargo and rustup get
 // them.
 func (b builder) fetchKey() string {
+	if b.fetchedFor != "" {
+		return b.fetchedFor
+	}
 	var text strings.Builder
 	_ = json.NewEncoder(&text).Encode([]any{
 		buildPrograms, b.tree.Workspace, b.tree.Crate, image.Passed(b.recipe.Env), b.network.Offline().Key(),

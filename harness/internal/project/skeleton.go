@@ -20,6 +20,9 @@ type Skeleton struct {
 // Skeleton returns the tree's skeleton. There is none if the tree does not lock its crates, or configures cargo: a
 // configuration can name programs of the tree, and crates that the tree holds.
 func (t Tree) Skeleton() (_ Skeleton, ok bool) {
+	if common, ok := t.common(); ok {
+		return common, true
+	}
 	var key strings.Builder
 	skeleton := t
 	skeleton.Files = nil

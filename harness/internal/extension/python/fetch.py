@@ -39,13 +39,17 @@ def own_cargo() -> None:
 
 
 def use(config: dict[str, Any], crate: Path) -> None:
-    """Use the Cargo.lock that the crates were fetched for. A project that builds with ``--locked`` keeps its own."""
+    """Use the Cargo.lock that the crates were fetched for. A project that builds with ``--locked`` keeps its own.
+
+    So does a skeleton: which crates are compiled has to be what its name in the cache says.
+    """
     fetched, lock = CACHE / "fetched" / config["fetch"], SOURCES / config["workspace"] / "Cargo.lock"
     if not fetched.exists():
         raise NotFetched
     own_cargo()
     maturin = tomllib.loads((crate / "pyproject.toml").read_text()).get("tool", {}).get("maturin", {})
-    locked = "--locked" in config["maturin_args"] or maturin.get("locked")  # cargo refuses an outdated lock file
+    # With --locked, cargo refuses an outdated lock file.
+    locked = config["phase"] == "crates" or "--locked" in config["maturin_args"] or maturin.get("locked")
     if not lock.exists() or not locked and lock.read_bytes() != fetched.read_bytes():
         shutil.copyfile(fetched, lock)
 
