@@ -1,7 +1,8 @@
 """Runs the real agent against small suites that are written into a temporary folder.
 
-The suites run with the Python that runs these tests. PYO3TEST_PYTHONS, a list of paths separated by colons, names more
-of them, to try other versions of pytest, the oldest last. PYO3TEST_PLUGGED names one that has popular plugins.
+The suites run with the Python that runs these tests, which has the newest pytest, and with the last one of
+PYO3TEST_PYTHONS, a list of paths separated by colons, which is to have the oldest. Those that are marked `each_python`
+run with each. PYO3TEST_PLUGGED names one that has popular plugins.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ PYTHONS = [sys.executable, *filter(None, os.environ.get("PYO3TEST_PYTHONS", "").
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks of files."""
     config.addinivalue_line("markers", "slow: takes tens of seconds, and `make check` leaves it out")
-    config.addinivalue_line("markers", "newest_and_oldest: about processes more than about pytest: no pytest between")
+    config.addinivalue_line("markers", "each_python: about plugins that only some have: with all, not just two")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that has a suite with each pytest."""
+    """Run a test that has a suite with several versions of pytest."""
     if "suite" in metafunc.fixturenames:
-        marked = metafunc.definition.get_closest_marker("newest_and_oldest")
-        pythons = list(dict.fromkeys([PYTHONS[0], PYTHONS[-1]])) if marked else PYTHONS
+        marked = metafunc.definition.get_closest_marker("each_python")
+        pythons = PYTHONS if marked else list(dict.fromkeys([PYTHONS[0], PYTHONS[-1]]))
         metafunc.parametrize("suite", pythons, indirect=True, ids=lambda path: Path(path).parent.parent.name)
 
 

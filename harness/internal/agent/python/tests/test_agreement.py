@@ -21,6 +21,7 @@ def pytest_sessionfinish():
 """
 
 
+@pytest.mark.each_python
 def test_agreement_with_pytest_forked(suite: Suite) -> None:
     versions = subprocess.run(
         [suite.python, "-c", "import pytest, pytest_forked; print(pytest.__version__)"], capture_output=True, text=True

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Suite, alive, hang_killer
 
-pytestmark = [pytest.mark.slow, pytest.mark.newest_and_oldest]
+pytestmark = pytest.mark.slow
 
 AFTER = "\ndef test_after(): pass\n"
 

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from conftest import Suite, built
 
-pytestmark = pytest.mark.newest_and_oldest
-
 PASSES = "def test_1(): pass\n"
 
 

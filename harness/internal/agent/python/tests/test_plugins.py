@@ -74,6 +74,7 @@ def test_workers_run_at_the_same_time(suite: Suite) -> None:
     assert starts[-1]["t"] < finishes[0]["t"] and time.monotonic() - began < 10
 
 
+@pytest.mark.each_python
 def test_required_pytest_forked(suite: Suite) -> None:
     """This plugin stands in for the blocked one, but not for another version, nor if it is not installed."""
     installed = subprocess.run([suite.python, "-c", "import pytest_forked"], capture_output=True).returncode == 0
@@ -84,6 +85,7 @@ def test_required_pytest_forked(suite: Suite) -> None:
         assert good or (run.one("exit")["exit"] == 4 and "Missing required plugins: pytest-forked" in run.log)
 
 
+@pytest.mark.each_python
 @pytest.mark.parametrize("method", ["signal", "thread"])
 @pytest.mark.parametrize("isolation", ["forked", "subprocess", "inprocess"])
 def test_pytest_timeout_does_not_fire(suite: Suite, isolation: str, method: str) -> None:
@@ -178,6 +180,7 @@ def test_crash_with_other_captures(suite: Suite) -> None:
         assert list(run.verdicts().values()) == ["failed", "passed"]
 
 
+@pytest.mark.each_python
 @pytest.mark.parametrize("plugin", ["pytest_run_parallel", "pytest_benchmark", "xdist", "pytest_subtests"])
 def test_with_plugins_installed(suite: Suite, plugin: str) -> None:
     needs(suite, plugin)
@@ -185,6 +188,7 @@ def test_with_plugins_installed(suite: Suite, plugin: str) -> None:
     assert set(run.verdicts().values()) == {"passed"} and run.one("exit")["exit"] == 0
 
 
+@pytest.mark.each_python
 def test_pytest_forked_is_blocked(suite: Suite) -> None:
     """Installed or not: --forked is ours; defined twice, it would be a usage error."""
     run = suite.write(test_a=TRIVIAL, pytest__ini="[pytest]\naddopts = --forked\n").run()
@@ -216,6 +220,7 @@ def test_a_faulthandler_that_ends_pytest_is_a_budget(suite: Suite) -> None:
     assert [note for note in run.one("session")["notes"] if "it is the tests' budget" in note]
 
 
+@pytest.mark.each_python
 def test_the_alarms_of_pytest_timeout_are_off(suite: Suite) -> None:
     needs(suite, "pytest_timeout")
     suite.write(

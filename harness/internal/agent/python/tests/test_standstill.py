@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Suite, Talk
 
-pytestmark = [pytest.mark.slow, pytest.mark.newest_and_oldest]
+pytestmark = pytest.mark.slow
 
 HOOK = "import time\ndef pytest_runtest_{}({}): time.sleep({})\n"
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Collection
 
 import pytest
 from conftest import Run, Suite
 
-pytestmark = [pytest.mark.slow, pytest.mark.newest_and_oldest]
+pytestmark = pytest.mark.slow
 
 AFTER = "\ndef test_after(): pass\n"
 STATUSES = (0, 1, 3, 4, 5, 70, 255)
+
+
+def pairs(phases: Collection[str], statuses: tuple[int, ...]) -> list[tuple[str, int]]:
+    """Return each phase with status 0, which looks like success, and each other status with one of the phases."""
+    return [*((phase, 0) for phase in phases), *zip(itertools.cycle(phases), statuses[1:])]
 
 
 def proper(run: Run) -> bool:
@@ -37,8 +44,7 @@ OUTSIDE = {
 }
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("phase", [*OUTSIDE, "exit handler"])
+@pytest.mark.parametrize(("phase", "status"), pairs([*OUTSIDE, "exit handler"], STATUSES))
 def test_exit_outside_tests(suite: Suite, phase: str, status: int) -> None:
     code = {**OUTSIDE, "exit handler": "import atexit\natexit.register(lambda: {deed})\n"}[phase]
     suite.write(conftest="import os\n" + code.format(deed=f"os._exit({status})"), test_a=AFTER)
@@ -48,8 +54,7 @@ def test_exit_outside_tests(suite: Suite, phase: str, status: int) -> None:
         assert run.verdicts() == {"test_a.py::test_after": "passed"}
 
 
-@pytest.mark.parametrize("status", [0, 1, 5])
-@pytest.mark.parametrize("phase", OUTSIDE)
+@pytest.mark.parametrize(("phase", "status"), pairs(OUTSIDE, (0, 1, 5)))
 def test_system_exit_outside_tests(suite: Suite, phase: str, status: int) -> None:
     suite.write(conftest=OUTSIDE[phase].format(deed=f"raise SystemExit({status})"), test_a=AFTER)
     run = suite.run()
@@ -80,8 +85,7 @@ def inside(phase: str, deed: str) -> str:
     return INSIDE.format(**{**dict.fromkeys(("setup", "call", "teardown"), "pass"), phase: deed}) + AFTER
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("phase", ["setup", "call", "teardown"])
+@pytest.mark.parametrize(("phase", "status"), pairs(("setup", "call", "teardown"), STATUSES))
 def test_exit_in_a_test(suite: Suite, phase: str, status: int) -> None:
     run = suite.write(test_a=inside(phase, f"os._exit({status})")).run(workers=2)
     assert run.finish("test_bad")["exit"] == status and not run.finish("test_bad")["complete"]
