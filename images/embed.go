@@ -32,10 +32,24 @@ func Pins() map[string]string {
 }
 
 // DebianPythons returns the versions of Python with which a base can be made from Debian's packages, in their order.
-func DebianPythons() (versions []string) {
+func DebianPythons() []string { return versions("DEBIAN_") }
+
+// FreeThreadedPythons returns the free-threaded versions of Python that can be compiled, in their order, for example "3.14t".
+func FreeThreadedPythons() []string { return versions("CPYTHON_") }
+
+// Source returns the release of CPython and the SHA-256 of the source that a version of Python is compiled from; ok is
+// false if it is not compiled.
+func Source(version string) (release, sha256 string, ok bool) {
+	pin, ok := Pins()["CPYTHON_"+strings.ToUpper(strings.ReplaceAll(version, ".", "_"))]
+	release, sha256, _ = strings.Cut(pin, " ")
+	return release, sha256, ok
+}
+
+// versions returns the versions whose pins have a prefix, in their order.
+func versions(prefix string) (versions []string) {
 	for pin := range Pins() {
-		if version, ok := strings.CutPrefix(pin, "DEBIAN_"); ok {
-			versions = append(versions, strings.ReplaceAll(version, "_", "."))
+		if version, ok := strings.CutPrefix(pin, prefix); ok && strings.HasPrefix(version, "3_") {
+			versions = append(versions, strings.ToLower(strings.ReplaceAll(version, "_", ".")))
 		}
 	}
 	slices.SortFunc(versions, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })

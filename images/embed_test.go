@@ -17,7 +17,15 @@ func TestPins(t *testing.T) {
 	require.Equal(t, []string{"3.11", "3.13", "3.14", "3.15"}, DebianPythons())
 	require.Equal(t, "bookworm rustc-web cargo-web", pins["DEBIAN_3_11"])
 	require.Contains(t, strings.Fields(pins["BASE_PACKAGES"]), "gdb")
-	require.Len(t, pins, 7)
+	require.Equal(t, []string{"3.13t", "3.14t"}, FreeThreadedPythons())
+	for _, version := range FreeThreadedPythons() {
+		release, sha256, ok := Source(version)
+		require.True(t, ok && strings.HasPrefix(release, strings.TrimSuffix(version, "t")+"."), release)
+		require.Regexp(t, `^[0-9a-f]{64}$`, sha256)
+	}
+	_, _, ok := Source("3.14")
+	require.False(t, ok)
+	require.Len(t, pins, 10)
 
 	text, err := Files.ReadFile("pins.env")
 	require.NoError(t, err)
@@ -51,7 +59,7 @@ func TestLocksHaveHashesAndNoPlaces(t *testing.T) {
 }
 
 func TestFilesHoldTheScripts(t *testing.T) {
-	for _, name := range []string{"Dockerfile", "debian-base.sh", "engine.sh", "tools.sh"} {
+	for _, name := range []string{"Dockerfile", "cpython.sh", "debian-base.sh", "engine.sh", "tools.sh"} {
 		_, err := Files.ReadFile(name)
 		require.NoError(t, err)
 	}

@@ -42,12 +42,16 @@ const (
 
 // sentences are how the report says what is the matter, by the keys of harness/internal/hang.
 var sentences = map[string]string{
+	"stop-the-world":         `cause: .* stops the world .*, and .* is attached and waits for `,
 	"gil-lock-cycle":         `cause: a cycle of the GIL and `,
 	"join-gil":               `cause: a thread that needs the GIL is joined by the thread that holds it: `,
 	"exit-drop":              `cause: (a Drop joins a thread that needs the GIL: |.* waits for the end of a thread .* attached as the interpreter ended)`,
 	"native-loop-gil":        `cause: .* that holds the GIL and does not return`,
 	"native-wait-gil":        `cause: .* holds the GIL and waits for .*: nothing in Python can run meanwhile`,
 	"native-wait":            `cause: .* waits natively .*, without the GIL, for `,
+	"native-wait-attached":   `cause: .* (waits natively .*, attached, for|sleeps) `,
+	"native-wait-detached":   `cause: .* waits natively \([^)]*\) for `,
+	"native-loop":            `cause: .* runs native code, attached \(.* that does not return`,
 	"initialiser-gil":        `cause: a one-time initialiser needs the GIL: `,
 	"initialiser-reentrant":  `cause: a one-time initialiser is entered again from inside itself `,
 	"lock-reentrant":         `cause: .* and no other thread could release it`,
@@ -113,6 +117,7 @@ func modern() (harness.Suite, []class) {
 		{"lock-reentrant", "gil", "tests/test_locks.py::test_lock_taken_twice", "hung", "lock-reentrant", call},
 		{"rust-lock-order", "gil", "tests/test_locks.py::test_rust_locks_in_two_orders", "hung", "native-wait",
 			append(call, "hangs::locks::rust_lock_order")},
+		{"stop-the-world", "gil", "tests/test_locks.py::test_stop_the_world", "hung", "gil-lock-cycle", call},
 		{"py-lock", "gil", "tests/test_locks.py::test_python_lock_taken_twice", "hung", "python-lock", call},
 		{"py-lock-order", "gil", "tests/test_locks.py::test_python_locks_in_two_orders", "hung", "python-lock", call},
 		{"py-join", "gil", "tests/test_locks.py::test_join_of_a_thread_that_waits", "hung", "python-wait", call},

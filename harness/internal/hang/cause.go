@@ -16,6 +16,7 @@ type Key string
 const (
 	GILLockCycle         Key = "gil-lock-cycle"
 	NativeLoopGIL        Key = "native-loop-gil"
+	NativeLoop           Key = "native-loop"
 	NativeWaitGIL        Key = "native-wait-gil"
 	NativeWait           Key = "native-wait"
 	InitialiserGIL       Key = "initialiser-gil"
@@ -32,6 +33,7 @@ const (
 	ExitAtexit           Key = "exit-atexit"
 	ExitThread           Key = "exit-thread"
 	AttachFinalizing     Key = "attach-finalizing"
+	StopTheWorld         Key = "stop-the-world"
 	ForkBomb             Key = "fork-bomb"
 	StoppedBySignal      Key = "stopped-by-signal"
 	Unknown              Key = "unknown"
@@ -41,6 +43,7 @@ const (
 var titles = map[Key]string{
 	GILLockCycle:         "cycle of the GIL and a lock",
 	NativeLoopGIL:        "native code that holds the GIL and does not return",
+	NativeLoop:           "native code that does not return",
 	NativeWaitGIL:        "wait with the GIL held",
 	NativeWait:           "wait in native code",
 	InitialiserGIL:       "one-time initialiser that needs the GIL",
@@ -57,6 +60,7 @@ var titles = map[Key]string{
 	ExitAtexit:           "exit handler that waits",
 	ExitThread:           "thread that does not end at exit",
 	AttachFinalizing:     "attach to an interpreter that is exiting",
+	StopTheWorld:         "world that cannot be stopped",
 	ForkBomb:             "too many processes",
 	StoppedBySignal:      "process stopped by a signal",
 	Unknown:              "no cause can be named",
@@ -171,12 +175,38 @@ func (t thread) where() string {
 }
 
 func (k *knot) cause(c Circumstances) Cause {
+	if cause, ok := k.stopTheWorld(); ok {
+		return cause
+	}
 	if k.holder >= 0 {
 		if cause, ok := k.holderCause(c); ok {
 			return k.atExit(c, cause)
 		}
 	}
 	return k.atExit(c, k.mainCause(c))
+}
+
+// stopTheWorld returns the cause if a thread of a free-threaded interpreter waits for another one, which is attached and
+// blocked, to hold still.
+func (k *knot) stopTheWorld() (Cause, bool) {
+	stops := slices.Index(k.waits, forStop)
+	keeps := slices.IndexFunc(k.threads, func(t thread) bool { return t.Wait.State == "attached" && !t.Wait.StopsWorld })
+	if stops < 0 || keeps < 0 {
+		return Cause{}, false
+	}
+	stopper, keeper := k.threads[stops], k.threads[keeps]
+	cause := Cause{Key: StopTheWorld, Cure: cureCycle, Sentence: fmt.Sprintf("%s stops the world%s and waits until no other "+
+		"thread is attached, and %s is attached and waits for %s%s", stopper, stopper.where(), keeper, k.waits[keeps], keeper.where())}
+	if k.waits[keeps] == nothing {
+		cause.Sentence = fmt.Sprintf("%s stops the world%s and waits until no other thread is attached, and %s is attached%s and does "+
+			"not let it", stopper, stopper.where(), keeper, keeper.where())
+	}
+	cause.File, cause.Line = keeper.userFrame()
+	cause.Chain = []string{fmt.Sprintf("%s waits for %s to detach", stopper, keeper)}
+	if w := k.waits[keeps]; w.ofThreads() {
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, held by %s (inferred)", keeper, w, stopper))
+	}
+	return cause, true
 }
 
 // holderCause returns the cause, judged by the thread that holds the GIL.
@@ -411,12 +441,25 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	}
 	cause := Cause{}
 	cause.File, cause.Line = t.userFrame()
+	without := ", without the GIL,"
+	switch {
+	case t.Wait.State == "attached":
+		without = ", attached,"
+	case freeThreaded(k.threads):
+		without = ""
+	}
 	switch w {
 	case nothing:
 		cause.Key = Unknown
 		cause.Sentence = fmt.Sprintf("the cause is unknown: no known pattern matches what %s does%s", t, t.where())
-		if t.Active {
-			cause.Sentence = fmt.Sprintf("%s works%s without holding the GIL: it is slow, or it loops", t, t.where())
+		switch {
+		case t.Active && t.runsPython():
+			cause.Key, cause.Cure = PythonLoop, curePythonLoop
+			cause.Sentence = fmt.Sprintf("%s still runs Python code%s: it is slow, or it loops", t, t.where())
+		case t.Active:
+			cause.Key = NativeLoop
+			cause.Sentence = fmt.Sprintf("%s runs native code%s%s that does not return: it is slow, or it loops", t,
+				strings.TrimSuffix(without, ","), t.where())
 		}
 	case forPyLock:
 		cause.Key, cause.Cure = PythonLock, curePythonLock
@@ -437,15 +480,18 @@ func (k *knot) mainCause(c Circumstances) Cause {
 			t, t.where())
 	case forThread:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
-		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not end", t, t.where(),
-			w)
+		cause.Sentence = fmt.Sprintf("%s waits natively%s%s for %s, which does not end", t, t.where(),
+			without, w)
 		for i, other := range k.threads {
 			if file, _ := other.userFrame(); i != k.mainAt && file != "" && k.waits[i] != nothing {
 				cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
 			}
 		}
 	case forTime:
-		cause.Key = PythonWait
+		cause.Key = NativeWait
+		if t.runsPython() {
+			cause.Key = PythonWait
+		}
 		cause.Sentence = fmt.Sprintf("%s sleeps%s", t, t.where())
 	case forFile, forLoop:
 		cause.Key = PythonWait
@@ -455,13 +501,13 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Sentence = fmt.Sprintf("%s waits%s for the GIL, and no thread was seen to hold it", t, t.where())
 	default:
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
-		cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s: no thread does", t, t.where(), w)
+		cause.Sentence = fmt.Sprintf("%s waits natively%s%s for %s: no thread does", t, t.where(), without, w)
 		if w == forSignal && t.runsPython() {
 			cause.Key, cause.Cure = PythonWait, ""
 			cause.Sentence = fmt.Sprintf("%s waits%s for a signal", t, t.where())
 		} else if w != forUnpark {
-			cause.Sentence = fmt.Sprintf("%s waits natively%s, without the GIL, for %s, which does not come", t,
-				t.where(), w)
+			cause.Sentence = fmt.Sprintf("%s waits natively%s%s for %s, which does not come", t,
+				t.where(), without, w)
 		}
 	}
 	return cause

@@ -38,6 +38,10 @@ type kernelWait struct {
 	Call     string `json:"call"`  // "futex", "pause", or "" for another
 	Joins    int    `json:"joins"` // the id of the thread whose end it waits for, or 0
 	WantsGIL bool   `json:"wants_gil"`
+	// State is "attached", "detached" or "suspended" in a free-threaded interpreter, which has no GIL; "" in others, and for
+	// threads that the interpreter does not know.
+	State      string `json:"state"`
+	StopsWorld bool   `json:"stops_world"` // it waits until no other thread is attached
 }
 
 type frame struct {
@@ -58,18 +62,29 @@ func (d Dump) Glance() string {
 		return "its threads could not be seen"
 	}
 	holder := "no thread holds the GIL"
+	if freeThreaded(threads) {
+		holder = "there is no GIL"
+	}
 	for _, t := range threads {
-		if t.OwnsGIL {
+		switch {
+		case t.OwnsGIL:
 			holder = t.String() + " holds the GIL"
+		case t.Wait.StopsWorld:
+			holder = t.String() + " stops the world"
 		}
 	}
 	return fmt.Sprintf("threads: %d, %s%s", len(threads), holder, threads[mainThread(d.PID, threads)].where())
 }
 
+// freeThreaded reports whether the interpreter of these threads has no GIL.
+func freeThreaded(threads []thread) bool {
+	return slices.ContainsFunc(threads, func(t thread) bool { return t.Wait.State != "" })
+}
+
 // rank is higher for the threads that a reader wants to see first.
 func (t thread) rank() int {
 	switch {
-	case t.OwnsGIL:
+	case t.OwnsGIL, t.Wait.StopsWorld:
 		return 2
 	case t.Name == "MainThread":
 		return 1
@@ -91,7 +106,9 @@ func (d Dump) threads() []thread {
 	if json.Unmarshal(d.Stacks, &threads) != nil {
 		return nil
 	}
+	free := freeThreaded(threads)
 	for at, t := range threads {
+		threads[at].OwnsGIL = t.OwnsGIL && !free
 		for i := range t.Frames {
 			f := &t.Frames[i]
 			if f.native() {
@@ -103,7 +120,7 @@ func (d Dump) threads() []thread {
 			}
 		}
 		if t.Active { // it has run since
-			threads[at].Wait = kernelWait{}
+			threads[at].Wait = kernelWait{State: t.Wait.State}
 			continue
 		}
 		if t.Wait.Joins != 0 && !slices.ContainsFunc(t.Frames, func(f frame) bool { return waitIn(f) == forThread }) {
@@ -133,6 +150,12 @@ func (d Dump) Format() string {
 		out.WriteString(t.String())
 		if t.OwnsGIL {
 			out.WriteString(", holds the GIL")
+		}
+		if t.Wait.State != "" {
+			out.WriteString(", " + t.Wait.State)
+		}
+		if t.Wait.StopsWorld {
+			out.WriteString(", stops the world")
 		}
 		if !t.Active {
 			out.WriteString(", idle")

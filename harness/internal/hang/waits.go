@@ -29,6 +29,8 @@ const (
 	forCLock    wait = "a lock of C code"
 	forLoop     wait = "an event of asyncio's loop"
 	forSignal   wait = "a signal"
+	forStop     wait = "all other threads to hold still"
+	forWorld    wait = "the world to go on, which another thread stops"
 	forNothing  wait = "nothing: it attached as the interpreter ended, and is held forever"
 )
 
@@ -81,6 +83,12 @@ var generic = paths(append(generalWaits, "do_sem_*wait*", "futex*", "lll_*")...)
 func (t thread) waitsFor() wait {
 	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
 		return nothing
+	}
+	switch {
+	case t.Wait.StopsWorld:
+		return forStop
+	case t.Wait.State == "suspended":
+		return forWorld
 	}
 	named := t.namedWait()
 	if unspecific := named == nothing || named == forCondvar || named == forPyLock; unspecific && t.Wait.WantsGIL && !t.OwnsGIL {

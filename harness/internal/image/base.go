@@ -50,10 +50,11 @@ type pinned struct {
 	stall        time.Duration // bounds how long a pull may make no progress
 }
 
-// pins returns the pinned images. For another version of Python, it is the newest image there is.
+// pins returns the pinned images. For another version of Python, it is the newest image there is; one that is compiled is
+// put on the pinned ones.
 func pins(version string) pinned {
 	python := images.Pins()["PYTHON_IMAGE"]
-	if version != DefaultPython {
+	if _, _, compiled := images.Source(version); version != DefaultPython && !compiled {
 		python = "python:" + version + "-slim-bookworm"
 	}
 	return pinned{version, python, images.Pins()["RUST_IMAGE"], 10 * time.Second, 2 * time.Minute}
@@ -66,6 +67,9 @@ func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, e
 	found, ok, err := pins.there(ctx, e)
 	if ok || err != nil {
 		return found, err
+	}
+	if pins.compiled() {
+		return compile(ctx, e, network, pins, emit)
 	}
 	name := os.Getenv(BaseVariable)
 	if name != "" {
@@ -92,6 +96,15 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 		found, ok, err := e.Image(ctx, name)
 		return Image{Base: name, BaseID: found.ID}, ok, err
 	}
+	if p.compiled() {
+		on, ok, err := p.below().there(ctx, e)
+		if !ok || err != nil {
+			return Image{}, false, err
+		}
+		name := compiledName(p.version, on)
+		found, ok, err := e.Made(ctx, name)
+		return Image{Base: name, BaseID: found.ID}, ok, err
+	}
 	names := []string{p.pulledName(), debianName(p.version)}
 	if os.Getenv(MirrorVariable) != "" {
 		names = names[:1]
@@ -107,8 +120,8 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 // get pulls or makes a base that the engine does not have, and returns its name.
 func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit report.Emit) (name string, err error) {
 	if strings.HasSuffix(p.version, "t") {
-		return "", fmt.Errorf("get a base image with Python %s: no image of a free-threaded Python can be pulled or made yet: set "+
-			"%s to one that you have", p.version, BaseVariable)
+		return "", fmt.Errorf("get a base image with Python %s: of the free-threaded ones, %s can be made: set %s to an image that "+
+			"has it", p.version, strings.Join(images.FreeThreadedPythons(), " and "), BaseVariable)
 	}
 	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
 	p.python, p.rust = mirrored(p.python), mirrored(p.rust)

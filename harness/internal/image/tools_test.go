@@ -57,9 +57,3 @@ func TestIsPython(t *testing.T) {
 		require.Equal(t, c.is, isPython(c.full, c.wanted), "%+v", c)
 	}
 }
-
-// TestFreeThreaded: without a base that the user names, there is no such Python.
-func TestFreeThreaded(t *testing.T) {
-	_, err := pins("3.14t").get(t.Context(), nil, Network{}, nil)
-	require.ErrorContains(t, err, "Python 3.14t: no image of a free-threaded Python can be pulled or made yet: set PYO3TEST_BASE_IMAGE")
-}

@@ -31,6 +31,10 @@ samples the count of its changes and its last holder are the same. A waiting thr
 had the waiting thread held the GIL at the first sample, another would have taken it since, and that is counted. So the
 holder is none of the threads that wait for it: it is one of those that have not run, or is gone for good.
 
+In a free-threaded interpreter, which has no GIL, the thread that stops the world is such an exception: it wakes every
+millisecond, checks whether a thread is still attached, and waits again. It can do nothing else until none is. A thread
+detaches only by itself, and those that are attached have not run.
+
 If /proc does not show all this there is no proof, and the deadline of the test decides.
 """
 
@@ -43,6 +47,7 @@ from typing import Callable
 import gil
 import procs
 import waits
+import world
 
 HARMLESS = (2, 4, 6, 7, 8, 11, 28, 32, 33)
 """INT, ILL, ABRT, BUS, FPE, SEGV, WINCH, and glibc's SIGCANCEL and SIGSETXID."""
@@ -86,11 +91,12 @@ class Thread:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A sample: all threads of a process, and the GIL if a thread waits for it."""
+    """A sample: all threads of a process, and, if one waits with a timeout, the GIL or what there is in its place."""
 
     when: float
     threads: tuple[Thread, ...]
     gil: gil.Gil | None = None
+    world: world.World | None = None
 
 
 def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, own_signal: int = 0) -> Thread:
@@ -125,8 +131,8 @@ def thread(tid: int, stat: bytes, status: bytes, syscall: bytes, own_signal: int
 
 
 def same(first: Look, last: Look) -> bool:
-    """Report whether nothing has moved from one sample to another, except threads that retry the GIL."""
-    if len(first.threads) != len(last.threads) or first.gil != last.gil:
+    """Report whether nothing has moved from one sample to another, except threads that check again and again."""
+    if len(first.threads) != len(last.threads) or (first.gil, first.world) != (last.gil, last.world):
         return False
     return all(
         dataclasses.replace(before, ran=()) == dataclasses.replace(after, ran=())
@@ -136,11 +142,15 @@ def same(first: Look, last: Look) -> bool:
 
 
 def check(look: Look, runtimes: list[range]) -> None:
-    """Refuse a sample in which a thread waits with a timeout, or for the GIL while that is free."""
+    """Refuse a sample in which a thread waits with a timeout, except for the GIL or a world that cannot stop."""
     waiting = [each for each in look.threads if each.timed]
     if not look.threads or len(waiting) == len(look.threads):
         raise Moving("no thread is blocked forever")
     if not waiting:
+        return
+    if look.world is not None and [each.tid for each in waiting] == [look.world.stopper]:
+        if not look.world.keeping or not {each.tid for each in look.threads}.issuperset(look.world.keeping):
+            raise Moving("the world is about to stop")
         return
     if len({each.address for each in waiting}) > 1 or not any(waiting[0].address in each for each in runtimes):
         raise Moving(f"thread {waiting[0].tid} waits with a timeout")
@@ -169,11 +179,12 @@ def prove(looks: list[Look], space: list[gil.Mapping], runtimes: list[range]) ->
         place = gil.mapping_of(each.address, space)
         if place is None or not place.own:
             return None
-        what = (
-            "wants the GIL, which its holder cannot release"
-            if each.timed
-            else "waits without a timeout for another thread to wake it"
-        )
+        what = "waits without a timeout for another thread to wake it"
+        if each.timed and first.world is not None:
+            attached = ", ".join(map(str, first.world.keeping))
+            what = f"stops the world, which cannot stop while one is attached: {attached}"
+        elif each.timed:
+            what = "wants the GIL, which its holder cannot release"
         lines.append(f"    thread {each.tid} {each.name!r} {what} (futex {each.address:#x}, {place.name})")
     if len(lines) > TOLD:
         lines[TOLD:] = [f"    and {len(lines) - TOLD} more threads like these"]
@@ -200,7 +211,11 @@ class Process:
         wanted = next((each.address for each in threads if each.timed), 0)
         if wanted and self.runtimes is None:
             self.runtimes = gil.runtimes(gil.mappings(self.pid))
-        look = Look(when, threads, gil.read(self.pid, wanted) if wanted else None)
+        look = Look(when, threads)
+        if wanted and any(wanted in each for each in self.runtimes or []):
+            look = dataclasses.replace(look, gil=gil.read(self.pid, wanted))
+        elif wanted:
+            look = dataclasses.replace(look, world=world.read(self.pid, self.runtimes or []))
         check(look, self.runtimes or [])
         return look
 

@@ -14,9 +14,12 @@ import time
 from typing import Any, Callable
 
 import facts
+import frames
 import gdb
+import gil
 import procs
 import waits
+import world
 
 ATTEMPTS = (
     (("--json", "--native"), 5.0),
@@ -45,10 +48,15 @@ class Dump:
         self.pace = facts.pace(pid)  # before a tool stops the process
         self.crowd = procs.crowd()
         self.waits: dict[int, waits.Wait] = {}
+        self.python: dict[int, list[list[dict[str, Any]]]] | None = None
+        """The Python frames by thread, if the interpreter is free-threaded."""
+        self.holders: list[int] = []
+        """Where its GIL is switched on, the thread that is attached: it has the GIL."""
         if self.crowd:  # or no other process would get a turn
             procs.send_group(pid, signal.SIGSTOP)
         else:
             self.waits = waits.of(pid, facts.MOST)
+            self._look_at_python()
         self.stacks_file = stacks
         self.signal = stacks_signal
         self.errors: list[str] = []
@@ -67,6 +75,16 @@ class Dump:
         self._next: Callable[[], None] = self._start_tool
         if self.tool is None:
             self.errors.append("py-spy is not installed beside the agent")
+
+    def _look_at_python(self) -> None:
+        """See a free-threaded interpreter, which py-spy does not know, while its process runs."""
+        try:
+            runtimes = gil.runtimes(gil.mappings(self.pid))
+        except OSError:
+            return
+        self.python = frames.read(self.pid, runtimes)
+        its = world.read(self.pid, runtimes)
+        self.holders = its.attached if its is not None and its.gil else []
 
     def step(self) -> None:
         """Proceed as far as possible now."""
@@ -109,7 +127,7 @@ class Dump:
             self.errors.append("the process is gone")
             self._finish(None, "")
             return
-        if self.tool is None or not self.attempts:
+        if self.tool is None or not self.attempts or self.python is not None:
             self._next = self._start_gdb
             return
         options, seconds = self.attempts.pop(0)
@@ -192,9 +210,25 @@ class Dump:
         self.native = [*(self.stacks or []), *found]
         self._after_gdb()
 
+    def _with_python(self) -> list[dict[str, Any]]:
+        """Return the threads with their Python frames, those of Python alone if gdb could not see them."""
+        assert self.python is not None
+        native = {thread["os_thread_id"]: thread for thread in self.native}
+        found = []
+        for thread in dict.fromkeys([*native, *self.python]):
+            its = native.get(thread, {"thread_name": None, "os_thread_id": thread, "active": False, "frames": []})
+            its["frames"] = frames.merge(its["frames"], self.python.get(thread, []))
+            its["owns_gil"] = thread in self.holders
+            if thread == self.pid:
+                its["thread_name"] = "MainThread"
+            found.append(its)
+        return found
+
     def _after_gdb(self) -> None:
-        """Finish if py-spy gave stacks; otherwise get Python's frames from faulthandler."""
-        if self.stacks is not None:
+        """Finish if Python's frames are known; otherwise get them from faulthandler."""
+        if self.python:
+            self._finish(self._with_python(), "")
+        elif self.stacks is not None:
             self._finish(self.native or self.stacks, "")
         else:
             self._next = self._start_faulthandler

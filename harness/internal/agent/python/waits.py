@@ -9,6 +9,7 @@ import time
 
 import gil
 import procs
+import world
 
 CALLS = {"x86_64": {202: "futex", 34: "pause"}, "aarch64": {98: "futex", 73: "ppoll"}}
 """The system calls that are told apart, by machine and number. glibc calls ppoll where there is no pause."""
@@ -89,10 +90,17 @@ class Wait:
     joins: int = 0
     """The thread whose end it waits for, or 0."""
     wants_gil: bool = False
+    state: str = ""
+    """In a free-threaded interpreter: "attached", "detached" or "suspended"; "" for a thread that it does not know."""
+    stops_world: bool = False
+    """Whether it waits until no other thread is attached."""
 
 
 def of(pid: int, most: int) -> dict[int, Wait]:
-    """Return what the threads of a process wait for, those that are blocked, of at most `most` threads."""
+    """Return what the threads of a process wait for, of at most `most` threads.
+
+    Those that are not blocked are there if the interpreter is free-threaded and knows them.
+    """
     try:
         space = gil.mappings(pid)
     except OSError:
@@ -106,11 +114,16 @@ def of(pid: int, most: int) -> dict[int, Wait]:
         time.sleep(PAUSE)
         calls.update({thread: call(pid, thread) for thread in running})
     blocked = {thread: seen for thread, seen in calls.items() if seen is not None}
-    runtimes = gil.runtimes(space) if any(seen.timed for seen in blocked.values()) else []
-    return {
-        thread: Wait(seen.name, _joined(pid, thread, blocked, space), _wants_gil(pid, seen, runtimes))
-        for thread, seen in blocked.items()
-    }
+    runtimes = gil.runtimes(space)
+    its = world.read(pid, runtimes)
+    if its is None or its.gil:
+        its = world.World(())
+    states = {thread: world.NAMES.get(state, "") for thread, state in its.states}
+    found = {thread: Wait("", state=state) for thread, state in states.items() if thread in threads}
+    for thread, seen in blocked.items():
+        joined, wants_gil = _joined(pid, thread, blocked, space), _wants_gil(pid, seen, runtimes)
+        found[thread] = Wait(seen.name, joined, wants_gil, states.get(thread, ""), thread == its.stopper)
+    return found
 
 
 def _joined(pid: int, thread: int, blocked: dict[int, Call], space: list[gil.Mapping]) -> int:

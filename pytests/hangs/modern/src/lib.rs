@@ -36,7 +36,7 @@ mod hangs {
     use crate::initialisers::{lazy_gil, lazy_reentrant};
     #[pymodule_export]
     use crate::locks::{
-        call_locked, call_locked_again, gil_mutex, gil_parking_lot, rust_lock_order,
+        call_locked, call_locked_again, gil_mutex, gil_parking_lot, rust_lock_order, stop_the_world,
     };
     #[pymodule_export]
     use crate::pools::{idle_pool, rayon_reentry, tokio_block_on};

@@ -3,6 +3,7 @@
 use std::sync::mpsc::channel;
 use std::sync::{Barrier, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
@@ -67,4 +68,25 @@ pub fn rust_lock_order(py: Python<'_>) -> i32 {
         let same = thread::spawn(move || sum(&ONE, &TWO));
         same.join().unwrap() + other.join().unwrap()
     })
+}
+
+/// A thread is attached and waits for a lock whose holder needs all attached threads to hold still, for the garbage
+/// collector. With a GIL, the holder waits for that.
+#[pyfunction]
+pub fn stop_the_world(py: Python<'_>) -> PyResult<()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _guard = LOCK.lock().unwrap();
+    let (sender, attached) = channel();
+    thread::spawn(move || {
+        Python::attach(|_| {
+            sender.send(()).unwrap();
+            drop(LOCK.lock().unwrap()); // hangs here: stop-the-world
+        })
+    });
+    py.detach(move || {
+        attached.recv().unwrap();
+        thread::sleep(Duration::from_millis(100));
+    });
+    py.import("gc")?.call_method0("collect")?;
+    Ok(())
 }

@@ -39,6 +39,10 @@ def test_rust_locks_in_two_orders() -> None:
     hangs.rust_lock_order()
 
 
+def test_stop_the_world() -> None:
+    hangs.stop_the_world()
+
+
 def test_python_lock_taken_twice() -> None:
     lock = threading.Lock()
     lock.acquire()

@@ -20,6 +20,7 @@ sys.path.insert(0, str(AGENT.parent))
 import deadlock
 import gil
 import waits
+import world
 
 pytestmark = pytest.mark.slow
 
@@ -188,10 +189,14 @@ def test_handlers_that_do_no_harm(number: int) -> None:
 BLOCKED = made()
 WANTS = dataclasses.replace(BLOCKED, tid=13, address=0x7F0000004028, timed=True)
 HELD = gil.Gil(5000, 0x7F0000001230, 1, 99)
+STOPS = dataclasses.replace(BLOCKED, tid=13, address=0x7F0000001F00, timed=True)
+WORLD = world.World(((12, 1), (13, 1)), stopper=13, awaited=1)
 
 
-def looks(*threads: deadlock.Thread, held: gil.Gil | None = None) -> list[deadlock.Look]:
-    return [deadlock.Look(when, threads, held) for when in (10.0, 10.5, 11.0, 11.6)]
+def looks(
+    *threads: deadlock.Thread, held: gil.Gil | None = None, its: world.World | None = None
+) -> list[deadlock.Look]:
+    return [deadlock.Look(when, threads, held, its) for when in (10.0, 10.5, 11.0, 11.6)]
 
 
 def test_proofs() -> None:
@@ -203,6 +208,8 @@ def test_proofs() -> None:
     seen[2] = dataclasses.replace(seen[2], threads=(BLOCKED, dataclasses.replace(WANTS, ran=(99, 2, 5, 6))))
     text = deadlock.prove(seen, SPACE, RUNTIMES)
     assert text is not None and "thread 13 'python' wants the GIL" in text and "libpython3.11.so.1.0" in text
+    text = deadlock.prove(looks(BLOCKED, STOPS, its=WORLD), SPACE, RUNTIMES)
+    assert text is not None and "thread 13 'python' stops the world, which cannot" in text and "attached: 12 (" in text
 
 
 def changed(at: int, threads: tuple[deadlock.Thread, ...] = (BLOCKED, WANTS), held: gil.Gil | None = HELD) -> Any:
@@ -236,6 +243,13 @@ def changed(at: int, threads: tuple[deadlock.Thread, ...] = (BLOCKED, WANTS), he
         changed(3, threads=(dataclasses.replace(BLOCKED, started=4712), WANTS)),
         changed(3, threads=(BLOCKED, dataclasses.replace(WANTS, started=4712))),
         changed(3, threads=(BLOCKED, dataclasses.replace(WANTS, timed=False))),
+        looks(BLOCKED, STOPS),
+        looks(BLOCKED, STOPS, its=dataclasses.replace(WORLD, stopper=0)),
+        looks(BLOCKED, STOPS, its=dataclasses.replace(WORLD, stopper=12)),
+        looks(BLOCKED, STOPS, its=dataclasses.replace(WORLD, states=((12, 0), (13, 1)))),  # none is attached
+        looks(BLOCKED, STOPS, its=dataclasses.replace(WORLD, states=((13, 1), (14, 1)))),  # one that is gone
+        looks(BLOCKED, STOPS, dataclasses.replace(STOPS, tid=14), its=WORLD),
+        [*looks(BLOCKED, STOPS, its=WORLD)[:3], *looks(BLOCKED, STOPS, its=dataclasses.replace(WORLD, awaited=2))[3:]],
     ],
 )
 def test_no_proof(seen: list[deadlock.Look]) -> None:

@@ -1,0 +1,164 @@
+"""The Python frames of a free-threaded CPython, which py-spy does not know, put between the native ones of gdb."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from cpython import Runtime
+
+OF_C = (3, 4)
+"""Owners of frames that begin a call of the evaluation loop: FRAME_OWNED_BY_CSTACK, or _INTERPRETER since 3.14."""
+TAGS = 3
+"""The bits of a reference that are no part of the address."""
+LOOP = "_PyEval_EvalFrameDefault"
+"""CPython's evaluation loop: one call of it runs one group of frames."""
+DEPTH = 500
+"""The most frames of a thread that are read."""
+LONGEST = 4096
+"""The most characters of a name."""
+
+
+@dataclasses.dataclass
+class Code:
+    """What is known of a code object."""
+
+    name: str
+    filename: str
+    first_line: int
+    lines: bytes
+
+
+def read(pid: int, runtimes: list[range]) -> dict[int, list[list[dict[str, Any]]]] | None:
+    """Return, by thread, the groups of Python frames, innermost first; None if no runtime is free-threaded.
+
+    The frames of one group were run by one call of the evaluation loop.
+    """
+    for place in runtimes:
+        try:
+            with Runtime(pid, place) as runtime:
+                if runtime.free_threaded:
+                    return Reader(runtime).threads()
+        except (OSError, ValueError, OverflowError, struct.error):
+            continue
+    return None
+
+
+def merge(native: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Put each group of Python frames in the place of the call of the evaluation loop that runs it."""
+    left = list(groups)
+    merged = []
+    for frame in native:
+        merged += left.pop(0) if frame["name"] == LOOP and left else [frame]
+    return merged + [frame for group in left for frame in group]
+
+
+class Reader:
+    """Reads frames and code objects."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.codes: dict[int, Code] = {}
+
+    def threads(self) -> dict[int, list[list[dict[str, Any]]]]:
+        """Return the frames of all threads, as far as they can be read."""
+        found = {}
+        for interpreter in self.runtime.interpreters():
+            for address in self.runtime.threads(interpreter):
+                found[self.runtime.word(address, "thread.native_id")] = list(self.groups(address))
+        return found
+
+    def groups(self, thread: int) -> Iterator[list[dict[str, Any]]]:
+        """Return the groups of a thread's frames: those before garbage, if it runs and changes them meanwhile."""
+        group: list[dict[str, Any]] = []
+        try:
+            frame = self.runtime.word(thread, "thread.frame")
+            for _ in range(DEPTH):
+                if not frame:
+                    break
+                if self.runtime.bytes(frame + self.runtime.offset["frame.owner"], 1)[0] in OF_C:
+                    yield group
+                    group = []
+                else:
+                    group.append(self.frame(frame))
+                frame = self.runtime.word(frame, "frame.previous")
+        except (OSError, ValueError, OverflowError, struct.error):
+            pass
+        if group:
+            yield group
+
+    def frame(self, address: int) -> dict[str, Any]:
+        """Return a frame in py-spy's format."""
+        at = self.runtime.word(address, "frame.executable") & ~TAGS
+        if at not in self.codes:
+            self.codes[at] = Code(
+                self.text(self.runtime.word(at, "code.qualname")),
+                self.text(self.runtime.word(at, "code.filename")),
+                self.runtime.number(at, "code.first_line"),
+                self.data(self.runtime.word(at, "code.lines")),
+            )
+        code = self.codes[at]
+        begin = at + self.runtime.offset["code.adaptive"]
+        if "frame.tlbc_index" in self.runtime.offset and (index := self.runtime.number(address, "frame.tlbc_index")):
+            copies = self.runtime.word(at, "code.tlbc")  # each thread runs a copy of its own: a length, then addresses
+            if 0 < index < self.runtime.word(copies):
+                begin = self.runtime.word(copies + 8 + 8 * index) or begin
+        line = line_of(code, (self.runtime.word(address, "frame.instruction") - begin) // 2)
+        return {"name": code.name, "filename": code.filename, "line": line}
+
+    def text(self, address: int) -> str:
+        """Return a string. One that is not ASCII has more fields before its characters, of 1, 2 or 4 bytes."""
+        length = self.runtime.word(address, "unicode.length")
+        if length > LONGEST:
+            raise ValueError("a name is too long")
+        start = address + self.runtime.offset["unicode.ascii_size"]
+        # The first byte is "interned". In the others, the lowest bits are the bytes of a character, then "compact" and
+        # "ascii"; they are in the second byte, or in the second word if the compiler aligns them.
+        state = self.runtime.bytes(address + self.runtime.offset["unicode.state"], 8)
+        bits = state[1] or state[4]
+        if bits >> 4 & 1:
+            return self.runtime.bytes(start, length).decode("ascii", "replace")
+        width = bits & 7
+        encoding = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}.get(width, "")
+        if not encoding:
+            raise ValueError("not a string")
+        return self.runtime.bytes(start + 16, length * width).decode(encoding, "replace")
+
+    def data(self, address: int) -> bytes:
+        """Return a bytes object."""
+        length = self.runtime.word(address, "bytes.length")
+        return self.runtime.bytes(address + self.runtime.offset["bytes.data"], length)
+
+
+def line_of(code: Code, unit: int) -> int:
+    """Return the line of a code unit, 0 if there is none: CPython's InternalDocs/code_objects.md has the format."""
+    line, at, end = code.first_line, 0, 0
+    data = code.lines
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while at < len(data):
+            value |= (data[at] & 63) << shift
+            shift, more, at = shift + 6, data[at] & 64, at + 1
+            if not more:
+                break
+        return value
+
+    while at < len(data):
+        kind, length, at = data[at] >> 3 & 15, (data[at] & 7) + 1, at + 1
+        if kind in (13, 14):  # with a difference of lines, and with three more numbers or none
+            value = number()
+            line += -(value >> 1) if value & 1 else value >> 1
+            for _ in range(3 if kind == 14 else 0):
+                number()
+        elif 10 <= kind <= 12:
+            line, at = line + kind - 10, at + 2
+        elif kind < 10:
+            at += 1
+        end += length
+        if unit < end:
+            return 0 if kind == 15 else line
+    return 0
