@@ -94,6 +94,20 @@ func TestCauses(t *testing.T) {
 		"3.14-py-lock":              {forked, PythonLock, "tests/test_locks.py:45", nil},
 		"3.14-python-loop":          {forked, PythonLoop, "tests/test_waits.py:32", nil},
 		"3.14-recv-attached":        {forked, GILLockCycle, "src/channels.rs:13", nil},
+
+		// CPython 3.14, free-threaded, seen by gdb and by the agent
+		"3.14t-gil-spin":             {forked, NativeLoop, "src/waits.rs:12", nil},
+		"3.14t-native-park-attached": {forked, NativeWait, "src/waits.rs:30", nil},
+		"3.14t-py-lock-order":        {forked, PythonLock, "tests/test_locks.py:64", nil},
+		"3.14t-python-loop":          {forked, PythonLoop, "tests/test_waits.py:32", nil},
+		"3.14t-rust-lock-order": {forked, NativeWait, "src/locks.rs:69", []string{
+			`thread 35 "python" waits for a Rust lock (/src/src/locks.rs:64)`,
+			`thread 34 "python" waits for a Rust lock (/src/src/locks.rs:64)`,
+		}},
+		"3.14t-stop-the-world": {forked, StopTheWorld, "src/locks.rs:83", []string{
+			`thread 7 "MainThread" waits for thread 44 "python" to detach`,
+			`thread 44 "python" waits for a Rust lock, held by thread 7 "MainThread" (inferred)`,
+		}},
 	}
 	all, err := filepath.Glob("testdata/*.json")
 	require.NoError(t, err)
@@ -152,6 +166,12 @@ func TestKernelWaits(t *testing.T) {
 			Circumstances{}, PythonLock, "(inferred: the interpreter's functions have no names)"},
 		"a function of the C library": {[]thread{{OSID: 7, Frames: []frame{library("0x1"), library("dlopen"), python}, Wait: waits(0, false)}},
 			Circumstances{}, Unknown, "no known pattern"},
+		"a loop without a GIL": {[]thread{{OSID: 7, Active: true, Frames: []frame{user}, Wait: kernelWait{State: "attached"}}}, Circumstances{},
+			NativeLoop, "runs native code, attached (/src/src/lib.rs:9) that does not return"},
+		"a world that goes on": {[]thread{
+			{OSID: 7, Frames: []frame{library("sem_wait"), user}, Wait: kernelWait{Call: "futex", State: "suspended"}},
+			{OSID: 8, Frames: []frame{library("sem_clockwait")}, Wait: kernelWait{Call: "futex", State: "attached", StopsWorld: true}}},
+			Circumstances{}, NativeWait, "for the world to go on, which another thread stops"},
 		"drop, in Python": {[]thread{{OSID: 7, OwnsGIL: true, Frames: []frame{join, user, {Name: "drop", Filename: "/src/tests/test_a.py"}}},
 			{OSID: 9, Frames: []frame{attach}}}, Circumstances{}, JoinGIL, "joins"},
 	} {

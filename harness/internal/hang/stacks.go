@@ -120,7 +120,7 @@ func (d Dump) threads() []thread {
 			}
 		}
 		if t.Active { // it has run since
-			threads[at].Wait = kernelWait{State: t.Wait.State}
+			threads[at].Wait = kernelWait{State: t.Wait.State, StopsWorld: t.Wait.StopsWorld}
 			continue
 		}
 		if t.Wait.Joins != 0 && !slices.ContainsFunc(t.Frames, func(f frame) bool { return waitIn(f) == forThread }) {

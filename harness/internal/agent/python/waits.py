@@ -119,7 +119,11 @@ def of(pid: int, most: int) -> dict[int, Wait]:
     if its is None or its.gil:
         its = world.World(())
     states = {thread: world.NAMES.get(state, "") for thread, state in its.states}
-    found = {thread: Wait("", state=state) for thread, state in states.items() if thread in threads}
+    found = {
+        thread: Wait("", state=state, stops_world=thread == its.stopper)  # it runs for a moment each millisecond
+        for thread, state in states.items()
+        if thread in threads
+    }
     for thread, seen in blocked.items():
         joined, wants_gil = _joined(pid, thread, blocked, space), _wants_gil(pid, seen, runtimes)
         found[thread] = Wait(seen.name, joined, wants_gil, states.get(thread, ""), thread == its.stopper)
