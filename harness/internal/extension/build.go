@@ -65,6 +65,10 @@ var fixes = []struct {
 // tooNew matches the message of PyO3's build script about a Python that is newer than it.
 var tooNew = regexp.MustCompile(`Python (?:interpreter )?version \((3\.\d+)\) is newer than PyO3's maximum supported version \((3\.\d+)\)`)
 
+// tooOld matches the message of PyO3's build script about a free-threaded Python that is older than those it knows.
+var tooOld = regexp.MustCompile(`does not support the free-threaded build of CPython versions below (3\.\d+), the selected ` +
+	`Python version is (3\.\d+)`)
+
 // Packages returns the Debian packages that the build lacks, as far as its output shows it.
 func (e *Error) Packages() []string { return systemPackages(e.Log, e.Crates) }
 
@@ -76,6 +80,10 @@ func (e *Error) Advice() string {
 	if found := tooNew.FindStringSubmatch(e.Log); found != nil {
 		return fmt.Sprintf("\n\nthis is Python %s, and the crate's PyO3 knows those up to %s: require a newer pyo3 in "+
 			"Cargo.toml, or name another version in %s", found[1], found[2], project.Setting("Python"))
+	}
+	if found := tooOld.FindStringSubmatch(e.Log); found != nil {
+		return fmt.Sprintf("\n\nthis is the free-threaded Python %st, and the crate's PyO3 knows those from %st on: name that in %s, "+
+			"or require an older pyo3 in Cargo.toml (0.26 knows 3.13t)", found[2], found[1], project.Setting("Python"))
 	}
 	if packages := e.Packages(); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)

@@ -57,7 +57,7 @@ class Runtime:
         self.file = open(f"/proc/{pid}/mem", "rb", buffering=0)
         try:
             head = self.bytes(place.start, 3 * WORD.size)
-            version = WORD.unpack_from(head, WORD.size)[0] >> 16
+            self.version = version = WORD.unpack_from(head, WORD.size)[0] >> 16
             if head[: len(COOKIE)] != COOKIE or version not in TABLES:
                 raise ValueError("not a CPython that is understood")
             self.free_threaded = WORD.unpack_from(head, 2 * WORD.size)[0] != 0

@@ -148,7 +148,8 @@ def check(look: Look, runtimes: list[range]) -> None:
         raise Moving("no thread is blocked forever")
     if not waiting:
         return
-    if look.world is not None and [each.tid for each in waiting] == [look.world.stopper]:
+    timed = [each.tid for each in waiting]
+    if look.world is not None and len(timed) == 1 and timed[0] == look.world.stops(timed):
         if not look.world.keeping or not {each.tid for each in look.threads}.issuperset(look.world.keeping):
             raise Moving("the world is about to stop")
         return

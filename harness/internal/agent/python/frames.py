@@ -114,10 +114,10 @@ class Reader:
         if length > LONGEST:
             raise ValueError("a name is too long")
         start = address + self.runtime.offset["unicode.ascii_size"]
-        # The first byte is "interned". In the others, the lowest bits are the bytes of a character, then "compact" and
-        # "ascii"; they are in the second byte, or in the second word if the compiler aligns them.
-        state = self.runtime.bytes(address + self.runtime.offset["unicode.state"], 8)
-        bits = state[1] or state[4]
+        # "interned" is two bits in 3.13, and a byte since. After it, the lowest bits are the bytes of a character, then
+        # "compact" and "ascii".
+        state = self.runtime.bytes(address + self.runtime.offset["unicode.state"], 2)
+        bits = state[0] >> 2 if self.runtime.version == 0x030D else state[1]
         if bits >> 4 & 1:
             return self.runtime.bytes(start, length).decode("ascii", "replace")
         width = bits & 7

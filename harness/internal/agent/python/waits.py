@@ -119,14 +119,15 @@ def of(pid: int, most: int) -> dict[int, Wait]:
     if its is None or its.gil:
         its = world.World(())
     states = {thread: world.NAMES.get(state, "") for thread, state in its.states}
+    stopper = its.stops([thread for thread in threads if thread not in blocked or blocked[thread].timed])
     found = {
-        thread: Wait("", state=state, stops_world=thread == its.stopper)  # it runs for a moment each millisecond
+        thread: Wait("", state=state, stops_world=thread == stopper)  # it runs for a moment each millisecond
         for thread, state in states.items()
         if thread in threads
     }
     for thread, seen in blocked.items():
         joined, wants_gil = _joined(pid, thread, blocked, space), _wants_gil(pid, seen, runtimes)
-        found[thread] = Wait(seen.name, joined, wants_gil, states.get(thread, ""), thread == its.stopper)
+        found[thread] = Wait(seen.name, joined, wants_gil, states.get(thread, ""), thread == stopper)
     return found
 
 

@@ -16,8 +16,14 @@ from cpython import WORD, Runtime
 ATTACHED = 1
 NAMES = {0: "detached", ATTACHED: "attached", 2: "suspended"}
 """The states of a thread: pycore_pystate.h."""
+UNKNOWN = -1
+"""A thread that the interpreter does not know yet, as one of Rust's that attaches for the first time."""
+PLEASE_STOP = 1 << 5
+"""What asks an attached thread to stop, in its eval_breaker: _PY_EVAL_PLEASE_STOP_BIT of pycore_ceval.h."""
 STOP = struct.Struct("<BBBBBxxxqQ")
 """struct _stoptheworld_state: mutex, requested, world_stopped, is_global, stop_event, thread_countdown, requester."""
+MUTEX = (1, 3)
+"""A PyMutex that is locked, without and with a thread that waits for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,7 @@ class World:
     states: tuple[tuple[int, int], ...]
     """The kernel's number of each thread that an interpreter knows, and whether it is attached."""
     stopper: int = 0
-    """The thread that stops the world and still waits for others, or 0."""
+    """The thread that stops the world and still waits for others, or 0; UNKNOWN if the interpreter does not know it."""
     awaited: int = 0
     """How many threads it still waits for."""
     gil: bool = False
@@ -42,6 +48,14 @@ class World:
     def keeping(self) -> list[int]:
         """Return the attached threads that keep one from stopping the world."""
         return [thread for thread in self.attached if self.stopper and thread != self.stopper]
+
+    def stops(self, timed: list[int]) -> int:
+        """Return the thread that stops the world, given all threads that wait with a timeout, or 0."""
+        if self.stopper != UNKNOWN:
+            return self.stopper
+        known = {thread for thread, _ in self.states}
+        strangers = [thread for thread in timed if thread not in known]
+        return strangers[0] if len(strangers) == 1 else 0
 
 
 def read(pid: int, runtimes: list[range]) -> World | None:
@@ -59,6 +73,7 @@ def read(pid: int, runtimes: list[range]) -> World | None:
 def _read(runtime: Runtime) -> World:
     states: dict[int, int] = {}
     threads: dict[int, int] = {}  # by the address of its state
+    asked = True
     places = [(runtime.place.start, len(runtime.place))]
     gil = False
     for interpreter in runtime.interpreters():
@@ -67,33 +82,33 @@ def _read(runtime: Runtime) -> World:
         for address in runtime.threads(interpreter):
             threads[address] = runtime.word(address, "thread.native_id")
             (states[threads[address]],) = struct.unpack("<i", runtime.bytes(address + runtime.state, 4))
-    return World(tuple(sorted(states.items())), *_stopper(runtime, places, threads), gil)
+            if states[threads[address]] == ATTACHED:  # eval_breaker is the word after the interpreter
+                asked = asked and runtime.word(address + WORD.size, "thread.interpreter") & PLEASE_STOP != 0
+    stops = _stops(runtime, places, threads)
+    known = [(threads[requester], awaited) for requester, awaited in stops if requester]
+    unknown = [(UNKNOWN, awaited) for requester, awaited in stops if not requester and asked]
+    stopper, awaited = next((each[0] for each in (known, unknown) if len(each) == 1), (0, 0))
+    states.pop(0, None)  # the state of a thread that does not have it yet
+    return World(tuple(sorted(states.items())), stopper, awaited, gil)
 
 
-def _stopper(runtime: Runtime, places: list[tuple[int, int]], threads: dict[int, int]) -> tuple[int, int]:
-    """Return the thread that stops the world and still waits, and for how many it waits, or zeros.
+def _stops(runtime: Runtime, places: list[tuple[int, int]], threads: dict[int, int]) -> list[tuple[int, int]]:
+    """Return the stops that were asked for and are not complete: by whom (0 without a state), and how many are awaited.
 
-    CPython's table does not say where an interpreter, or the runtime, keeps that. But what is kept there names the
-    state of the thread, and the fields before it can have few values.
+    CPython's table does not say where an interpreter, or the runtime, keeps them. But the fields can have few values,
+    and the last one is the state of a thread, or none.
     """
-    wanted = {WORD.pack(address): thread for address, thread in threads.items()}
     found = {}  # by its address: the main interpreter is a part of the runtime
     for place, size in places:
         data = runtime.bytes(place, size)
-        for address, thread in wanted.items():
-            at = data.find(address)
-            while at >= 0:
-                start = at - (STOP.size - WORD.size)
-                if at % WORD.size == 0 and start >= 0 and _stops(data, start, len(threads)):
-                    found[place + start] = (thread, STOP.unpack_from(data, start)[5])
-                at = data.find(address, at + 1)
-    return next(iter(found.values())) if len(found) == 1 else (0, 0)
-
-
-def _stops(data: bytes, start: int, threads: int) -> bool:
-    """Report whether a stop that was asked for, and is not complete, is described there."""
-    mutex, requested, stopped, is_global, event, countdown, _ = STOP.unpack_from(data, start)
-    return (
-        mutex in (1, 3) and requested == 1 and stopped == 0 and is_global in (0, 1) and event in (0, 2)
-        and 0 < countdown < threads
-    )  # fmt: skip
+        for mutex in MUTEX:
+            head = bytes((mutex, 1, 0))  # requested, and not stopped
+            at = data.find(head)
+            while 0 <= at <= len(data) - STOP.size:
+                is_global, event, awaited, requester = STOP.unpack_from(data, at)[3:]
+                others = len(threads) - (requester in threads)
+                fits = is_global in (0, 1) and event in (0, 2) and 0 < awaited <= others
+                if at % WORD.size == 0 and fits and (requester in threads or not requester):
+                    found[place + at] = (requester, awaited)
+                at = data.find(head, at + 1)
+    return list(found.values())

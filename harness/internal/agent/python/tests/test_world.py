@@ -38,6 +38,7 @@ OFFSETS = {
     "thread.next": 8,
     "thread.native_id": 64,
     "thread.status": 32,
+    "thread.interpreter": 80,
 }
 STOP = 1000
 """The offset of what stops the world."""
@@ -53,8 +54,10 @@ class Fake:
     states: tuple[tuple[int, int], ...] = ((101, 1), (102, 1), (103, 2), (104, 0))
     stop: tuple[int, ...] = (1, 1, 0, 0, 2, 1)
     """struct _stoptheworld_state, without the requester."""
-    requester: int = 1
-    """The index of the requester among the threads."""
+    requester: int | None = 1
+    """The index of the requester among the threads, None if it is none of them."""
+    breaker: int = world.PLEASE_STOP
+    """What each thread is asked for."""
     of_runtime: bool = False
     loop: bool = False
     gil: int = 0
@@ -72,11 +75,13 @@ class Fake:
         for i, (number, state) in enumerate(self.states):
             after = places[i + 1] if i + 1 < len(places) else places[0] if self.loop else 0
             struct.pack_into("<Q", threads[i], OFFSETS["thread.next"], after)
+            struct.pack_into("<Q", threads[i], OFFSETS["thread.interpreter"] + 8, self.breaker)
             struct.pack_into("<Q", threads[i], OFFSETS["thread.native_id"], number)
             struct.pack_into("<i", threads[i], OFFSETS["thread.status"] + cpython.STATE[series], state)
         struct.pack_into("<Q", interpreter, OFFSETS["interpreter.threads"], places[0])
-        world.STOP.pack_into(runtime if self.of_runtime else interpreter, STOP, *self.stop, places[self.requester])
-        struct.pack_into("<Q", interpreter, 160, places[self.requester])  # a thread is named in other places too
+        requester = 0 if self.requester is None else places[self.requester]
+        world.STOP.pack_into(runtime if self.of_runtime else interpreter, STOP, *self.stop, requester)
+        struct.pack_into("<Q", interpreter, 160, places[1])  # a thread is named in other places too
         whole = ctypes.create_string_buffer(bytes(runtime + interpreter))  # the main one is a part of the runtime
         start = ctypes.addressof(whole)
         its = start + len(runtime)
@@ -93,6 +98,18 @@ def test_who_stops_the_world(version: int, of_runtime: bool) -> None:
     assert seen == world.World(((101, 1), (102, 1), (103, 2), (104, 0)), stopper=102, awaited=1)
     assert seen is not None and seen.attached == [101, 102] and seen.keeping == [101]
     assert Fake(version=version, of_runtime=of_runtime, gil=1).read() == dataclasses.replace(seen, gil=True)
+
+
+def test_a_stranger_stops_the_world() -> None:
+    """A thread that attaches for the first time stops the world before its state has its number."""
+    states = ((101, 1), (103, 2), (0, 2))
+    seen = Fake(requester=None, states=states).read()
+    assert seen == world.World(((101, 1), (103, 2)), stopper=world.UNKNOWN, awaited=1)
+    assert seen is not None and seen.keeping == [101]
+    assert (seen.stops([200]), seen.stops([103, 200])) == (200, 200)
+    assert [seen.stops(timed) for timed in ([], [103], [200, 201])] == [0, 0, 0]
+    not_asked = Fake(requester=None, states=states, breaker=0).read()
+    assert not_asked is not None and not_asked.stopper == 0
 
 
 @pytest.mark.parametrize(
@@ -194,7 +211,7 @@ def test_a_real_one(tmp_path: Path) -> None:
             groups = frames.read(process.pid, runtimes)
             assert groups is not None and [frame["line"] for frame in groups[process.pid][0]] == [11]
             names = [[frame["name"] for frame in group] for group in groups[keeper]]
-            assert names[0] == ["Übergabe.holds", "<lambda>"] and len(names) == 2, names
+            assert names[0] == ["Übergabe.holds", "<lambda>"] and len(names) == 3, names
             assert [frame["line"] for frame in groups[keeper][0]] == [7, 8]
             watch = deadlock.Watch(0)
             proofs: list[deadlock.Proof] = []
