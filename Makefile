@@ -23,8 +23,9 @@ check: ## lint, and run the tests that need no Docker engine: a minute
 test: ## run all tests of this project
 	@$(with_engine) go test -timeout 80m ./...
 
-test-toolchains: ## hang in every known way on Python 3.11 to 3.15 and Rust 1.85 to 1.97, and compare what is said of it
-	@$(with_engine) go test -tags toolchains -v -count=1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs
+test-toolchains: ## hang in every known way on each Python and Rust, compare what is said of it, and run real projects there
+	@$(with_engine) go test -tags toolchains -v -count=1 -p 1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs \
+		./harness/internal/selftest/projects
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

@@ -272,7 +272,7 @@ def test_n(n):
 			require.NoError(t, session.Send(protocol.Start{
 				Python: layout.Venv + "/bin/python", Dir: where,
 				Env: extension.Environment(map[string]string{"HOME": "/tmp"}), Isolation: "forked", Workers: workers,
-				Args: []string{"-q"}, Out: "/tmp/out", Imports: []protocol.Module{}, Compiled: []string{},
+				Args: []string{"-q"}, Out: "/tmp/out", Imports: []protocol.Module{}, Outputs: []string{}, Compiled: []string{},
 			}))
 			order, finished := []int{}, 0
 			for event := range session.Events() {
@@ -283,6 +283,8 @@ def test_n(n):
 					require.NoError(t, session.Send(protocol.Run{Order: order}))
 				case protocol.TestFinish:
 					finished++
+				case protocol.Error:
+					require.Fail(t, event.Message)
 				}
 			}
 			require.NoError(t, session.Err())

@@ -109,7 +109,7 @@ type Suite struct {
 	// Python is the version of Python to build for and to test with; the default is that of the base image, which is
 	// 3.11 for the pinned one. For another, such as "3.13", the newest image of that version is pulled if a registry
 	// answers; otherwise one is made from Debian's packages, as for 3.11, if Debian has that version: 3.13, 3.14 and 3.15.
-	// A free-threaded one, "3.13t" or "3.14t", is compiled from CPython's source, once, in some minutes.
+	// A free-threaded one, "3.13t" to "3.15t", is compiled from CPython's source, once, in some minutes.
 	// PYO3TEST_BASE_IMAGE can name an image that has any version. Several versions make a subtest each, of that name,
 	// around the groups: TestPython/3.14/words/tests/test_map.py/test_insert. Each has a build of its own.
 	Python []string

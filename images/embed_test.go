@@ -17,7 +17,7 @@ func TestPins(t *testing.T) {
 	require.Equal(t, []string{"3.11", "3.13", "3.14", "3.15"}, DebianPythons())
 	require.Equal(t, "bookworm rustc-web cargo-web", pins["DEBIAN_3_11"])
 	require.Contains(t, strings.Fields(pins["BASE_PACKAGES"]), "gdb")
-	require.Equal(t, []string{"3.13t", "3.14t"}, FreeThreadedPythons())
+	require.Equal(t, []string{"3.13t", "3.14t", "3.15t"}, FreeThreadedPythons())
 	for _, version := range FreeThreadedPythons() {
 		release, sha256, ok := Source(version)
 		require.True(t, ok && strings.HasPrefix(release, strings.TrimSuffix(version, "t")+"."), release)
@@ -25,7 +25,7 @@ func TestPins(t *testing.T) {
 	}
 	_, _, ok := Source("3.14")
 	require.False(t, ok)
-	require.Len(t, pins, 10)
+	require.Len(t, pins, 11)
 
 	text, err := Files.ReadFile("pins.env")
 	require.NoError(t, err)

@@ -121,7 +121,7 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 func (p pinned) get(ctx context.Context, e *engine.Engine, network Network, emit report.Emit) (name string, err error) {
 	if strings.HasSuffix(p.version, "t") {
 		return "", fmt.Errorf("get a base image with Python %s: of the free-threaded ones, %s can be made: set %s to an image that "+
-			"has it", p.version, strings.Join(images.FreeThreadedPythons(), " and "), BaseVariable)
+			"has it", p.version, strings.Join(images.FreeThreadedPythons(), ", "), BaseVariable)
 	}
 	pulled, mirror := p.pulledName(), os.Getenv(MirrorVariable)
 	p.python, p.rust = mirrored(p.python), mirrored(p.rust)

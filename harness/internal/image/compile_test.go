@@ -22,7 +22,7 @@ func TestFreeThreaded(t *testing.T) {
 		require.False(t, pins(version).compiled(), version)
 	}
 	_, err := pins("3.12t").get(t.Context(), nil, Network{}, nil)
-	require.ErrorContains(t, err, "Python 3.12t: of the free-threaded ones, 3.13t and 3.14t can be made: set PYO3TEST_BASE_IMAGE")
+	require.ErrorContains(t, err, "Python 3.12t: of the free-threaded ones, 3.13t, 3.14t, 3.15t can be made: set PYO3TEST_BASE_IMAGE")
 	t.Setenv(BaseVariable, "mine")
 	require.False(t, pins("3.14t").compiled())
 }

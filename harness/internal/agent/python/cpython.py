@@ -1,7 +1,7 @@
 """The structures of CPython 3.13 and later in another process, read through /proc.
 
 `_PyRuntime` begins with a table that says where they are: struct _Py_DebugOffsets of pycore_runtime.h (3.13) and
-pycore_debug_offsets.h (3.14). It has 64-bit words; which word says what changes with each release.
+pycore_debug_offsets.h (3.14 and 3.15). It has 64-bit words; which word says what changes with each release.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ _3_13 = {
     "runtime": "size finalizing interpreters",
     "interpreter": "size id next threads gc modules sys builtins gil gil_state enabled locked holder",
     "thread": "size prev next interpreter frame thread_id native_id chunk status",
+    "exception": "",
     "frame": "size previous executable instruction locals owner",
     "code": "size filename name qualname lines first_line arguments local_names local_kinds adaptive",
     "object": "size type",
     "type": "size name repr flags",
+    "heap_type": "",
     "tuple": "size items length",
     "list": "size items length",
     "set": "",
@@ -38,9 +40,18 @@ _3_14 = {
     "code": _3_13["code"] + " tlbc",
     "set": "size used table mask",
 }
-TABLES = {0x030D: _3_13, 0x030E: _3_14}
+_3_15 = {
+    **_3_14,
+    "thread": "size prev next interpreter frame base_frame profiled profiled_number thread_id native_id chunk status"
+    " holds_gil gil_requested exception exceptions",
+    "exception": "value",
+    "type": _3_14["type"] + " basic_size dict",
+    "heap_type": "size cached_keys",
+    "unicode": _3_14["unicode"] + " compact_size",
+}
+TABLES = {0x030D: _3_13, 0x030E: _3_14, 0x030F: _3_15}
 """The words of the table, by major and minor version."""
-STATE = {0x030D: 8, 0x030E: 12}
+STATE = {0x030D: 8, 0x030E: 12, 0x030F: 16}
 """The distance from a thread state's `_status` to its `state`: cpython/pystate.h."""
 
 MOST = 1024

@@ -91,7 +91,7 @@ class Fake:
         return world.read(os.getpid(), [range(8, 16), range(start, start + len(runtime) + len(interpreter))])
 
 
-@pytest.mark.parametrize("version", [0x030D0FF0, 0x030E07F0])
+@pytest.mark.parametrize("version", [0x030D0FF0, 0x030E07F0, 0x030F00F0])
 @pytest.mark.parametrize("of_runtime", [False, True])
 def test_who_stops_the_world(version: int, of_runtime: bool) -> None:
     seen = Fake(version=version, of_runtime=of_runtime).read()
