@@ -34,6 +34,9 @@ func Pins() map[string]string {
 // DebianPythons returns the versions of Python with which a base can be made from Debian's packages, in their order.
 func DebianPythons() []string { return versions("DEBIAN_") }
 
+// DebianPin returns the name of the pin that says which Debian has a version of Python.
+func DebianPin(version string) string { return "DEBIAN_" + strings.ReplaceAll(version, ".", "_") }
+
 // FreeThreadedPythons returns the free-threaded versions of Python that can be compiled, in their order, for example "3.14t".
 func FreeThreadedPythons() []string { return versions("CPYTHON_") }
 

@@ -82,8 +82,8 @@ func (e *Error) Advice() string {
 			"Cargo.toml, or name another version in %s", found[1], found[2], project.Setting("Python"))
 	}
 	if found := tooOld.FindStringSubmatch(e.Log); found != nil {
-		return fmt.Sprintf("\n\nthis is the free-threaded Python %st, and the crate's PyO3 knows those from %st on: name that in %s, "+
-			"or require an older pyo3 in Cargo.toml (0.26 knows 3.13t)", found[2], found[1], project.Setting("Python"))
+		return fmt.Sprintf("\n\nthis is the free-threaded Python %st, and the crate's PyO3 knows those from %st on: name %st in %s, "+
+			"or require an older pyo3 in Cargo.toml (0.26 knows 3.13t)", found[2], found[1], found[1], project.Setting("Python"))
 	}
 	if packages := e.Packages(); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)

@@ -26,6 +26,6 @@ func TestAdviceOnANewPython(t *testing.T) {
 func TestAdviceOnAnOldFreeThreadedPython(t *testing.T) {
 	failed := Error{Phase: "build", Log: "error: PyO3 does not support the free-threaded build of CPython versions below 3.14, the " +
 		"selected Python version is 3.13"}
-	require.Equal(t, "\n\nthis is the free-threaded Python 3.13t, and the crate's PyO3 knows those from 3.14t on: name that in python "+
+	require.Equal(t, "\n\nthis is the free-threaded Python 3.13t, and the crate's PyO3 knows those from 3.14t on: name 3.14t in python "+
 		"in [tool.pyo3test] (Python of a Suite), or require an older pyo3 in Cargo.toml (0.26 knows 3.13t)", failed.Advice())
 }

@@ -176,7 +176,7 @@ func (t thread) where() string {
 
 func (k *knot) cause(c Circumstances) Cause {
 	if cause, ok := k.stopTheWorld(); ok {
-		return cause
+		return k.atExit(c, cause)
 	}
 	if k.holder >= 0 {
 		if cause, ok := k.holderCause(c); ok {
@@ -186,27 +186,57 @@ func (k *knot) cause(c Circumstances) Cause {
 	return k.atExit(c, k.mainCause(c))
 }
 
-// stopTheWorld returns the cause if a thread of a free-threaded interpreter waits for another one, which is attached and
-// blocked, to hold still.
+// stopTheWorld returns the cause if a thread of a free-threaded interpreter waits for all others to hold still, and one that is
+// attached to the interpreter does not.
 func (k *knot) stopTheWorld() (Cause, bool) {
-	stops := slices.Index(k.waits, forStop)
-	keeps := slices.IndexFunc(k.threads, func(t thread) bool { return t.Wait.State == "attached" && !t.Wait.StopsWorld })
+	stops, keeps, blocked := slices.Index(k.waits, forStop), -1, false
+	for i, t := range k.threads {
+		if waits := k.waits[i] != nothing; t.Wait.State == "attached" && i != stops && (keeps < 0 || waits && !blocked) {
+			keeps, blocked = i, waits
+		}
+	}
 	if stops < 0 || keeps < 0 {
 		return Cause{}, false
 	}
-	stopper, keeper := k.threads[stops], k.threads[keeps]
-	cause := Cause{Key: StopTheWorld, Cure: cureCycle, Sentence: fmt.Sprintf("%s stops the world%s and waits until no other "+
-		"thread is attached, and %s is attached and waits for %s%s", stopper, stopper.where(), keeper, k.waits[keeps], keeper.where())}
-	if k.waits[keeps] == nothing {
-		cause.Sentence = fmt.Sprintf("%s stops the world%s and waits until no other thread is attached, and %s is attached%s and does "+
-			"not let it", stopper, stopper.where(), keeper, keeper.where())
+	stopper, keeper, w := k.threads[stops], k.threads[keeps], k.waits[keeps]
+	if !blocked && (!keeper.Active || keeper.runsPython()) {
+		return Cause{}, false // one that runs Python code soon holds still
 	}
+	cause := Cause{Key: StopTheWorld, Cure: cureStopTheWorld}
 	cause.File, cause.Line = keeper.userFrame()
+	stopping := fmt.Sprintf("%s stops the world%s and waits until no other thread is attached", stopper, stopper.where())
 	cause.Chain = []string{fmt.Sprintf("%s waits for %s to detach", stopper, keeper)}
-	if w := k.waits[keeps]; w.ofThreads() {
-		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, held by %s (inferred)", keeper, w, stopper))
+	if !blocked {
+		cause.Sentence = fmt.Sprintf("%s, and %s is attached and runs native code%s that does not return", stopping, keeper, keeper.where())
+		return cause, true
+	}
+	cause.Sentence = fmt.Sprintf("%s, and %s is attached and waits for %s%s", stopping, keeper, w, keeper.where())
+	switch owner := k.owner(stops, keeps); {
+	case !w.ofThreads():
+	case k.threads[owner].isJoinedBy(keeper):
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for the end of %s", keeper, k.threads[owner]))
+	case w == forMutex, w == forOnce, w == forCLock, w == forPyLock:
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, held by %s (inferred)", keeper, w, k.threads[owner]))
+	default:
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, which %s would have to provide (inferred)", keeper, w,
+			k.threads[owner]))
 	}
 	return cause, true
+}
+
+// owner returns the index of the thread that has what another one waits for, as far as that shows: the one that it joins, else
+// one that waits for the world to go on in the user's code, else the one that stops the world.
+func (k *knot) owner(stops, waits int) int {
+	owner := stops
+	for i, t := range k.threads {
+		switch file, _ := t.userFrame(); {
+		case t.isJoinedBy(k.threads[waits]):
+			return i
+		case i != waits && k.waits[i] == forWorld && file != "":
+			owner = i
+		}
+	}
+	return owner
 }
 
 // holderCause returns the cause, judged by the thread that holds the GIL.
@@ -458,8 +488,11 @@ func (k *knot) mainCause(c Circumstances) Cause {
 			cause.Sentence = fmt.Sprintf("%s still runs Python code%s: it is slow, or it loops", t, t.where())
 		case t.Active:
 			cause.Key = NativeLoop
-			cause.Sentence = fmt.Sprintf("%s runs native code%s%s that does not return: it is slow, or it loops", t,
-				strings.TrimSuffix(without, ","), t.where())
+			how := "runs native code without the GIL"
+			if freeThreaded(k.threads) {
+				how = "is " + t.Wait.State + " and runs native code"
+			}
+			cause.Sentence = fmt.Sprintf("%s %s%s that does not return: it is slow, or it loops", t, how, t.where())
 		}
 	case forPyLock:
 		cause.Key, cause.Cure = PythonLock, curePythonLock
@@ -496,6 +529,9 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forFile, forLoop:
 		cause.Key = PythonWait
 		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
+	case forWorld:
+		cause.Key = Unknown
+		cause.Sentence = fmt.Sprintf("%s waits%s for %s", t, t.where(), w)
 	case forGIL:
 		cause.Key = Unknown
 		cause.Sentence = fmt.Sprintf("%s waits%s for the GIL, and no thread was seen to hold it", t, t.where())
@@ -519,6 +555,8 @@ func (k *knot) atExit(c Circumstances, cause Cause) Cause {
 		return cause
 	}
 	switch {
+	case cause.Key == StopTheWorld:
+		cause.Sentence = "the interpreter is ending, and " + cause.Sentence
 	case k.main.inside(shutdownFrames) > 0:
 		cause.Key, cause.Cure = ExitThread, cureExitThread
 		var left []string

@@ -167,11 +167,22 @@ func TestKernelWaits(t *testing.T) {
 		"a function of the C library": {[]thread{{OSID: 7, Frames: []frame{library("0x1"), library("dlopen"), python}, Wait: waits(0, false)}},
 			Circumstances{}, Unknown, "no known pattern"},
 		"a loop without a GIL": {[]thread{{OSID: 7, Active: true, Frames: []frame{user}, Wait: kernelWait{State: "attached"}}}, Circumstances{},
-			NativeLoop, "runs native code, attached (/src/src/lib.rs:9) that does not return"},
+			NativeLoop, "is attached and runs native code (/src/src/lib.rs:9) that does not return: it is slow"},
 		"a world that goes on": {[]thread{
-			{OSID: 7, Frames: []frame{library("sem_wait"), user}, Wait: kernelWait{Call: "futex", State: "suspended"}},
-			{OSID: 8, Frames: []frame{library("sem_clockwait")}, Wait: kernelWait{Call: "futex", State: "attached", StopsWorld: true}}},
-			Circumstances{}, NativeWait, "for the world to go on, which another thread stops"},
+			{OSID: 7, Frames: []frame{library("sem_wait"), {Name: "PyEval_RestoreThread"}, user}, Wait: kernelWait{Call: "futex", State: "suspended"}},
+			{OSID: 8, Active: true, Frames: []frame{library("sem_clockwait")}, Wait: kernelWait{State: "attached", StopsWorld: true}}},
+			Circumstances{}, Unknown, "waits (/src/src/lib.rs:9) for the world to go on, which another thread stops"},
+		"a wait of its own, in a world that is stopped": {[]thread{
+			{OSID: 7, Frames: []frame{join, user}, Wait: kernelWait{Call: "futex", State: "suspended"}}},
+			Circumstances{}, NativeWait, "waits natively (/src/src/lib.rs:9) for the end of a thread"},
+		"Python code that soon holds still": {[]thread{
+			{OSID: 7, Wait: kernelWait{State: "attached", StopsWorld: true}}, {OSID: 8, Active: true, Frames: []frame{python}, Wait: kernelWait{State: "attached"}}},
+			Circumstances{}, NativeWait, "for all other threads to hold still"},
+		"native code that does not": {[]thread{
+			{OSID: 7, Wait: kernelWait{State: "attached", StopsWorld: true}}, {OSID: 8, Active: true, Frames: []frame{user}, Wait: kernelWait{State: "attached"}}},
+			Circumstances{AtExit: true}, StopTheWorld, "the interpreter is ending, and thread 7 stops the world and waits until no other thread is attached, and " +
+				"thread 8 is attached and runs native code (/src/src/lib.rs:9) that does not return"},
+		"no native frames": {[]thread{{OSID: 7, Frames: []frame{python}, Wait: waits(0, false)}}, Circumstances{}, Unknown, "no known pattern"},
 		"drop, in Python": {[]thread{{OSID: 7, OwnsGIL: true, Frames: []frame{join, user, {Name: "drop", Filename: "/src/tests/test_a.py"}}},
 			{OSID: 9, Frames: []frame{attach}}}, Circumstances{}, JoinGIL, "joins"},
 	} {
@@ -206,5 +217,31 @@ func TestWhatRunsDoesNotWait(t *testing.T) {
 		"nothing at all":               {false, nil, nothing},
 	} {
 		require.Equal(t, c.want, thread{Active: c.active, Frames: c.frames}.waitsFor(), name)
+	}
+}
+
+// TestOwnerInAStoppedWorld: a bystander that stops the world is not blamed for a lock that another thread has.
+func TestOwnerInAStoppedWorld(t *testing.T) {
+	user := frame{Name: "mine::close", Filename: "/src/src/lib.rs", Line: 9}
+	lock := frame{Name: "std::sys::sync::mutex::futex::Mutex::lock_contended", Filename: "/rustc/library/std/src/sys/sync/mutex/futex.rs"}
+	stopper := thread{OSID: 7, Wait: kernelWait{State: "attached", StopsWorld: true}}
+	keeper := thread{OSID: 8, Frames: []frame{lock, user}, Wait: kernelWait{Call: "futex", State: "attached"}}
+	holder := thread{OSID: 9, Frames: []frame{{Name: "PyEval_RestoreThread"}, user}, Wait: kernelWait{Call: "futex", State: "suspended"}}
+	other := thread{OSID: 10, Active: true, Frames: []frame{user}, Wait: kernelWait{State: "attached"}}
+	joins := keeper
+	joins.Frames, joins.Wait.Joins = []frame{{Name: "std::thread::JoinInner::join"}, user}, 9
+	for name, c := range map[string]struct {
+		threads []thread
+		last    string
+	}{
+		"the one that stops it": {[]thread{stopper, keeper}, "thread 8 waits for a Rust lock, held by thread 7 (inferred)"},
+		"one that waits for it": {[]thread{stopper, other, keeper, holder}, "thread 8 waits for a Rust lock, held by thread 9 (inferred)"},
+		"one that is joined":    {[]thread{stopper, joins, holder}, "thread 8 waits for the end of thread 9"},
+	} {
+		stacks, err := json.Marshal(c.threads)
+		require.NoError(t, err)
+		cause := Dump{PID: 7, Stacks: stacks, Workspace: "/src"}.Diagnose(Circumstances{})
+		require.Equal(t, StopTheWorld, cause.Key, name)
+		require.Equal(t, []string{"thread 7 waits for thread 8 to detach", c.last}, cause.Chain, name)
 	}
 }

@@ -6,6 +6,8 @@ const (
 		"Python::detach, or take the lock by\n" +
 		"pyo3::sync::MutexExt::lock_py_attached, which detaches while it waits; then the thread that has " +
 		"the lock can get the GIL."
+	cureStopTheWorld = "do not wait while the thread is attached: wrap the blocking call in Python::detach, or take the lock by\n" +
+		"pyo3::sync::MutexExt::lock_py_attached, which detaches while it waits; then the world can stop."
 	cureInitialiser = "use pyo3::sync::PyOnceLock, or pyo3::sync::OnceExt (call_once_py_attached) and OnceLockExt " +
 		"with a std type: they detach\n" +
 		"while they wait. Or initialise before any thread starts, without calling into Python."

@@ -75,22 +75,26 @@ var waits = []struct {
 // generalWaits are functions of C that show a wait but not for what: the locks and queues of other code are made of them.
 var generalWaits = []string{"pthread_cond_{,timed,clock}wait*", "sem_{,timed,clock}wait*", "pthread_barrier_wait"}
 
+// attachFrames match the functions in which a thread attaches to a free-threaded interpreter.
+var attachFrames = paths("{_,}PyThreadState_{Attach,Suspend}", "tstate_wait_attach", "**::PyEval_{RestoreThread,AcquireThread}")
+
 // generic matches functions that many waits go through, so that their callers decide.
 var generic = paths(append(generalWaits, "do_sem_*wait*", "futex*", "lll_*")...)
 
 // waitsFor returns what a thread waits for. The callers of the user's own native code do not count: that code is
 // running.
 func (t thread) waitsFor() wait {
+	if t.Wait.StopsWorld { // it runs for a moment each millisecond
+		return forStop
+	}
 	if len(t.Frames) == 0 || t.Frames[0].native() && t.Active && !system.MatchString(t.Frames[0].Filename) {
 		return nothing
 	}
-	switch {
-	case t.Wait.StopsWorld:
-		return forStop
-	case t.Wait.State == "suspended":
+	named := t.namedWait()
+	// While the world is stopped, every detached thread is suspended, whatever it waits for.
+	if t.Wait.State == "suspended" && (named == nothing || t.inside(attachFrames) > 0) {
 		return forWorld
 	}
-	named := t.namedWait()
 	if unspecific := named == nothing || named == forCondvar || named == forPyLock; unspecific && t.Wait.WantsGIL && !t.OwnsGIL {
 		return forGIL
 	}
@@ -108,7 +112,7 @@ func (t thread) namedWait() wait {
 			switch {
 			case i > 0 && t.Frames[i-1].Name == "pthread_cond_timedwait":
 				return forGIL // the evaluation loop waits this way for nothing else
-			case general == nothing && t.Wait.Call == "futex" && t.interpreterAbove(i) && t.namelessAbove(i):
+			case i > 0 && general == nothing && t.Wait.Call == "futex" && t.interpreterAbove(i) && t.namelessAbove(i):
 				general = forPyLock
 			}
 			return pythonWait(t.Frames[i:], general)

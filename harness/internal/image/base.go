@@ -68,7 +68,7 @@ func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, e
 	if ok || err != nil {
 		return found, err
 	}
-	if pins.compiled() {
+	if pins.fromSource() {
 		return compile(ctx, e, network, pins, emit)
 	}
 	name := os.Getenv(BaseVariable)
@@ -87,7 +87,7 @@ func base(ctx context.Context, e *engine.Engine, network Network, pins pinned, e
 
 // pulledName returns the name of the base made of the pinned images.
 func (p pinned) pulledName() string {
-	return repository + "base:" + hash(p.python, p.rust, asset("Dockerfile"), asset("pins.env"))
+	return repository + "base:" + hash(p.python, p.rust, asset("Dockerfile"), images.Pins()["BASE_PACKAGES"])
 }
 
 // there returns the base if the engine already has it.
@@ -96,7 +96,7 @@ func (p pinned) there(ctx context.Context, e *engine.Engine) (_ Image, ok bool, 
 		found, ok, err := e.Image(ctx, name)
 		return Image{Base: name, BaseID: found.ID}, ok, err
 	}
-	if p.compiled() {
+	if p.fromSource() {
 		on, ok, err := p.below().there(ctx, e)
 		if !ok || err != nil {
 			return Image{}, false, err
@@ -233,8 +233,9 @@ func buildBase(ctx context.Context, e *engine.Engine, network Network, name, pyt
 
 // debianName returns the name of the base with a version of Python that is made of Debian's packages.
 func debianName(version string) string {
-	return repository + "base:debian-" + hash(asset("debian-base.sh"), asset("pins.env"), version,
-		strings.Join(debianChanges, "\n"))
+	pins := images.Pins()
+	return repository + "base:debian-" + hash(asset("debian-base.sh"), pins[images.DebianPin(version)], pins["BASE_PACKAGES"],
+		version, strings.Join(debianChanges, "\n"))
 }
 
 // debianChanges are a base's settings beside its files; `make clean` finds it by the label.

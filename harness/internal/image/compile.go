@@ -11,8 +11,8 @@ import (
 	"pyo3test/images"
 )
 
-// compiled reports whether the base's Python is compiled from CPython's source, as free-threaded builds are.
-func (p pinned) compiled() bool {
+// fromSource reports whether the base's Python is compiled from CPython's source, as free-threaded builds are.
+func (p pinned) fromSource() bool {
 	_, _, ok := images.Source(p.version)
 	return ok && os.Getenv(BaseVariable) == ""
 }
@@ -36,9 +36,9 @@ func compile(ctx context.Context, e *engine.Engine, network Network, pins pinned
 		return Image{}, err
 	}
 	name := compiledName(pins.version, on)
-	release, sha256, _ := images.Source(pins.version)
-	note(emit, "making a base with a free-threaded Python %s from CPython's source", release)
-	id, err := compileRelease(ctx, e, network, on, name, release, sha256, emit)
+	version, sha256, _ := images.Source(pins.version)
+	note(emit, "making a base with a free-threaded Python %s from CPython's source", version)
+	id, err := cpython{version, sha256, ""}.compile(ctx, e, network, on, name, emit)
 	if err != nil {
 		err = fmt.Errorf("get a base image with Python %s: compile it on %s: %w: try again, or set %s to an image that has it",
 			pins.version, on.Base, err, BaseVariable)
@@ -46,8 +46,14 @@ func compile(ctx context.Context, e *engine.Engine, network Network, pins pinned
 	return Image{Base: name, BaseID: id}, err
 }
 
-// compileRelease compiles a release of CPython in a container of a base, makes an image of that, and returns its id.
-func compileRelease(ctx context.Context, e *engine.Engine, network Network, on Image, name, release, sha256 string,
+// cpython is a release of CPython.
+type cpython struct {
+	version, sha256 string
+	places          string // where its source is, separated by spaces; "" for where it is published
+}
+
+// compile compiles a release in a container of a base, makes an image of that, and returns its id.
+func (r cpython) compile(ctx context.Context, e *engine.Engine, network Network, on Image, name string,
 	emit report.Emit) (id string, err error) {
 	c, err := StartBuilder(ctx, e, network, engine.Spec{Image: on.BaseID, Purpose: "base", User: "0:0"})
 	if err != nil {
@@ -55,9 +61,10 @@ func compileRelease(ctx context.Context, e *engine.Engine, network Network, on I
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
 	relay := &lastLines{pass: progress(emit)}
-	argv := append([]string{"bash", "-c", asset("cpython.sh"), "cpython.sh", release, sha256},
+	argv := append([]string{"bash", "-c", asset("cpython.sh"), "cpython.sh", r.version, r.sha256},
 		strings.Fields(images.Pins()["CPYTHON_PACKAGES"])...)
-	if err := Run(ctx, c, engine.Command{Argv: argv, Env: network.Env()}, nil, relay); err != nil {
+	command := engine.Command{Argv: argv, Env: append(network.Env(), "PLACES="+r.places)}
+	if err := Run(ctx, c, command, nil, relay); err != nil {
 		return "", fmt.Errorf("%s: %w", relay.last, err)
 	}
 	return c.Commit(ctx, name, nil, nil)

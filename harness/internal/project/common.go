@@ -2,6 +2,7 @@ package project
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -11,10 +12,10 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// common returns a skeleton that all crates share that need the same crates, compiled in the same way: its manifests are
-// written anew, from what cargo and maturin compile by, and name nothing of the project's own. Only a crate that is alone,
-// without a workspace and without other crates of its tree, has one.
-func (t Tree) common() (_ Skeleton, ok bool) {
+// commonSkeleton returns a skeleton that is shared by all crates that need the same crates, compiled in the same way: its
+// manifests are written anew, from what cargo and maturin compile by, and name nothing of the project's own. Only a crate
+// that is alone, without a workspace and without other crates of its tree, has one.
+func (t Tree) commonSkeleton() (_ Skeleton, ok bool) {
 	if t.Crate != t.Workspace {
 		return Skeleton{}, false
 	}
@@ -47,8 +48,7 @@ func (t Tree) common() (_ Skeleton, ok bool) {
 	if !ok || lock == nil || settings == nil {
 		return Skeleton{}, false
 	}
-	package_ := manifest["package"].(map[string]any)
-	if !rename(lock, package_["name"]) {
+	if !rename(lock, nameOf(manifest["package"].(map[string]any))) {
 		return Skeleton{}, false
 	}
 	maturin, ok := commonMaturin(settings)
@@ -72,7 +72,7 @@ func (t Tree) common() (_ Skeleton, ok bool) {
 	}
 	slices.SortFunc(skeleton.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	for _, file := range skeleton.Files {
-		key.WriteString(file.Name + "\x00" + *file.stub + "\x00")
+		fmt.Fprintf(&key, "%q %q\n", file.Name, *file.stub)
 	}
 	return Skeleton{Tree: skeleton, Key: Sum(key.String())}, true
 }
@@ -98,8 +98,10 @@ func commonManifest(manifest map[string]any, script bool) (its map[string]any, o
 	}
 	library, _ := manifest["lib"].(map[string]any)
 	its = map[string]any{"package": built, "lib": map[string]any{}}
-	if kinds := library["crate-type"]; kinds != nil { // with link-time optimisation, crates are compiled for these
-		its["lib"] = map[string]any{"crate-type": kinds}
+	for _, name := range []string{"crate-type", "crate_type"} { // with link-time optimisation, crates are compiled for these
+		if kinds := library[name]; kinds != nil {
+			its["lib"] = map[string]any{"crate-type": kinds}
+		}
 	}
 	for name, value := range manifest {
 		switch name {
@@ -163,7 +165,7 @@ func fromRegistries(table any) bool {
 }
 
 // rename gives the project's own package in a Cargo.lock the common name; ok is false if the file does not have it once.
-func rename(lock map[string]any, name any) (ok bool) {
+func rename(lock map[string]any, name string) (ok bool) {
 	packages, _ := lock["package"].([]map[string]any)
 	found := 0
 	for _, each := range packages {
@@ -171,7 +173,7 @@ func rename(lock map[string]any, name any) (ok bool) {
 			continue
 		}
 		found++
-		ok = each["name"] == name
+		ok = name != "" && nameOf(each) == name
 		each["name"], each["version"] = commonName, "0.0.0"
 	}
 	slices.SortStableFunc(packages, func(a, b map[string]any) int { return strings.Compare(nameOf(a), nameOf(b)) })

@@ -12,15 +12,15 @@ import (
 // Skeleton is a tree without its own code, from which cargo compiles the crates that the tree depends on, and no more.
 type Skeleton struct {
 	Tree Tree
-	// Key covers all files of the tree that have content: only trees that agree in every one of them share it. Manifests
-	// can name any of these files as a build script.
+	// Key covers all files of the skeleton that have content: only trees that agree in every one of them share it.
+	// Manifests can name any of these files as a build script.
 	Key string
 }
 
 // Skeleton returns the tree's skeleton. There is none if the tree does not lock its crates, or configures cargo: a
 // configuration can name programs of the tree, and crates that the tree holds.
 func (t Tree) Skeleton() (_ Skeleton, ok bool) {
-	if common, ok := t.common(); ok {
+	if common, ok := t.commonSkeleton(); ok {
 		return common, true
 	}
 	var key strings.Builder

@@ -67,13 +67,13 @@ class Runtime:
         self.place = place
         self.file = open(f"/proc/{pid}/mem", "rb", buffering=0)
         try:
-            head = self.bytes(place.start, 3 * WORD.size)
+            head = self.data(place.start, 3 * WORD.size)
             self.version = version = WORD.unpack_from(head, WORD.size)[0] >> 16
             if head[: len(COOKIE)] != COOKIE or version not in TABLES:
                 raise ValueError("not a CPython that is understood")
             self.free_threaded = WORD.unpack_from(head, 2 * WORD.size)[0] != 0
             names = [f"{of}.{name}" for of, words in TABLES[version].items() for name in words.split()]
-            words = struct.unpack(f"<{len(names)}Q", self.bytes(place.start, len(names) * WORD.size))
+            words = struct.unpack(f"<{len(names)}Q", self.data(place.start, len(names) * WORD.size))
             self.offset = dict(zip(names, words))
             self.state = self.offset["thread.status"] + STATE[version]
         except BaseException:
@@ -86,7 +86,7 @@ class Runtime:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def bytes(self, address: int, size: int) -> bytes:
+    def data(self, address: int, size: int) -> bytes:
         """Return memory, all of it or none."""
         if not 0 <= size <= LARGEST:
             raise ValueError(f"{size} bytes")
@@ -97,12 +97,12 @@ class Runtime:
 
     def word(self, address: int, name: str = "") -> int:
         """Return a 64-bit word, of a field of the structure at the address if a name is given."""
-        number: int = WORD.unpack(self.bytes(address + (self.offset[name] if name else 0), WORD.size))[0]
+        number: int = WORD.unpack(self.data(address + (self.offset[name] if name else 0), WORD.size))[0]
         return number
 
     def number(self, address: int, name: str) -> int:
         """Return a field that is a 32-bit integer."""
-        number: int = struct.unpack("<i", self.bytes(address + self.offset[name], 4))[0]
+        number: int = struct.unpack("<i", self.data(address + self.offset[name], 4))[0]
         return number
 
     def chain(self, address: int, name: str) -> Iterator[int]:

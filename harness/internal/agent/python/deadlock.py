@@ -32,8 +32,9 @@ had the waiting thread held the GIL at the first sample, another would have take
 holder is none of the threads that wait for it: it is one of those that have not run, or is gone for good.
 
 In a free-threaded interpreter, which has no GIL, the thread that stops the world is such an exception: it wakes every
-millisecond, checks whether a thread is still attached, and waits again. It can do nothing else until none is. A thread
-detaches only by itself, and those that are attached have not run.
+millisecond, checks whether a thread is still attached, and waits again. It goes no further until none is. A thread
+detaches only by itself, and those that are attached, at a look that follows the sample of all threads, have not run. On
+its way it releases locks of the interpreter's lists; had one of the others waited for such a lock, it would have run.
 
 If /proc does not show all this there is no proof, and the deadline of the test decides.
 """

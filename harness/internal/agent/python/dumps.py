@@ -84,6 +84,9 @@ class Dump:
             return
         self.python = frames.read(self.pid, runtimes)
         its = world.read(self.pid, runtimes)
+        threads = procs.threads(self.pid)
+        if self.python is not None:  # without states that their threads have left behind
+            self.python = {of: groups for of, groups in self.python.items() if of in threads and any(groups)}
         self.holders = its.attached if its is not None and its.gil else []
 
     def step(self) -> None:
@@ -174,12 +177,12 @@ class Dump:
         if self.stacks is not None and seen.issuperset(threads):
             self._after_gdb()
             return
+        self.states = {thread: procs.state(self.pid, thread) for thread in threads}
         command = gdb.command(self.pid)
         if command is None:
             self.errors.append("native stacks are missing: the image has no gdb, install it in the base image")
             self._after_gdb()
             return
-        self.states = {thread: procs.state(self.pid, thread) for thread in threads}
         self.output = tempfile.TemporaryFile()
         try:
             self.child = subprocess.Popen(
@@ -216,7 +219,8 @@ class Dump:
         native = {thread["os_thread_id"]: thread for thread in self.native}
         found = []
         for thread in dict.fromkeys([*native, *self.python]):
-            its = native.get(thread, {"thread_name": None, "os_thread_id": thread, "active": False, "frames": []})
+            active = self.states.get(thread) == "R"
+            its = native.get(thread, {"thread_name": None, "os_thread_id": thread, "active": active, "frames": []})
             its["frames"] = frames.merge(its["frames"], self.python.get(thread, []))
             its["owns_gil"] = thread in self.holders
             if thread == self.pid:

@@ -14,7 +14,7 @@ OF_C = (3, 4)
 TAGS = 3
 """The bits of a reference that are no part of the address."""
 LOOP = "_PyEval_EvalFrameDefault"
-"""CPython's evaluation loop: one call of it runs one group of frames."""
+"""CPython's evaluation loop: one call of it runs one group of frames. Compilers may split off parts, with a suffix."""
 DEPTH = 500
 """The most frames of a thread that are read."""
 LONGEST = 4096
@@ -51,7 +51,7 @@ def merge(native: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> l
     left = list(groups)
     merged = []
     for frame in native:
-        merged += left.pop(0) if frame["name"] == LOOP and left else [frame]
+        merged += left.pop(0) if frame["name"].partition(".")[0] == LOOP and left else [frame]
     return merged + [frame for group in left for frame in group]
 
 
@@ -63,11 +63,11 @@ class Reader:
         self.codes: dict[int, Code] = {}
 
     def threads(self) -> dict[int, list[list[dict[str, Any]]]]:
-        """Return the frames of all threads, as far as they can be read."""
-        found = {}
+        """Return the frames of all threads, as far as they can be read. A thread can have several interpreters."""
+        found: dict[int, list[list[dict[str, Any]]]] = {}
         for interpreter in self.runtime.interpreters():
             for address in self.runtime.threads(interpreter):
-                found[self.runtime.word(address, "thread.native_id")] = list(self.groups(address))
+                found.setdefault(self.runtime.word(address, "thread.native_id"), []).extend(self.groups(address))
         return found
 
     def groups(self, thread: int) -> Iterator[list[dict[str, Any]]]:
@@ -78,7 +78,7 @@ class Reader:
             for _ in range(DEPTH):
                 if not frame:
                     break
-                if self.runtime.bytes(frame + self.runtime.offset["frame.owner"], 1)[0] in OF_C:
+                if self.runtime.data(frame + self.runtime.offset["frame.owner"], 1)[0] in OF_C:
                     yield group
                     group = []
                 else:
@@ -97,7 +97,7 @@ class Reader:
                 self.text(self.runtime.word(at, "code.qualname")),
                 self.text(self.runtime.word(at, "code.filename")),
                 self.runtime.number(at, "code.first_line"),
-                self.data(self.runtime.word(at, "code.lines")),
+                self.content(self.runtime.word(at, "code.lines")),
             )
         code = self.codes[at]
         begin = at + self.runtime.offset["code.adaptive"]
@@ -116,20 +116,20 @@ class Reader:
         start = address + self.runtime.offset["unicode.ascii_size"]
         # "interned" is two bits in 3.13, and a byte since. After it, the lowest bits are the bytes of a character, then
         # "compact" and "ascii".
-        state = self.runtime.bytes(address + self.runtime.offset["unicode.state"], 2)
+        state = self.runtime.data(address + self.runtime.offset["unicode.state"], 2)
         bits = state[0] >> 2 if self.runtime.version == 0x030D else state[1]
         if bits >> 4 & 1:
-            return self.runtime.bytes(start, length).decode("ascii", "replace")
+            return self.runtime.data(start, length).decode("ascii", "replace")
         width = bits & 7
         encoding = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}.get(width, "")
         if not encoding:
             raise ValueError("not a string")
-        return self.runtime.bytes(start + 16, length * width).decode(encoding, "replace")
+        return self.runtime.data(start + 16, length * width).decode(encoding, "replace")
 
-    def data(self, address: int) -> bytes:
+    def content(self, address: int) -> bytes:
         """Return a bytes object."""
         length = self.runtime.word(address, "bytes.length")
-        return self.runtime.bytes(address + self.runtime.offset["bytes.data"], length)
+        return self.runtime.data(address + self.runtime.offset["bytes.data"], length)
 
 
 def line_of(code: Code, unit: int) -> int:

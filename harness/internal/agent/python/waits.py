@@ -115,7 +115,7 @@ def of(pid: int, most: int) -> dict[int, Wait]:
         calls.update({thread: call(pid, thread) for thread in running})
     blocked = {thread: seen for thread, seen in calls.items() if seen is not None}
     runtimes = gil.runtimes(space)
-    its = world.read(pid, runtimes)
+    its = world.settled(pid, runtimes)
     if its is None or its.gil:
         its = world.World(())
     states = {thread: world.NAMES.get(state, "") for thread, state in its.states}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import time
 
 from cpython import WORD, Runtime
 
@@ -22,6 +23,8 @@ PLEASE_STOP = 1 << 5
 """What asks an attached thread to stop, in its eval_breaker: _PY_EVAL_PLEASE_STOP_BIT of pycore_ceval.h."""
 STOP = struct.Struct("<BBBBBxxxqQ")
 """struct _stoptheworld_state: mutex, requested, world_stopped, is_global, stop_event, thread_countdown, requester."""
+MOMENT = 0.05
+"""Seconds after which a stop that settled returns is still the same."""
 MUTEX = (1, 3)
 """A PyMutex that is locked, without and with a thread that waits for it."""
 
@@ -70,10 +73,25 @@ def read(pid: int, runtimes: list[range]) -> World | None:
     return None
 
 
+def settled(pid: int, runtimes: list[range]) -> World | None:
+    """Return the threads as read does, and who stops the world only if nothing about that changes for a moment.
+
+    A world is stopped often, for a moment each time: a thread that runs Python code soon holds still.
+    """
+    first = read(pid, runtimes)
+    if first is None or not first.stopper:
+        return first
+    time.sleep(MOMENT)
+    last = read(pid, runtimes)
+    if last is None or (last.stopper, last.awaited, last.keeping) == (first.stopper, first.awaited, first.keeping):
+        return last
+    return dataclasses.replace(last, stopper=0, awaited=0)
+
+
 def _read(runtime: Runtime) -> World:
     states: dict[int, int] = {}
     threads: dict[int, int] = {}  # by the address of its state
-    asked = True
+    asked: list[bool] = []
     places = [(runtime.place.start, len(runtime.place))]
     gil = False
     for interpreter in runtime.interpreters():
@@ -81,12 +99,12 @@ def _read(runtime: Runtime) -> World:
         gil = gil or runtime.number(runtime.word(interpreter, "interpreter.gil"), "interpreter.enabled") > 0
         for address in runtime.threads(interpreter):
             threads[address] = runtime.word(address, "thread.native_id")
-            (states[threads[address]],) = struct.unpack("<i", runtime.bytes(address + runtime.state, 4))
+            (states[threads[address]],) = struct.unpack("<i", runtime.data(address + runtime.state, 4))
             if states[threads[address]] == ATTACHED:  # eval_breaker is the word after the interpreter
-                asked = asked and runtime.word(address + WORD.size, "thread.interpreter") & PLEASE_STOP != 0
+                asked.append(runtime.word(address + WORD.size, "thread.interpreter") & PLEASE_STOP != 0)
     stops = _stops(runtime, places, threads)
     known = [(threads[requester], awaited) for requester, awaited in stops if requester]
-    unknown = [(UNKNOWN, awaited) for requester, awaited in stops if not requester and asked]
+    unknown = [(UNKNOWN, awaited) for requester, awaited in stops if not requester and asked and all(asked)]
     stopper, awaited = next((each[0] for each in (known, unknown) if len(each) == 1), (0, 0))
     states.pop(0, None)  # the state of a thread that does not have it yet
     return World(tuple(sorted(states.items())), stopper, awaited, gil)
@@ -100,7 +118,7 @@ def _stops(runtime: Runtime, places: list[tuple[int, int]], threads: dict[int, i
     """
     found = {}  # by its address: the main interpreter is a part of the runtime
     for place, size in places:
-        data = runtime.bytes(place, size)
+        data = runtime.data(place, size)
         for mutex in MUTEX:
             head = bytes((mutex, 1, 0))  # requested, and not stopped
             at = data.find(head)

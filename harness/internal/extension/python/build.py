@@ -283,6 +283,8 @@ def compiled_crates(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     with contextlib.suppress(BuildError):
         build(config, crate, relay=False)
     crates.remove_own(TARGET / "target", crates.own_names())
+    if not any((TARGET / "target").rglob("*.rlib")):
+        raise BuildError("no crate was compiled")
     return {}
 
 
