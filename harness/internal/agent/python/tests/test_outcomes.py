@@ -216,9 +216,14 @@ def test_collection_errors_and_skips(suite: Suite) -> None:
     assert run.one("exit")["exit"] == 1
 
 
+IMPORTS = "import pytest, time\n"
+OTHERS = "".join(f"def test_x{i}(): time.sleep(0.1)\n" for i in range(20))
+"""On a busy machine, another worker runs many short tests before the end of one that fails is known."""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_maxfail_stops(suite: Suite, workers: int) -> None:
-    suite.write(test_a="".join(f"def test_{i}(): assert {i} != 1\n" for i in range(20)))
+    suite.write(test_a=IMPORTS + "def test_0(): pass\ndef test_1(): assert 0\n" + OTHERS)
     run = suite.run("-x", workers=workers)
     assert "failed" in run.verdicts().values() and len(run.of("start")) < 15
     assert len(run.of("start")) == len(run.of("finish"))
@@ -267,9 +272,7 @@ def test_each_child_sets_up_and_tears_down(suite: Suite) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_interrupts_stop_the_session(suite: Suite, raising: str, status: int, workers: int) -> None:
     code = raising if raising.startswith("pytest") else f"raise {raising}"
-    suite.write(
-        test_a=f"import pytest\ndef test_1(): {code}\n" + "".join(f"def test_x{i}(): pass\n" for i in range(20))
-    )
+    suite.write(test_a=IMPORTS + f"def test_1(): {code}\n" + OTHERS)
     run = suite.run(workers=workers)
     assert run.one("exit")["exit"] == status
     finish = run.finish("test_1")
