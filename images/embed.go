@@ -35,7 +35,7 @@ func Pins() map[string]string {
 func DebianPythons() []string { return versions("DEBIAN_") }
 
 // DebianPin returns the name of the pin that says which Debian has a version of Python.
-func DebianPin(version string) string { return "DEBIAN_" + strings.ReplaceAll(version, ".", "_") }
+func DebianPin(version string) string { return pinOf("DEBIAN_", version) }
 
 // FreeThreadedPythons returns the free-threaded versions of Python that can be compiled, in their order, for example "3.14t".
 func FreeThreadedPythons() []string { return versions("CPYTHON_") }
@@ -43,9 +43,14 @@ func FreeThreadedPythons() []string { return versions("CPYTHON_") }
 // Source returns the release of CPython and the SHA-256 of the source that a version of Python is compiled from; ok is
 // false if it is not compiled.
 func Source(version string) (release, sha256 string, ok bool) {
-	pin, ok := Pins()["CPYTHON_"+strings.ToUpper(strings.ReplaceAll(version, ".", "_"))]
+	pin, ok := Pins()[pinOf("CPYTHON_", version)]
 	release, sha256, _ = strings.Cut(pin, " ")
 	return release, sha256, ok
+}
+
+// pinOf returns the name of the pin with a prefix for a version: "CPYTHON_3_14T" for 3.14t.
+func pinOf(prefix, version string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(version, ".", "_"))
 }
 
 // versions returns the versions whose pins have a prefix, in their order.

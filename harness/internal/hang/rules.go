@@ -47,12 +47,11 @@ func (k *knot) stopTheWorld() (Cause, bool) {
 	switch owner := k.owner(stops, keeps); {
 	case !w.ofThreads():
 	case k.threads[owner].isJoinedBy(keeper):
-		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for the end of %s", keeper, k.threads[owner]))
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s", keeper, joined(keeper, k.threads[owner])))
 	case w == forMutex, w == forOnce, w == forCLock, w == forPyLock:
 		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, held by %s (inferred)", keeper, w, k.threads[owner]))
 	default:
-		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s, which %s would have to provide (inferred)", keeper, w,
-			k.threads[owner]))
+		cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s", keeper, provided(w, k.threads[owner])))
 	}
 	return cause, true
 }
@@ -139,7 +138,7 @@ func (k *knot) holderCause(c Circumstances) (Cause, bool) {
 			holder, holder.where(), other, other.where())
 	case waits == forChannel, waits == forRayon, waits == forTokio, waits == forUnpark, waits == forCondvar:
 		cause.Key, cause.Cure = GILLockCycle, cureCycle
-		held = fmt.Sprintf("%s, which %s would have to provide (inferred)", waits, other)
+		held = provided(waits, other)
 		cause.Sentence = fmt.Sprintf("a cycle of the GIL and %s: %s holds the GIL and waits for %s%s, and %s",
 			cycleOf[waits], holder, waits, holder.where(), wants)
 	default:
@@ -183,6 +182,11 @@ func joined(joins, other thread) string {
 	return fmt.Sprintf("%s (inferred: which thread is joined is not recorded), %s", forThread, other)
 }
 
+// provided names what is waited for, and the thread that would have to provide it.
+func provided(w wait, by thread) string {
+	return fmt.Sprintf("%s, which %s would have to provide (inferred)", w, by)
+}
+
 // heldForever returns a thread other than t that attached too late: the one that t joins, if that is known.
 func (k *knot) heldForever(t thread) (thread, bool) {
 	for i, other := range k.threads {
@@ -202,7 +206,7 @@ func waitsForHeld(t, held thread, w wait) Cause {
 	}
 	cause.Sentence = fmt.Sprintf("%s waits for %s%s, and %s attached as the interpreter ended, and is held forever%s",
 		t, w, t.where(), held, held.where())
-	awaited := fmt.Sprintf("%s, which %s would have to provide (inferred)", w, held)
+	awaited := provided(w, held)
 	if held.isJoinedBy(t) {
 		awaited = joined(t, held)
 	}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 COOKIE = b"xdebugpy"
 WORD = struct.Struct("<Q")
@@ -58,6 +59,8 @@ MOST = 1024
 """The most elements of a list that are read; one that is longer is taken for garbage."""
 LARGEST = 8 << 20
 """The most bytes of one structure."""
+
+Seen = TypeVar("Seen")
 
 
 class Runtime:
@@ -121,3 +124,15 @@ class Runtime:
     def threads(self, interpreter: int) -> Iterator[int]:
         """Return the addresses of the states of an interpreter's threads."""
         return self.chain(self.word(interpreter, "interpreter.threads"), "thread.next")
+
+
+def free_threaded(pid: int, runtimes: list[range], look: Callable[[Runtime], Seen]) -> Seen | None:
+    """Return what is seen of the first runtime that is free-threaded and can be read, or None."""
+    for place in runtimes:
+        try:
+            with Runtime(pid, place) as runtime:
+                if runtime.free_threaded:
+                    return look(runtime)
+        except (OSError, ValueError, OverflowError, struct.error):
+            continue
+    return None

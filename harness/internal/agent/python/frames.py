@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from cpython import Runtime
+from cpython import Runtime, free_threaded
 
 OF_C = (3, 4)
 """Owners of frames that begin a call of the evaluation loop: FRAME_OWNED_BY_CSTACK, or _INTERPRETER since 3.14."""
@@ -36,14 +36,7 @@ def read(pid: int, runtimes: list[range]) -> dict[int, list[list[dict[str, Any]]
 
     The frames of one group were run by one call of the evaluation loop.
     """
-    for place in runtimes:
-        try:
-            with Runtime(pid, place) as runtime:
-                if runtime.free_threaded:
-                    return Reader(runtime).threads()
-        except (OSError, ValueError, OverflowError, struct.error):
-            continue
-    return None
+    return free_threaded(pid, runtimes, lambda runtime: Reader(runtime).threads())
 
 
 def merge(native: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import procs
 import world
 
 CALLS = {"x86_64": {202: "futex", 34: "pause"}, "aarch64": {98: "futex", 73: "ppoll"}}
-"""The system calls that are told apart, by machine and number. glibc calls ppoll where there is no pause."""
+"""The system calls that matter here, by machine and number. glibc calls ppoll where there is no pause."""
 WAITS = (0, 9)
 """FUTEX_WAIT and FUTEX_WAIT_BITSET. Others (priority inheritance, requeueing, vectors) are rare and not considered."""
 PRIVATE = 128

@@ -12,7 +12,7 @@ import dataclasses
 import struct
 import time
 
-from cpython import WORD, Runtime
+from cpython import WORD, Runtime, free_threaded
 
 ATTACHED = 1
 NAMES = {0: "detached", ATTACHED: "attached", 2: "suspended"}
@@ -63,14 +63,7 @@ class World:
 
 def read(pid: int, runtimes: list[range]) -> World | None:
     """Return the threads of the first runtime that is free-threaded and understood, or None."""
-    for place in runtimes:
-        try:
-            with Runtime(pid, place) as runtime:
-                if runtime.free_threaded:
-                    return _read(runtime)
-        except (OSError, ValueError, OverflowError, struct.error):
-            continue
-    return None
+    return free_threaded(pid, runtimes, _read)
 
 
 def settled(pid: int, runtimes: list[range]) -> World | None:

@@ -1,7 +1,7 @@
 """The phase "crates": compile the crates that a project depends on, without the project's own code.
 
-The sources are a skeleton: manifests, as they are or written anew, and Rust files that do nothing. What is compiled goes to a volume
-from which the first build of each crate that needs the same ones starts.
+The sources are a skeleton: manifests, as they are or written anew, and Rust files that do nothing. What is compiled goes
+to a volume from which the first build of each crate that needs the same ones starts.
 """
 
 from __future__ import annotations
