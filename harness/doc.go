@@ -146,6 +146,29 @@
 //
 // In `go test -json`, each test has the attributes pytest.nodeid, pytest.outcome and pytest.seconds.
 //
+// # Bundles
+//
+// A test that hangs, crashes or is killed for its memory leaves a bundle, NAME.pyo3test, beside the other evidence; see
+// [Suite.Bundles]. `pyo3test repro` runs it: the same test with the same extension, packages, limits and settings, in a
+// fresh pytest each time and without a network, as often as is wanted. A test that shares its process with others runs after
+// those that ran before it; one that has a process of its own runs alone, because it is forked from a process in which no test
+// ran.
+//
+// If the engine still has the image of that run, it is used. Otherwise one is made on the tools image of this host, with the
+// bundle's extension and the same versions of the packages, as wheels of the host's index: nothing is compiled, and no code of
+// a package runs while it is installed.
+//
+// A bundle is a zip file. Its first entry, manifest.json, says what happened, how the test ran and with what, and names every
+// other entry with its size and SHA-256: the sources as they travelled, what the build made, the recording of the run and
+// the report. Two runs of the same content have equal sources, extensions and descriptions in theirs. It holds no variable
+// that a Suite does not set. Values that look like credentials, by their names or their form, and those of the host's own
+// variables and settings, are masked in all of it, and files such as .env and .netrc are left out; the manifest lists both.
+// Look at what you give away all the same: nothing can recognise every secret.
+//
+// A reader refuses a bundle that is damaged or changed, has links, names that lead elsewhere or entries that it does not know,
+// or asks for more memory, processes or time than a test has by default (`--limits` allows it). Its sources are unpacked
+// into the user's cache folder, and nowhere else.
+//
 // # What stays
 //
 // A red run leaves pytest's own output, its JUnit file, and one JUnit file of all groups, in the folder that the last

@@ -107,8 +107,10 @@ func Execute(suite Suite, o Options) report.Result {
 	stream := report.NewStream(append([]report.Reporter{junit}, o.Reporters...)...)
 	run := &run{
 		suite: suite, grace: grace, Options: o, debug: os.Getenv(debugVariable) != "", stream: stream,
-		evidence: evidence.New(o.Name, o.Artifacts, junit),
+		evidence: evidence.New(o.Name, o.Artifacts, junit), configs: map[string]group.Config{},
 	}
+	run.bundler = newBundler(suite.Bundles, run.evidence.Place)
+	stream.Add(run.bundler)
 	run.evidence.Begin()
 	run.emit(report.RunStarted{Name: o.Name, Crate: crateFolder(suite.Crate)})
 	stopTicking := stream.Ticking()
@@ -156,6 +158,7 @@ func (r *run) all(ctx context.Context) {
 		}
 	}
 	r.groups(ctx)
+	r.writeBundles(ctx)
 	r.finish()
 }
 
@@ -234,6 +237,8 @@ type run struct {
 	bytecode  *bytecode.Store
 	tracker   *tracker
 	evidence  *evidence.Run
+	bundler   *bundler
+	configs   map[string]group.Config // by the names of their groups
 }
 
 // sources is what the user's folders hold.
@@ -274,6 +279,7 @@ func (r *run) configure() (err error) {
 	for _, note := range r.sources.tree.Notes {
 		r.topic("tree", "%s", note)
 	}
+	r.bundler.which = r.suite.Bundles
 	return nil
 }
 
@@ -416,7 +422,11 @@ func (r *run) groups(ctx context.Context) {
 	}
 	slots := make(chan struct{}, r.Flags.Parallel)
 	var all sync.WaitGroup
-	for _, g := range r.suite.groups(r.sources.project) {
+	groups := r.suite.groups(r.sources.project)
+	for _, g := range groups {
+		r.configs[g.Name] = r.config(g)
+	}
+	for _, g := range groups {
 		if matcher.Match(r.Name + "/" + g.Name) {
 			all.Go(func() {
 				slots <- struct{}{}
@@ -430,8 +440,8 @@ func (r *run) groups(ctx context.Context) {
 
 // group runs one group, unless go test excludes it.
 func (r *run) group(ctx context.Context, g Group, matcher *subtest.Matcher) {
-	config := r.config(g)
-	config.Matcher = matcher
+	config := r.configs[g.Name]
+	config.Matcher, config.Bundle = matcher, r.bundler.Place
 	if err := r.stream.Emit(report.GroupStarted{Group: g.Name}); err != nil {
 		if report.Excluded(err) && r.Flags.FailFast {
 			_ = r.stream.Emit(report.GroupEnded{Group: g.Name})

@@ -127,6 +127,9 @@ type Suite struct {
 	// "snapshots/**". Reports of coverage with their usual names always do. They are kept with the other evidence of a
 	// run, and in OutputFolder.
 	Outputs []string
+	// Bundles says which tests leave a bundle, a file from which `pyo3test repro` runs the test again on any machine; the
+	// default is BundleHangs. A run keeps them with its other evidence.
+	Bundles Bundles
 	// OutputFolder is a folder of the host for what the tests write, relative to the test's own folder. It gets a folder
 	// for each group if there are several. It has to be new, empty, or one that an earlier run has made, which a .gitignore
 	// in it shows: no file of yours is overwritten.
@@ -173,6 +176,13 @@ func (s Suite) complete() (Suite, error) {
 	case Forked, Subprocess, InProcess:
 	default:
 		refuse("Isolation: %q is not one of %q, %q and %q", s.Isolation, Forked, Subprocess, InProcess)
+	}
+	switch s.Bundles {
+	case "":
+		s.Bundles = BundleHangs
+	case BundleHangs, BundleAll, BundleNone:
+	default:
+		refuse("Bundles: %q is not one of %q, %q and %q", s.Bundles, BundleHangs, BundleAll, BundleNone)
 	}
 	if s.Isolation == InProcess && s.Workers > 1 {
 		refuse("Workers: %d with Isolation %q: one process runs one test at a time; use groups", s.Workers, InProcess)

@@ -16,11 +16,9 @@ import (
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/report"
 	"pyo3test/images"
 )
-
-// version is that of the newest section of CHANGELOG.md.
-const version = "0.1.0"
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -37,7 +35,7 @@ func versionCommand() *cobra.Command {
 				}
 			}
 			out := c.OutOrStdout()
-			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS,
+			fmt.Fprintf(out, "pyo3test %s%s, %s %s/%s\n", report.Version, revision, runtime.Version(), runtime.GOOS,
 				runtime.GOARCH)
 			fmt.Fprintf(out, "base image %s, Rust of %s\n", images.Pins()["PYTHON_IMAGE"], images.Pins()["RUST_IMAGE"])
 			return nil

@@ -250,7 +250,7 @@ func (h *history) record(a asked) (*recording, error) {
 	if err != nil {
 		return nil, cache.Failed(err)
 	}
-	recorder, err := report.NewRecorder(file, version, a)
+	recorder, err := report.NewRecorder(file, report.Version, a)
 	if err != nil {
 		return nil, cache.Failed(errors.Join(err, file.Close(), os.Remove(file.Name())))
 	}

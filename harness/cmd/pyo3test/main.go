@@ -103,7 +103,7 @@ process of its own. A test that hangs or crashes is named, with its stacks and i
 		},
 	}
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(runCommand(), listCommand(), doctorCommand(), initCommand(), dumpCommand(), cleanCommand(), imageCommand(),
+	root.AddCommand(runCommand(), listCommand(), doctorCommand(), initCommand(), dumpCommand(), reproCommand(), cleanCommand(), imageCommand(),
 		versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + codes)
 	return root

@@ -135,7 +135,7 @@ func TestScreens(t *testing.T) {
 		"tests/test_no_module.py": "import no_such_module\n"})
 	code, out, errs := call(t, "list", crate+"/tests/test_buffers.py") // when a long build is shown depends on the clock
 	require.Equal(t, exitPassed, code, out+errs)
-	title := report.Screen{Title: "    pyo3test " + version + "  " + crate}
+	title := report.Screen{Title: "    pyo3test " + report.Version + "  " + crate}
 	shows := func(code int, screen report.Screen, want []string, args ...string) {
 		t.Helper()
 		got, out, errs := call(t, append([]string{"run"}, args...)...)

@@ -383,7 +383,7 @@ func (f runFlags) reporter(out io.Writer, crate string) (report.Reporter, func()
 		return report.NewTest2JSON(out, filepath.Base(crate), again), func() {}, nil
 	}
 	screen := report.Screen{
-		Out: out, Quiet: f.quiet, Verbose: f.verbose, Each: f.each, Output: f.output, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", version, crate),
+		Out: out, Quiet: f.quiet, Verbose: f.verbose, Each: f.each, Output: f.output, Title: fmt.Sprintf("%12s %s  %s", "pyo3test", report.Version, crate),
 		Again: again, Failed: "pyo3test run --failed " + f.needs() + subtest.ShellQuote(crate),
 	}
 	done := func() {}

@@ -79,15 +79,23 @@ func dial(ctx context.Context, host string) (*Engine, error) {
 	return &Engine{Host: host, Version: version.Version, cli: cli, provider: provider, owner: thisProcess()}, nil
 }
 
-// Memory returns how many bytes of memory the engine's machine has.
-func (e *Engine) Memory(ctx context.Context) (int64, error) {
+// Machine is the machine that an engine runs on.
+type Machine struct {
+	Architecture string // such as x86_64
+	Kernel       string
+	Processors   int
+	Memory       int64 // bytes
+}
+
+// Machine returns the engine's machine.
+func (e *Engine) Machine(ctx context.Context) (Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	info, err := e.cli.Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask the engine for its memory: %w", err)
+		return Machine{}, fmt.Errorf("ask the engine for its machine: %w", err)
 	}
-	return info.MemTotal, nil
+	return Machine{info.Architecture, info.KernelVersion, info.NCPU, info.MemTotal}, nil
 }
 
 // Close closes the connections. Containers that are still running end when their streams do.

@@ -100,6 +100,16 @@ func (e *Run) explained(err error) error {
 	return cache.Failed(err)
 }
 
+// Place returns the path of a file of a group that the caller writes, "" if there is no folder. The name may be any text.
+func (e *Run) Place(group, name string) string {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.folder == "" {
+		return ""
+	}
+	return filepath.Join(e.folder, e.names.unique("", group), e.names.unique(group+"/", name))
+}
+
 func writeFile(name string, data io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err

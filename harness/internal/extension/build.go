@@ -192,7 +192,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name,
 		"profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
 		"maturin_args": nonNil(recipe.MaturinArgs), "fetch": b.fetchKey(), "local": recipe.Dependencies.Local,
-		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies,
+		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies, "installed": nonNil(b.installed),
 	})
 	if err != nil {
 		return result{}, err

@@ -42,6 +42,15 @@ type Extension struct {
 	Reused   bool     // nothing had to be built
 	Notes    []string // what the user should know about the build
 	NoLock   bool     // the tree has no Cargo.lock: the dependencies float
+	// Distribution is the name of what was built, as in the names of wheels.
+	Distribution string
+}
+
+// Packages returns what is installed, without what was built.
+func (e Extension) Packages() []string {
+	return slices.DeleteFunc(slices.Clone(e.Resolved), func(name string) bool {
+		return strings.Contains(name, " @ file://"+layout.Scratch+"/")
+	})
 }
 
 // Module is a native module.
@@ -89,6 +98,8 @@ type builder struct {
 	emit    report.Emit
 	// fetchedFor is the key of another tree for which the crates were fetched, "" for its own.
 	fetchedFor string
+	// installed is what the phase "restore" installs, as name==version.
+	installed []string
 }
 
 // Ensure returns the crate's extension, and builds it first if its content has not been built.
@@ -197,7 +208,7 @@ func extension(id string, built result) Extension {
 	isLock := func(name string) bool { return path.Base(name) == "Cargo.lock" }
 	return Extension{
 		Image: id, Modules: built.Modules, Resolved: built.Resolved, Notes: built.Notes,
-		NoLock: slices.ContainsFunc(built.Lifted, isLock),
+		NoLock: slices.ContainsFunc(built.Lifted, isLock), Distribution: built.Distribution,
 	}
 }
 
@@ -377,13 +388,13 @@ func (b builder) inContainer(
 	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume,
 	work func(*engine.Container) error,
 ) (*engine.Container, error) {
-	memory, err := b.engine.Memory(ctx)
+	machine, err := b.engine.Machine(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c, err := image.StartBuilder(ctx, b.engine, network, engine.Spec{
 		Image: on, Purpose: "build", User: layout.User, Volumes: volumes, Confined: true,
-		PIDs: buildProcesses, Memory: int64(float64(memory) * buildMemory),
+		PIDs: buildProcesses, Memory: int64(float64(machine.Memory) * buildMemory),
 	})
 	if err != nil {
 		return nil, err

@@ -111,7 +111,7 @@ func (g *group) expire(test *test) {
 			return // it ended during the dump
 		}
 		seen.Notes = g.notes(test)
-		test.cause = seen.Cause
+		test.cause, test.place = seen.Cause, seen.Signature()
 		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
 		if test.pid == g.ledger.pid {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)

@@ -65,6 +65,8 @@ type Config struct {
 	// Provider returns "group" or "extra" and the name of the one that requires a package.
 	Provider func(pkg string) (kind, name string)
 	Tested   func() // called when the tests have ended and a person takes over
+	// Bundle, unless it is nil, returns the file for the bundle of a test that ended, "" if it gets none.
+	Bundle func(end report.TestEnded) string
 }
 
 // Budgets are how long each phase may take.
@@ -151,6 +153,18 @@ func Run(ctx context.Context, config Config) {
 		g.debug(ctx)
 		return
 	}
+	if err = g.follow(ctx, err); err == nil && ctx.Err() == nil && !config.Flags.FailFast {
+		g.prove(ctx)
+	}
+	end := context.WithoutCancel(ctx)
+	g.advise(end)
+	g.conclude(end)
+	g.show(ctx)
+}
+
+// follow watches each pytest that the group needs, unless the first could not be started, and returns the error that ended
+// the group early.
+func (g *group) follow(ctx context.Context, err error) error {
 	for again := true; err == nil && again; {
 		err = g.watch(ctx)
 		if again = err == nil && g.again; again {
@@ -159,13 +173,8 @@ func Run(ctx context.Context, config Config) {
 	}
 	if err != nil {
 		g.problem("%v", err)
-	} else if ctx.Err() == nil && !config.Flags.FailFast {
-		g.prove(ctx)
 	}
-	end := context.WithoutCancel(ctx)
-	g.advise(end)
-	g.conclude(end)
-	g.show(ctx)
+	return err
 }
 
 // The purpose and the labels that identify a group's container.
@@ -263,6 +272,11 @@ func (g *group) restart(ctx context.Context) error {
 	}
 	g.warnings += g.ledger.warnings
 	g.begin(g.round + 1)
+	return g.startAgain(ctx)
+}
+
+// startAgain starts pytest in a container that had one before.
+func (g *group) startAgain(ctx context.Context) error {
 	opened, err := agent.Open(context.WithoutCancel(ctx), g.container)
 	if err != nil {
 		return err
@@ -337,6 +351,11 @@ func (g *group) choose() error {
 	files := map[string]bool{}
 	for _, test := range g.selected {
 		files[test.Path] = true
+	}
+	if order := g.Flags.Order; order != nil {
+		slices.SortStableFunc(g.selected, func(a, b *test) int {
+			return slices.Index(order, a.NodeID) - slices.Index(order, b.NodeID)
+		})
 	}
 	g.emit(report.Selected{Group: g.Name, Tests: len(g.selected), Files: len(files), Collected: len(g.ledger.tests)})
 	if g.Debug {

@@ -84,6 +84,7 @@ type start struct {
 	killed   time.Time  // when the agent was told to kill it
 	deadlock *deadlock  // the proof that it can never end
 	cause    hang.Cause // why it hung; zero if it did not
+	place    string     // the signature of its hang
 }
 
 // expect says which tests are to run, by their collection indices.

@@ -82,6 +82,7 @@ func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 	if test.Finish != nil && test.Finish.Signal != nil && v.Outcome == verdict.Crashed {
 		end.Signal, _, _ = strings.Cut(verdict.SignalName(*test.Finish.Signal), " (")
 	}
+	end.Signature = g.signature(test, v)
 	if v.Outcome == verdict.Hung {
 		if end.Hang = string(test.cause.Key); test.cause.File != "" {
 			end.HangPlace = g.place(test.cause.File, test.cause.Line)
@@ -94,7 +95,31 @@ func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 		end.Subtests = append(end.Subtests,
 			report.SubtestEnd{Name: sub.Name, Outcome: sub.Outcome, Text: g.Tree.HostText(sub.Text)})
 	}
+	if g.Bundle != nil {
+		end.Bundle = g.Bundle(end)
+	}
 	return end
+}
+
+// signature returns what is equal for two ends of a test in the same place, "" for one that is no failure.
+func (g *group) signature(test *test, v verdict.Verdict) string {
+	switch {
+	case !v.Outcome.Red():
+		return ""
+	case v.Outcome == verdict.Hung:
+		return test.place
+	}
+	died, stderr := string(v.Outcome), ""
+	switch {
+	case v.Outcome == verdict.Crashed && test.Finish != nil && test.Finish.Signal != nil:
+		died += fmt.Sprint(" by ", *test.Finish.Signal)
+	case v.Outcome != verdict.Crashed && v.Outcome != verdict.Killed:
+		died += fmt.Sprintf(" in %s at %s:%d", v.Phase, v.Path, v.Line)
+	}
+	for _, section := range v.Sections {
+		stderr += section[1] + "\n"
+	}
+	return hang.CrashSignature(died, stderr)
 }
 
 // reportCollection reports each file that could not be collected or that skips itself. What -run selects in a file that

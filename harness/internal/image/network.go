@@ -111,6 +111,16 @@ func withoutSecrets(table map[string]any) map[string]any {
 	return kept
 }
 
+// Texts returns the settings' files, which may hold credentials.
+func (n Network) Texts() (texts []string) {
+	for name, data := range n.files {
+		if name != "ca.pem" {
+			texts = append(texts, string(data))
+		}
+	}
+	return texts
+}
+
 // Key returns a hash of the settings.
 func (n Network) Key() string {
 	parts := n.Env()

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -229,6 +230,40 @@ func (f File) pack(w *tar.Writer) error {
 		return fmt.Errorf("%s changed while it was read: run again", f.host)
 	}
 	return nil
+}
+
+// Open opens a file of the host for reading.
+func (f File) Open() (io.ReadCloser, error) { return os.Open(f.host) }
+
+// Unpacked returns the tree of a folder that holds one that has travelled before, and all of it.
+func Unpacked(root, name, crate, workspace string) (Tree, error) {
+	t := Tree{Root: root, Name: name, Crate: crate, Workspace: workspace}
+	err := filepath.WalkDir(root, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		file := File{Name: relative(root, at), host: at}
+		if entry.Type() == fs.ModeSymlink {
+			file.Mode = fs.ModeSymlink | 0o777
+			file.Link, err = os.Readlink(at)
+			file.Sum = Sum("link " + file.Link)
+		} else {
+			var data []byte
+			data, err = os.ReadFile(at)
+			file.Size, file.Sum = int64(len(data)), Sum(string(data))
+		}
+		info, statErr := entry.Info()
+		if statErr == nil && file.Link == "" {
+			file.Mode = info.Mode().Perm()
+		}
+		t.Files = append(t.Files, file)
+		return errors.Join(err, statErr)
+	})
+	if err != nil {
+		return Tree{}, fmt.Errorf("read what was unpacked: %w", err)
+	}
+	slices.SortFunc(t.Files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	return t, nil
 }
 
 func packStub(w *tar.Writer, name, text string) error {

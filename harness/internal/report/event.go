@@ -12,6 +12,9 @@ import (
 // Event is something that happened in a run. Its paths and texts are as the user knows them, not as the container does.
 type Event interface{ kind() string }
 
+// Version is that of pyo3test: the newest section of CHANGELOG.md.
+const Version = "0.1.0"
+
 // The events of a run as a whole.
 type (
 	// RunStarted is the first event of a run.
@@ -181,8 +184,12 @@ type (
 		Signal  string          `json:"signal,omitempty"`  // that its process died of, such as SIGSEGV
 		Message string          `json:"message,omitempty"` // what went wrong, in one line
 		// Hang and HangPlace are the cause of a hang, a key of package hang, and its place in the user's code.
-		Hang       string       `json:"hang,omitempty"`
-		HangPlace  Place        `json:"hang_place,omitzero"`
+		Hang      string `json:"hang,omitempty"`
+		HangPlace Place  `json:"hang_place,omitzero"`
+		// Signature is equal for two hangs, crashes or ends for memory in the same place.
+		Signature string `json:"signature,omitempty"`
+		// Bundle is the file that the pyo3test command runs the test again from, "" if there is none.
+		Bundle     string       `json:"bundle,omitempty"`
 		Text       string       `json:"text,omitempty"`     // traceback, hang report or reason
 		Sections   [][2]string  `json:"sections,omitempty"` // what it printed: title, text
 		Properties [][2]string  `json:"properties,omitempty"`

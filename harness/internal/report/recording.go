@@ -14,7 +14,7 @@ import (
 // one: it passes over kinds of events and fields that it does not know.
 const (
 	formatMajor = 1
-	formatMinor = 0
+	formatMinor = 1
 )
 
 // header is the first line of a recording.

@@ -353,14 +353,14 @@ func TestRecordings(t *testing.T) {
 	require.ErrorContains(t, err, "line 2 of the recording: the events of the run contradict each other")
 	_, err = replay(text + lines[1])
 	require.ErrorContains(t, err, "after the start of the run")
-	_, err = replay(strings.Replace(text, `"1.0"`, `"2.0"`, 1))
+	_, err = replay(strings.Replace(text, `"1.1"`, `"2.0"`, 1))
 	require.EqualError(t, err,
 		"the recording has format 2.0, made by pyo3test 9.9.9, and this version reads 1.x: use that version")
-	_, err = replay(strings.Replace(text, `"1.0"`, `"one"`, 1))
+	_, err = replay(strings.Replace(text, `"1.1"`, `"one"`, 1))
 	require.ErrorContains(t, err, "not a recording of a run")
 	_, err = replay(strings.Replace(text, `"hung"`, `7`, 1))
 	require.ErrorContains(t, err, "line 5 of the recording: test-ended: ")
-	newer := strings.Replace(text, `"1.0"`, `"1.7"`, 1)
+	newer := strings.Replace(text, `"1.1"`, `"1.7"`, 1)
 	newer = strings.Replace(newer, lines[2],
 		`{"at":"2026-11-27T00:00:00Z","kind":"of-tomorrow","event":{}}`+"\n"+lines[2], 1)
 	_, err = replay(newer)

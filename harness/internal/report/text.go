@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -45,6 +46,17 @@ func (e TestEnded) text() string {
 		}
 	}
 	return lines(texts...)
+}
+
+// Describe returns what a red test has to tell its reader, without the command that runs it again.
+func (e TestEnded) Describe() string { return e.text() }
+
+// repro returns the line with the command that runs the test again from its bundle, "" if it has none.
+func (e TestEnded) repro() string {
+	if e.Bundle == "" {
+		return ""
+	}
+	return "again, as it was, anywhere: pyo3test repro " + subtest.ShellQuote(e.Bundle) + "\n"
 }
 
 // headline returns the first line of a failure: its place, the outcome and the phase.

@@ -23,6 +23,7 @@ type Flags struct {
 
 	// What go test has no flag for.
 	Only  map[string]bool // the node ids, files or folders to run of those that Run and Skip select; nil means all
+	Order []string        // the node ids of Only in the order in which they run; nil keeps pytest's
 	List  bool            // name the tests that Run, Skip and Only select, and run none
 	Shell bool            // open a shell in the container of a red group
 	Keep  bool            // keep what a group's container holds at its end, as an image

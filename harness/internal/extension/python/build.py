@@ -1,10 +1,10 @@
 """Prepare and build a crate in a build container, with the sources in an otherwise empty folder.
 
-There are four phases, each in its own container:
+There are four phases of a build, each in its own container:
 
 "dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs none of the
 project's code, "crates" compiles them, without the project's code too, and "build" compiles without a network and
-produces native modules.
+produces native modules. "restore" installs the exact packages of a run, for what was built elsewhere.
 
 The program reads one JSON object from standard input and writes JSON lines to standard output: ``{"phase": ...}`` as it
 enters a phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}``
@@ -241,6 +241,13 @@ def environment(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     return {}
 
 
+def restored(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Install the packages of an earlier run."""
+    install.restore(config["installed"], crate)
+    install.verify()
+    return {}
+
+
 def extension(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     """Build the crate and install what was built."""
     before = set(walk(SOURCES))
@@ -292,7 +299,13 @@ def main() -> None:
     config = json.load(sys.stdin)
     say(phase=config["phase"])
     try:
-        phases = {"dependencies": environment, "fetch": fetch.fetch, "crates": compiled_crates, "build": extension}
+        phases = {
+            "dependencies": environment,
+            "fetch": fetch.fetch,
+            "crates": compiled_crates,
+            "build": extension,
+            "restore": restored,
+        }
         result = phases[config["phase"]](config, SOURCES / config["crate"])
         empty(SOURCES)
     except fetch.NotFetched:

@@ -52,6 +52,17 @@ def install(config: dict[str, Any], crate: Path) -> None:
         )
 
 
+def restore(installed: list[str], crate: Path) -> None:
+    """Install packages of exact versions, from wheels only: building one from its source would run any code of its."""
+    path = SCRATCH / "installed.txt"
+    path.write_text("\n".join(installed))
+    run(
+        [*INSTALL, "--no-cache", "--no-deps", "--no-build", "-r", str(path)],
+        crate,
+        "installing the packages of that run",
+    )
+
+
 def sourced_project(sourced: dict[str, Any], crate: Path) -> Path:
     """Write a project that has the requirements with a source: uv applies [tool.uv.sources] only to projects."""
 

@@ -1,0 +1,234 @@
+package harness
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/verdict"
+)
+
+// Bundles says which tests leave a bundle: a file from which `pyo3test repro` runs the test again, on any machine.
+type Bundles string
+
+const (
+	// BundleHangs is the default: tests that hang, crash or are killed for memory.
+	BundleHangs Bundles = "hangs"
+	// BundleAll is every test that is red.
+	BundleAll Bundles = "all"
+	// BundleNone is none.
+	BundleNone Bundles = "none"
+)
+
+// wants reports whether a test with an outcome leaves a bundle.
+func (b Bundles) wants(outcome verdict.Outcome) bool {
+	switch outcome {
+	case verdict.Hung, verdict.Crashed, verdict.Killed:
+		return b != BundleNone
+	case verdict.NotRun:
+		return false // nothing of it could be seen again
+	}
+	return b == BundleAll && outcome.Red()
+}
+
+const (
+	// maxBundles bounds how many bundles one run leaves: the failures of one cause are often many, and one is enough.
+	maxBundles = 20
+	// bundlesTimeout bounds how long a run takes to write them.
+	bundlesTimeout = 2 * time.Minute
+)
+
+// bundler follows a run for what its bundles need. It is a reporter, so that what it keeps is what all others saw.
+type bundler struct {
+	which Bundles
+	place func(group, name string) string // of a file among the evidence, "" if there is none
+
+	mutex     sync.Mutex
+	placed    int
+	leftOut   int
+	recording bytes.Buffer // compressed
+	packed    *gzip.Writer
+	recorder  *report.Recorder
+	begun     map[string][]string // by group, the node ids of its tests in the order of their starts
+	wanted    []wanted
+}
+
+// wanted is a bundle to write.
+type wanted struct {
+	end    report.TestEnded
+	before []string
+}
+
+func newBundler(which Bundles, place func(group, name string) string) *bundler {
+	b := &bundler{which: which, place: place, begun: map[string][]string{}}
+	b.packed, _ = gzip.NewWriterLevel(&b.recording, gzip.BestSpeed) // its only error is a wrong level
+	b.recorder, _ = report.NewRecorder(b.packed, report.Version, nil)
+	return b
+}
+
+// Place returns the file for the bundle of a test that has ended, "" if it gets none.
+func (b *bundler) Place(end report.TestEnded) string {
+	if !b.which.wants(end.Outcome) {
+		return ""
+	}
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	if b.placed == maxBundles {
+		b.leftOut++
+		return ""
+	}
+	file := b.place(end.Group, path.Base(end.Name)+bundle.Extension)
+	if file != "" {
+		b.placed++
+	}
+	return file
+}
+
+// Report keeps an event.
+func (b *bundler) Report(at time.Time, e report.Event, so *report.Tally) error {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	switch e := e.(type) {
+	case report.TestStarted:
+		b.begun[e.Group] = append(b.begun[e.Group], e.NodeID)
+	case report.TestEnded:
+		if e.Bundle != "" {
+			before := b.begun[e.Group]
+			b.wanted = append(b.wanted, wanted{e, slices.Clone(before[:max(0, slices.Index(before, e.NodeID))])})
+		}
+	}
+	return b.recorder.Report(at, e, so)
+}
+
+// recorded returns the recording so far.
+func (b *bundler) recorded() ([]byte, error) {
+	if err := errors.Join(b.recorder.Err(), b.packed.Close()); err != nil {
+		return nil, err
+	}
+	unpacked, err := gzip.NewReader(&b.recording)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(unpacked)
+}
+
+// writeBundles writes the bundles of a run, after its tests. A failure is reported, and changes no verdict.
+func (r *run) writeBundles(ctx context.Context) {
+	b := r.bundler
+	if b.leftOut > 0 {
+		r.note("%s no bundle: a run leaves at most %d", plural.Count(b.leftOut, "more failure")+" left", maxBundles)
+	}
+	if len(b.wanted) == 0 {
+		return
+	}
+	// What ends a run does not end this: the bundle may be all that is left of a hang.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(r.grace, bundlesTimeout))
+	defer cancel()
+	if err := r.tryBundles(ctx); err != nil {
+		r.note("the run left no bundle: %v", err)
+	}
+}
+
+func (r *run) tryBundles(ctx context.Context) error {
+	recording, err := r.bundler.recorded()
+	if err != nil {
+		return err
+	}
+	machine, err := r.engine.Machine(ctx)
+	if err != nil {
+		return err
+	}
+	network, err := image.HostNetwork()
+	if err != nil {
+		return err
+	}
+	host := bundle.Host{Architecture: machine.Architecture, Kernel: machine.Kernel, Processors: machine.Processors,
+		Memory: machine.Memory, Engine: r.engine.Version}
+	common := bundle.NewWriter(bundle.HostSecrets(network.Texts()))
+	err = common.Add(bundle.Recording, false, bytes.NewReader(recording))
+	if err == nil {
+		err = r.addSources(common)
+	}
+	if err == nil {
+		err = extension.Built(ctx, r.engine, r.extension, func(name string, executable bool, content io.Reader) error {
+			return common.Add(bundle.Built+name, executable, content)
+		})
+	}
+	if err != nil {
+		return err
+	}
+	for _, each := range r.bundler.wanted {
+		w := common.Clone()
+		err := w.Add(bundle.Report, false, strings.NewReader(each.end.Describe()))
+		if err == nil {
+			err = w.Save(each.end.Bundle, r.manifest(w, each, host))
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", each.end.Bundle, err)
+		}
+	}
+	return nil
+}
+
+// addSources adds the tree, as it was tested.
+func (r *run) addSources(w *bundle.Writer) error {
+	for _, file := range r.sources.tree.Files {
+		if file.Link != "" {
+			w.Link(file.Name, file.Link)
+			continue
+		}
+		content, err := file.Open()
+		if err != nil {
+			return err
+		}
+		err = w.Add(bundle.Sources+file.Name, file.Mode&0o100 != 0, content)
+		if err = errors.Join(err, content.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manifest describes the bundle of a test.
+func (r *run) manifest(w *bundle.Writer, each wanted, host bundle.Host) bundle.Manifest {
+	config, tree := r.configs[each.end.Group], r.sources.tree
+	test := bundle.TestOf(each.end, filepath.Join(tree.Root, filepath.FromSlash(tree.Crate)))
+	test.Before, test.Ran, test.Failed = each.before, 1, 1
+	build := bundle.Build{
+		Python: r.tools.Python, Base: r.tools.Base, BaseID: r.tools.BaseID, Tools: r.tools.ID, Image: r.extension.Image,
+		SystemPackages: r.suite.SystemPackages, Installed: r.extension.Packages(),
+		Profile: r.suite.Profile, Features: r.suite.Features, NoDefaultFeatures: r.suite.NoDefaultFeatures,
+		MaturinArgs: r.suite.MaturinArgs,
+		CargoLock:   w.SHA256(bundle.Sources + path.Join(tree.Workspace, "Cargo.lock")),
+	}
+	for _, module := range r.extension.Modules {
+		build.Modules = append(build.Modules, bundle.Module(module))
+	}
+	return bundle.Manifest{PyO3Test: report.Version, Test: test, Run: runOf(config, w), Build: build, Host: host}
+}
+
+// runOf describes how a group ran.
+func runOf(c group.Config, w *bundle.Writer) bundle.Run {
+	return bundle.Run{
+		Name: c.Name, Project: c.Tree.Name, Crate: c.Tree.Crate, Workspace: c.Tree.Workspace,
+		Tests: c.Tests, PytestArgs: c.PytestArgs, Env: w.Env(c.Env), Isolation: c.Isolation, Workers: c.Workers,
+		Shuffle: c.Flags.Shuffle, Memory: c.Memory, CPUs: c.CPUs, Processes: c.Processes, Network: c.Network,
+		StartTimeout: c.Budgets.Start, CollectTimeout: c.Budgets.Collect, TestTimeout: c.Budgets.Test,
+		FinishTimeout: c.Budgets.Finish, ExitTimeout: c.Budgets.Exit, Unproved: c.NoDeadlockProof,
+	}
+}

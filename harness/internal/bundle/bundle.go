@@ -1,0 +1,185 @@
+// Package bundle reads and writes bundles: one file with all that is needed to run one test again elsewhere, as it ran
+// when it hung, crashed or ran out of memory. A bundle comes from anywhere, so what is read is checked, entry by entry,
+// before any of it is used; what is written holds no credentials that can be recognised.
+package bundle
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/verdict"
+)
+
+// Extension is how a bundle's file name ends.
+const Extension = ".pyo3test"
+
+// The version of the format. A reader takes any minor version of its own major one: it passes over fields that it does
+// not know. A new kind of entry is a new major version, because entries that are not known are refused.
+const (
+	formatMajor = 1
+	formatMinor = 0
+)
+
+// The entries of a bundle. Sources and Built are folders: what is below them is named in the manifest, file by file.
+const (
+	manifestName = "manifest.json"
+	Sources      = "sources/"        // the tree as it travelled into the container
+	Built        = "built/"          // what the build made, by its path in the container
+	Recording    = "recording.jsonl" // the events of the run up to there
+	Report       = "report.txt"      // what was seen of the test, for a reader
+)
+
+// Manifest describes a bundle. It is the first entry, as JSON.
+type Manifest struct {
+	Format   string `json:"format"`   // "major.minor"
+	PyO3Test string `json:"pyo3test"` // the version that made it
+	Test     Test   `json:"test"`
+	Run      Run    `json:"run"`
+	Build    Build  `json:"build"`
+	Host     Host   `json:"host"`
+	// Withheld holds what looked like a credential and is not in the bundle: the names of variables, and of files that
+	// were left out or have such values masked.
+	Withheld []string `json:"withheld,omitempty"`
+	Entries  []Entry  `json:"entries"` // all but the manifest, sorted by name
+	// Links holds the symbolic links of the sources with their targets: no entry is one.
+	Links map[string]string `json:"links,omitempty"`
+}
+
+// Test is the test, and what happened to it.
+type Test struct {
+	NodeID  string `json:"nodeid"`
+	Outcome string `json:"outcome"`         // in the words of a verdict: "hung", "crashed", "killed for memory"
+	Phase   string `json:"phase,omitempty"` // setup, call or teardown
+	Cause   string `json:"cause,omitempty"` // of a hang, by its key
+	Title   string `json:"title,omitempty"` // the cause in a few words, or the signal
+	Place   string `json:"place,omitempty"` // in the sources, such as src/locks.rs:20
+	// Signature is equal for two failures in the same place, whatever their addresses, lines and times.
+	Signature string `json:"signature"`
+	// Before holds the tests that had begun in its group before it, in their order.
+	Before []string `json:"before,omitempty"`
+	// Ran and Failed are how often it ran and how often it failed like this, as far as it is known.
+	Ran    int `json:"ran"`
+	Failed int `json:"failed"`
+}
+
+// Run is how the test's group ran.
+type Run struct {
+	Name       string            `json:"name"` // of the group
+	Project    string            `json:"project,omitempty"`
+	Crate      string            `json:"crate"` // the crate's folder below Sources
+	Workspace  string            `json:"workspace"`
+	Tests      []string          `json:"tests,omitempty"` // pytest's arguments
+	PytestArgs []string          `json:"pytest_args,omitempty"`
+	Env        map[string]string `json:"env,omitempty"` // what the Suite sets
+	Isolation  string            `json:"isolation"`
+	Workers    int               `json:"workers"`
+	Shuffle    uint64            `json:"shuffle,omitempty"` // the seed of the order; 0 is pytest's own
+
+	// The limits.
+	Memory         int64         `json:"memory"` // bytes
+	CPUs           float64       `json:"cpus,omitempty"`
+	Processes      int64         `json:"processes"`
+	StartTimeout   time.Duration `json:"start_timeout"` // nanoseconds, as all of them
+	CollectTimeout time.Duration `json:"collect_timeout"`
+	TestTimeout    time.Duration `json:"test_timeout"`
+	FinishTimeout  time.Duration `json:"finish_timeout"`
+	ExitTimeout    time.Duration `json:"exit_timeout"`
+	// Unproved lets a deadlocked test use up its budget.
+	Unproved bool `json:"unproved,omitempty"`
+	// Network means that the tests reached the network, which those of a bundle never do.
+	Network bool `json:"network,omitempty"`
+}
+
+// Build is what the test ran with.
+type Build struct {
+	Python         string   `json:"python"` // the full version, with a "t" for a free-threaded one
+	Base           string   `json:"base"`   // the name of the base image
+	BaseID         string   `json:"base_id"`
+	Tools          string   `json:"tools"` // the id of the tools image, which stands for its recipe too
+	Image          string   `json:"image"` // the id of the image with the extension
+	SystemPackages []string `json:"system_packages,omitempty"`
+	Installed      []string `json:"installed"` // as name==version
+	Modules        []Module `json:"modules"`
+	CargoLock      string   `json:"cargo_lock,omitempty"` // its SHA-256
+	// How the extension was built.
+	Profile           string   `json:"profile"`
+	Features          []string `json:"features,omitempty"`
+	NoDefaultFeatures bool     `json:"no_default_features,omitempty"`
+	MaturinArgs       []string `json:"maturin_args,omitempty"`
+}
+
+// Module is a native module that was built.
+type Module struct {
+	Name   string `json:"name"` // the name to import it by
+	Path   string `json:"path"` // in the container
+	SHA256 string `json:"sha256"`
+}
+
+// Host is the machine of the run, as its engine describes it.
+type Host struct {
+	Architecture string `json:"architecture"` // such as x86_64
+	Kernel       string `json:"kernel"`
+	Processors   int    `json:"processors"`
+	Memory       int64  `json:"memory"` // bytes
+	Engine       string `json:"engine"` // its version
+}
+
+// Entry is a file of a bundle.
+type Entry struct {
+	Name       string `json:"name"`
+	Size       int64  `json:"size"` // bytes
+	SHA256     string `json:"sha256"`
+	Executable bool   `json:"executable,omitempty"`
+}
+
+// TestOf describes the end of a test. The argument crate is the crate's folder on this host, to which places are relative.
+func TestOf(end report.TestEnded, crate string) Test {
+	t := Test{NodeID: end.NodeID, Outcome: string(end.Outcome), Phase: end.Phase, Cause: end.Hang, Title: end.Signal,
+		Signature: end.Signature}
+	place := end.Place
+	if end.Outcome == verdict.Hung {
+		t.Title = hang.Key(end.Hang).Title()
+		if end.HangPlace.File != "" {
+			place = end.HangPlace
+		}
+	}
+	if below, err := filepath.Rel(crate, place.File); err == nil {
+		place.File = filepath.ToSlash(below)
+		t.Place = place.String()
+	}
+	return t
+}
+
+// What describes in a few words what happened to the test.
+func (t Test) What() string {
+	text := t.Outcome
+	if t.Title != "" {
+		text += ": " + t.Title
+	}
+	if t.Place != "" {
+		text += ", " + t.Place
+	}
+	return text
+}
+
+// checkFormat returns an error unless this version can read the format.
+func (m Manifest) checkFormat() error {
+	var major, minor int
+	if _, err := fmt.Sscanf(m.Format, "%d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("its manifest has no format: it is no bundle of pyo3test")
+	}
+	if major != formatMajor {
+		return fmt.Errorf("it has format %s, made by pyo3test %s, and this version reads %d.x: use that version",
+			m.Format, m.PyO3Test, formatMajor)
+	}
+	return nil
+}
+
+// known reports whether an entry is of a kind that this version knows.
+func known(name string) bool {
+	return name == Recording || name == Report || strings.HasPrefix(name, Sources) || strings.HasPrefix(name, Built)
+}

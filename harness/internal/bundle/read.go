@@ -1,0 +1,278 @@
+package bundle
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// Bundle is an open bundle, all of whose entries have been checked.
+type Bundle struct {
+	Manifest
+	File    string // its path
+	Sum     string // the SHA-256 of its manifest, which stands for its whole content
+	archive *zip.ReadCloser
+	entries map[string]*zip.File
+}
+
+// Open opens a bundle and checks all of it. It returns an error for anything that a bundle does not have: another
+// major version, an entry of an unknown kind, a link, a name that leads out of the bundle, and a size or a content that
+// is not what the manifest says.
+func Open(file string) (_ *Bundle, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open the bundle %s: %w", file, err)
+		}
+	}()
+	archive, err := zip.OpenReader(file)
+	if errors.Is(err, zip.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.New("it is cut off, or no bundle: get it again")
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{File: file, archive: archive, entries: map[string]*zip.File{}}
+	if err := b.check(); err != nil {
+		return nil, errors.Join(err, archive.Close())
+	}
+	return b, nil
+}
+
+// Close closes the file.
+func (b *Bundle) Close() error { return b.archive.Close() }
+
+func (b *Bundle) check() error {
+	files := b.archive.File
+	if len(files) == 0 || files[0].Name != manifestName {
+		return fmt.Errorf("its first entry is not %s: it is no bundle of pyo3test", manifestName)
+	}
+	if len(files) > maxEntries+1 {
+		return fmt.Errorf("it has %d entries, and a bundle has at most %d", len(files), maxEntries)
+	}
+	data, err := content(files[0], maxManifest)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &b.Manifest); err != nil {
+		return fmt.Errorf("its manifest cannot be read: %w", err)
+	}
+	if err := b.checkFormat(); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	b.Sum = hex.EncodeToString(sum[:])
+	if err := b.checkNames(files[1:]); err != nil {
+		return err
+	}
+	if err := b.checkRun(); err != nil {
+		return err
+	}
+	for _, entry := range b.Entries {
+		if _, err := b.Read(entry.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNames checks that the entries are those of the manifest, and that their names are harmless.
+func (b *Bundle) checkNames(files []*zip.File) error {
+	for _, file := range files {
+		switch mode := file.Mode(); {
+		case !known(file.Name):
+			return fmt.Errorf("it has an entry %q of a kind that this version does not know", file.Name)
+		case !mode.IsRegular():
+			return fmt.Errorf("its entry %q is not a plain file", file.Name)
+		case !harmless(file.Name):
+			return fmt.Errorf("the name of its entry %q leads elsewhere", file.Name)
+		case b.entries[file.Name] != nil:
+			return fmt.Errorf("it has two entries %q", file.Name)
+		}
+		b.entries[file.Name] = file
+	}
+	var size int64
+	listed := map[string]bool{}
+	for _, entry := range b.Entries {
+		file := b.entries[entry.Name]
+		switch {
+		case file == nil:
+			return fmt.Errorf("its manifest names %q, which is not there", entry.Name)
+		case listed[entry.Name]:
+			return fmt.Errorf("its manifest names %q twice", entry.Name)
+		case entry.Size < 0 || entry.Size > maxFile || uint64(entry.Size) != file.UncompressedSize64:
+			return fmt.Errorf("the size of its entry %q is not what the manifest says, or above %d MiB", entry.Name, maxFile>>20)
+		}
+		listed[entry.Name] = true
+		if size += entry.Size; size > maxAll {
+			return fmt.Errorf("it unpacks to more than %d MiB", maxAll>>20)
+		}
+	}
+	for name := range b.entries {
+		if !listed[name] {
+			return fmt.Errorf("its entry %q is not in the manifest", name)
+		}
+		for folder := path.Dir(name); folder != "."; folder = path.Dir(folder) {
+			if b.entries[folder] != nil {
+				return fmt.Errorf("its entry %q is a file and a folder", folder)
+			}
+		}
+	}
+	return nil
+}
+
+// harmless reports whether a name stays below the folder that it is unpacked to, on every system.
+func harmless(name string) bool {
+	return path.Clean(name) == name && filepath.IsLocal(name) && !strings.ContainsAny(name, "\\:\x00") &&
+		!strings.HasSuffix(name, "/")
+}
+
+// checkRun checks what the manifest says of the run: the folders are below the sources, and what was built goes to
+// where builds go.
+func (b *Bundle) checkRun() error {
+	for _, folder := range []string{b.Run.Crate, b.Run.Workspace} {
+		if folder != "." && !harmless(folder) {
+			return fmt.Errorf("the folder %q in its manifest leads elsewhere", folder)
+		}
+	}
+	for name := range b.entries {
+		if below, ok := strings.CutPrefix(name, Built); ok && !inBuilt(below) {
+			return fmt.Errorf("its entry %q goes to a place that no build writes to", name)
+		}
+	}
+	if b.Test.NodeID == "" {
+		return errors.New("its manifest names no test")
+	}
+	return b.checkLinks()
+}
+
+// checkLinks checks that each link stays in the sources. Its target may go up at its start only: from there on, it could
+// otherwise go up from where another link leads.
+func (b *Bundle) checkLinks() error {
+	for name, target := range b.Links {
+		up := target
+		for strings.HasPrefix(up, "../") {
+			up = strings.TrimPrefix(up, "../")
+		}
+		if !harmless(name) || up != ".." && up != "." && !harmless(up) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+			return fmt.Errorf("its link %q leads to %q, out of the sources", name, target)
+		}
+		for folder := name; folder != "."; folder = path.Dir(folder) {
+			if _, is := b.Links[folder]; is && folder != name || b.entries[Sources+folder] != nil {
+				return fmt.Errorf("its link %q has the name of a file, or is below one or below a link", name)
+			}
+		}
+	}
+	for name := range b.entries {
+		for folder := path.Dir(strings.TrimPrefix(name, Sources)); folder != "."; folder = path.Dir(folder) {
+			if _, is := b.Links[folder]; is && strings.HasPrefix(name, Sources) {
+				return fmt.Errorf("its entry %q is below a link", name)
+			}
+		}
+	}
+	return nil
+}
+
+// content returns an entry's content, of at most so many bytes.
+func content(file *zip.File, limit int64) ([]byte, error) {
+	reader, err := file.Open()
+	if err != nil {
+		return nil, fmt.Errorf("read its entry %q: %w", file.Name, err)
+	}
+	defer reader.Close()
+	var data bytes.Buffer
+	size, err := io.Copy(&data, io.LimitReader(reader, limit+1))
+	switch {
+	case size > limit:
+		return nil, fmt.Errorf("its entry %q has more bytes than it says, or than %d MiB", file.Name, limit>>20)
+	case err != nil:
+		return nil, fmt.Errorf("its entry %q is damaged: %w", file.Name, err)
+	}
+	return data.Bytes(), nil
+}
+
+// Read returns the content of an entry of the manifest, checked.
+func (b *Bundle) Read(name string) ([]byte, error) {
+	for _, entry := range b.Entries {
+		if entry.Name == name {
+			return b.read(entry)
+		}
+	}
+	return nil, fmt.Errorf("the bundle has no entry %q: %w", name, fs.ErrNotExist)
+}
+
+func (b *Bundle) read(entry Entry) ([]byte, error) {
+	data, err := content(b.entries[entry.Name], entry.Size)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(data); int64(len(data)) != entry.Size || hex.EncodeToString(sum[:]) != entry.SHA256 {
+		return nil, fmt.Errorf("its entry %q is not what the manifest says: it was changed", entry.Name)
+	}
+	return data, nil
+}
+
+// Unpack writes the sources into an empty folder. It replaces no file.
+func (b *Bundle) Unpack(folder string) error {
+	root, err := os.OpenRoot(folder) // a second fence, should a name be worse than it looks
+	if err != nil {
+		return fmt.Errorf("unpack the bundle: %w", err)
+	}
+	defer root.Close()
+	err = b.Each(Sources, func(below string, entry Entry, data []byte) error {
+		name := filepath.FromSlash(below)
+		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return fmt.Errorf("unpack the bundle: %w", err)
+		}
+		mode := fs.FileMode(0o644)
+		if entry.Executable {
+			mode = 0o755
+		}
+		file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if err != nil {
+			return fmt.Errorf("unpack the bundle: %w", err)
+		}
+		_, err = file.Write(data)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("unpack the bundle: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name, target := range b.Links { // after the files: none can be written through a link
+		name = filepath.FromSlash(name)
+		if err := errors.Join(root.MkdirAll(filepath.Dir(name), 0o755), root.Symlink(target, name)); err != nil {
+			return fmt.Errorf("unpack the bundle: %w", err)
+		}
+	}
+	return nil
+}
+
+// Each calls do with each entry below a folder, in the order of their names.
+func (b *Bundle) Each(folder string, do func(below string, entry Entry, data []byte) error) error {
+	for _, entry := range b.Entries {
+		below, ok := strings.CutPrefix(entry.Name, folder)
+		if !ok {
+			continue
+		}
+		data, err := b.read(entry)
+		if err == nil {
+			err = do(below, entry, data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package extension
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/cache"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
+)
+
+// Built calls each with every file that the build of an extension made, by its path in the container: in the sources, and
+// in the test environment. It starts a container for that, which runs none of the project's code.
+func Built(ctx context.Context, e *engine.Engine, built Extension,
+	each func(name string, executable bool, content io.Reader) error) (err error) {
+	c, err := e.Start(ctx, engine.Spec{Image: built.Image, Purpose: "pack", User: layout.User, Confined: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
+	if err := upload(ctx, c, project.Tree{Crate: "."}); err != nil {
+		return err
+	}
+	p, err := c.Exec(ctx, engine.Command{
+		Argv: []string{layout.Tools + "/python", "-I", path.Join(layout.Build, "pack.py"), built.Distribution}})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	said := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(io.LimitReader(p.Stderr, 64<<10)) // what there is of it
+		said <- strings.TrimSpace(string(text))
+		_, _ = io.Copy(io.Discard, p.Stderr)
+	}()
+	if err := readTar(p.Stdout, each); err != nil {
+		return fmt.Errorf("read what was built: %w", err)
+	}
+	if status, err := p.Wait(ctx); err != nil || status != 0 {
+		return fmt.Errorf("read what was built: status %d: %w: %s", status, err, <-said)
+	}
+	return nil
+}
+
+func readTar(from io.Reader, each func(name string, executable bool, content io.Reader) error) error {
+	for archive := tar.NewReader(from); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = io.Copy(io.Discard, from) // its padding
+			return err
+		}
+		if err == nil {
+			err = each(header.Name, header.Mode&0o100 != 0, archive)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// restoreTimeout bounds the installation of the packages of an earlier run: they are downloaded, and nothing is compiled.
+const restoreTimeout = 15 * time.Minute
+
+// Find returns the image of an earlier build by its id; ok is false if it is not in the engine, or is not an extension with
+// just these modules.
+func Find(ctx context.Context, e *engine.Engine, id string, modules []Module) (_ string, ok bool, err error) {
+	found, ok, err := e.Image(ctx, id)
+	var built result
+	if err != nil || !ok || found.ID != id || json.Unmarshal([]byte(found.Labels[resultLabel]), &built) != nil {
+		return "", false, err
+	}
+	return id, slices.Equal(built.Modules, modules), nil
+}
+
+// builtFiles are what a build made, to be put into another image.
+type builtFiles interface {
+	// Key covers all files.
+	Key() string
+	// Pack writes them to a tar stream to unpack at the container's root folder.
+	Pack(w *tar.Writer) error
+}
+
+// Restore returns an image with an extension that was built elsewhere, on the tools image of this host, with the same
+// versions of what was installed beside it. None of that is built from source: that could run any code with a network.
+// The packages come from the host's index; if an image of the same content is there already, nothing is fetched.
+func Restore(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, installed []string,
+	built builtFiles, emit report.Emit) (id string, err error) {
+	name := repository + "restored-" + project.Sum(strings.Join(append([]string{tools.ID, built.Key()}, installed...), "\n"))[:16]
+	if found, ok, err := e.Made(ctx, name); ok || err != nil {
+		return found.ID, err
+	}
+	unlock, err := cache.Lock(ctx, path.Base(name), nil)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if found, ok, err := e.Made(ctx, name); ok || err != nil {
+		return found.ID, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, restoreTimeout, fmt.Errorf("the packages were not installed within %v", restoreTimeout))
+	defer cancel()
+	b := builder{engine: e, tools: tools, network: network, tree: project.Tree{Crate: ".", Workspace: "."}, emit: emit,
+		installed: installed}
+	c, err := b.inContainer(ctx, network, tools.ID, nil, func(c *engine.Container) error {
+		_, err := b.runBuild(ctx, c, network, "restore")
+		if err == nil {
+			err = c.UploadTar(ctx, "/", built.Pack)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
+	return c.Commit(ctx, name, Unlisted(), nil)
+}

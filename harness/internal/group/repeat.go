@@ -1,0 +1,58 @@
+package group
+
+import (
+	"context"
+	"time"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/report"
+)
+
+// Repeated runs the same tests again and again. Each run has a pytest of its own, from the start of its interpreter on.
+// Runs share a container while they leave nothing in it that another could meet: after one that was not green, and after
+// some number of runs, the next has a new container.
+type Repeated struct {
+	config    Config
+	container *engine.Container
+	runs      int // in this container
+}
+
+// maxRepeats bounds how many runs share a container: what each leaves in it, such as temporary files, adds up.
+const maxRepeats = 50
+
+// NewRepeated returns a Repeated with which nothing has run yet. The configuration's Stream is not used.
+func NewRepeated(config Config) *Repeated { return &Repeated{config: config} }
+
+// Once runs the tests, and reports to a stream that has the group's start already. It does not run a culprit again for what
+// that could show.
+func (r *Repeated) Once(ctx context.Context, stream *report.Stream) {
+	config := r.config
+	config.Stream = stream
+	g := newGroup(config, time.Now())
+	g.container = r.container
+	var err error
+	if g.container == nil {
+		err = g.start(ctx)
+	} else {
+		err = g.startAgain(ctx)
+	}
+	_ = g.follow(ctx, err) // which it has recorded
+	end := context.WithoutCancel(ctx)
+	g.advise(end)
+	g.conclude(end)
+	r.container, r.runs = g.container, r.runs+1
+	if g.red() || r.runs >= maxRepeats || ctx.Err() != nil {
+		if err := r.Close(end); err != nil && !(engine.Gone(err) && g.red()) {
+			g.problem("%v", err)
+		}
+	}
+	g.sayProblems()
+	g.emit(g.ended())
+}
+
+// Close removes the container, if there is one.
+func (r *Repeated) Close(ctx context.Context) error {
+	err := r.container.Remove(ctx)
+	r.container, r.runs = nil, 0
+	return err
+}

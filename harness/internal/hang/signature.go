@@ -1,0 +1,62 @@
+package hang
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"pyo3test/harness/internal/layout"
+)
+
+// Signature returns a short text that is equal for two hangs in the same place: of one cause, with threads that wait in the
+// same ways in the same functions of the user's code. It does not depend on ids, addresses, lines, or how many threads of
+// a pool wait alike.
+func (r Report) Signature() string {
+	threads := r.Dump.threads()
+	lines := make([]string, 0, len(threads))
+	for _, t := range threads {
+		functions := t.userFunctions()
+		if r.Works() && len(functions) > 0 {
+			functions = functions[len(functions)-1:] // where a loop is at the moment says nothing
+		}
+		if len(functions) > 0 {
+			lines = append(lines, strings.Join(append([]string{string(t.waitsFor())}, functions...), "\n"))
+		}
+	}
+	return sign(string(r.Cause.Key), lines)
+}
+
+// sign hashes a kind of failure and the stacks that it has, in any order and number.
+func sign(kind string, stacks []string) string {
+	slices.Sort(stacks)
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{kind}, slices.Compact(stacks)...), "\n\n")))
+	return hex.EncodeToString(sum[:])[:12]
+}
+
+// userFunctions returns the functions of the user's code on a thread's stack, innermost first, with their files.
+func (t thread) userFunctions() (functions []string) {
+	for _, f := range t.Frames {
+		if userFile(f.Filename) {
+			functions = append(functions, path.Base(f.Filename)+" "+f.Name)
+		}
+	}
+	return slices.Compact(functions) // recursion is of any depth
+}
+
+// fatalFunction matches a frame of the user's code in what faulthandler writes when a process crashes.
+var fatalFunction = regexp.MustCompile(`(?m)^  File "` + regexp.QuoteMeta(layout.Sources) + `/(?:.*/)?([^/"]+)", line \d+ in (.*)$`)
+
+// CrashSignature is what [Report.Signature] is for hangs: of a process that died of a signal or for its memory, by how it
+// died and by the functions of the user's Python code that faulthandler has shown on standard error, if it has.
+func CrashSignature(died, stderr string) string {
+	_, crashed, _ := strings.Cut(stderr, "Current thread ")
+	crashed, _, _ = strings.Cut(crashed, "\n\n") // other threads follow
+	var functions []string
+	for _, found := range fatalFunction.FindAllStringSubmatch(crashed, -1) {
+		functions = append(functions, found[1]+" "+found[2])
+	}
+	return sign(died, []string{strings.Join(slices.Compact(functions), "\n")})
+}

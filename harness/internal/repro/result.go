@@ -1,0 +1,130 @@
+package repro
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/rate"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/verdict"
+)
+
+// Place is where runs failed alike.
+type Place struct {
+	Signature string `json:"signature"`
+	What      string `json:"what"` // in a few words
+	Same      bool   `json:"same"` // it is the bundle's own
+	Runs      int    `json:"runs"`
+}
+
+// Result is what the runs have shown so far.
+type Result struct {
+	Test    string        `json:"test"`
+	Runs    int           `json:"runs"`
+	Failed  int           `json:"failed"` // in the way that the bundle's test did: as many hung, say, wherever
+	Other   int           `json:"other"`  // red in another way
+	Skipped int           `json:"skipped"`
+	Places  []Place       `json:"places"` // the most frequent first
+	First   time.Duration `json:"first"`  // until the first of Failed, in nanoseconds; 0 if there is none
+	Took    time.Duration `json:"took"`   // nanoseconds
+	// UntilFailure means that the runs ended because one failed, which makes the plain rate too high.
+	UntilFailure bool   `json:"until_failure"`
+	crate        string // its folder on this host
+	outcome      verdict.Outcome
+	signature    string
+}
+
+// newResult returns the result of no run.
+func newResult(test bundle.Test, crate string) Result {
+	return Result{crate: crate, Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
+}
+
+// count counts a run, and reports whether it failed as the bundle's test did.
+func (r *Result) count(end report.TestEnded, at time.Duration) (failed bool) {
+	r.Runs++
+	r.Took = at
+	switch {
+	case end.Outcome == verdict.Skipped:
+		r.Skipped++
+		return false
+	case !end.Outcome.Red():
+		return false
+	}
+	index := slices.IndexFunc(r.Places, func(p Place) bool { return p.Signature == end.Signature })
+	if index < 0 {
+		index = len(r.Places)
+		r.Places = append(r.Places, Place{Signature: end.Signature, What: what(end, r.crate), Same: end.Signature == r.signature})
+	}
+	r.Places[index].Runs++
+	slices.SortStableFunc(r.Places, func(a, b Place) int { return cmp.Compare(b.Runs, a.Runs) })
+	if end.Outcome != r.outcome {
+		r.Other++
+		return false
+	}
+	if r.Failed++; r.Failed == 1 {
+		r.First = at
+	}
+	return true
+}
+
+// what describes the end of a test in a few words.
+func what(end report.TestEnded, crate string) string { return bundle.TestOf(end, crate).What() }
+
+// Sentence returns the rate, with its interval.
+func (r Result) Sentence() string {
+	return rate.Sentence(r.Failed, r.Runs, did(r.outcome), r.UntilFailure)
+}
+
+// did returns what tests with an outcome did, to follow "3 of 200".
+func did(outcome verdict.Outcome) string {
+	switch outcome {
+	case verdict.Killed:
+		return "were killed for memory"
+	case verdict.Error:
+		return "ended with an error"
+	}
+	return string(outcome)
+}
+
+// one describes a single run.
+func (r Result) one() string {
+	switch {
+	case r.Skipped > 0:
+		return "it was skipped"
+	case len(r.Places) == 0:
+		return "it passed"
+	case r.Other > 0:
+		return "it failed otherwise: " + r.Places[0].What
+	case r.Places[0].Same:
+		return "again, in the same place: " + r.Places[0].What
+	}
+	return "again, in another place: " + r.Places[0].What
+}
+
+// Text returns the result for a reader, in one or several lines.
+func (r Result) Text() string {
+	lines := []string{r.Sentence()}
+	if r.Runs == 1 {
+		return r.one()
+	}
+	for _, place := range r.Places {
+		where := "in another place: "
+		if place.Same {
+			where = "in the same place: "
+		}
+		lines = append(lines, fmt.Sprintf("%d of %s %s%s", place.Runs, plural.Count(r.Failed+r.Other, "failure"), where, place.What))
+	}
+	if r.Skipped > 0 {
+		lines = append(lines, fmt.Sprintf("%d of the runs skipped the test", r.Skipped))
+	}
+	if r.Failed > 0 && r.Runs > 1 {
+		lines = append(lines, fmt.Sprintf("the first after %v, %v in all", r.First.Round(time.Millisecond),
+			r.Took.Round(time.Millisecond)))
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,93 @@
+package repro
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/verdict"
+)
+
+func ended(outcome verdict.Outcome, signature string, line int) report.TestEnded {
+	return report.TestEnded{Test: report.Test{NodeID: "t.py::t"}, Outcome: outcome, Signature: signature, Hang: "gil-lock-cycle",
+		HangPlace: report.Place{File: "/crate/src/lib.rs", Line: line}, Place: report.Place{File: "/crate/t.py", Line: 1}}
+}
+
+func TestResult(t *testing.T) {
+	r := newResult(bundle.Test{NodeID: "t.py::t", Outcome: "hung", Signature: "here"}, "/crate")
+	require.Equal(t, "no runs: the rate is unknown", r.Sentence())
+	at := time.Duration(0)
+	count := func(times int, end report.TestEnded, failed bool) {
+		for range times {
+			at += time.Second
+			require.Equal(t, failed, r.count(end, at))
+		}
+	}
+	count(160, ended(verdict.Passed, "", 0), false)
+	count(1, ended(verdict.Skipped, "", 0), false)
+	count(8, ended(verdict.Hung, "there", 9), true)
+	count(23, ended(verdict.Hung, "here", 3), true)
+	count(8, ended(verdict.Failed, "else", 0), false)
+	require.Equal(t, 31, r.Failed)
+	require.Equal(t, 162*time.Second, r.First)
+	require.Equal(t, `31 of 200 hung: 15.5 % (95 %: 11.1 to 21.2 %)
+23 of 39 failures in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3
+8 of 39 failures in another place: hung: cycle of the GIL and a lock, src/lib.rs:9
+8 of 39 failures in another place: failed, t.py:1
+1 of the runs skipped the test
+the first after 2m42s, 3m20s in all`, r.Text())
+}
+
+// TestOneRun: a single run has no rate.
+func TestOneRun(t *testing.T) {
+	for want, end := range map[string]report.TestEnded{
+		"it passed":                            ended(verdict.Passed, "", 0),
+		"it was skipped":                       ended(verdict.Skipped, "", 0),
+		"it failed otherwise: crashed, t.py:1": ended(verdict.Crashed, "else", 0),
+		"again, in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3":  ended(verdict.Hung, "here", 3),
+		"again, in another place: hung: cycle of the GIL and a lock, src/other.rs:4": other(),
+	} {
+		r := newResult(bundle.Test{Outcome: "hung", Signature: "here"}, "/crate")
+		r.count(end, time.Second)
+		require.Equal(t, want, r.Text())
+	}
+}
+
+func other() report.TestEnded {
+	end := ended(verdict.Hung, "there", 4)
+	end.HangPlace.File = "/crate/src/other.rs"
+	return end
+}
+
+func TestLimits(t *testing.T) {
+	most := Limits{Memory: 2 << 30, Processes: 2048, Test: time.Hour}
+	run := func(change func(*bundle.Run)) error {
+		r := bundle.Run{Memory: 1 << 30, Processes: 100, TestTimeout: time.Minute}
+		change(&r)
+		return checkLimits(&bundle.Bundle{Manifest: bundle.Manifest{Run: r}}, most)
+	}
+	require.NoError(t, run(func(*bundle.Run) {}))
+	require.ErrorContains(t, run(func(r *bundle.Run) { r.Memory = 3 << 30 }), "3072 MiB of memory, more than the default: run it with --limits")
+	for _, change := range []func(*bundle.Run){ // 0 and less would be no limit
+		func(r *bundle.Run) { r.Memory = 0 }, func(r *bundle.Run) { r.Memory = -1 },
+		func(r *bundle.Run) { r.Processes = 0 }, func(r *bundle.Run) { r.Processes = 1 << 30 },
+		func(r *bundle.Run) { r.TestTimeout = 0 }, func(r *bundle.Run) { r.TestTimeout = 2 * time.Hour },
+	} {
+		require.Error(t, run(change))
+	}
+}
+
+// TestPinned: nothing but a name and a version is installed, which an index has: no file, no address and no option.
+func TestPinned(t *testing.T) {
+	names, err := pinned([]string{"pytest==9.2.0", "numpy==2.1.0"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"pytest==9.2.0", "numpy==2.1.0"}, names)
+	for _, wrong := range []string{"a @ https://example.com/a.whl", "a", "--index-url==https://example.com", "a==1 ; x", "-r/etc/passwd==1",
+		"a==1\n--index-url https://example.com", "../a==1", "git+https://example.com/a==1"} {
+		_, err := pinned([]string{"pytest==9.2.0", wrong})
+		require.ErrorContains(t, err, "was not installed from an index", wrong)
+	}
+}

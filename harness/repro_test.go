@@ -1,0 +1,178 @@
+package harness_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/repro"
+	"pyo3test/harness/internal/selftest"
+)
+
+// planted is a credential that is wherever a run could pick one up.
+const planted = "hunter2-of-a-bundle"
+
+// failing has a test that hangs, one that crashes, and one that is killed for its memory.
+const failing = `import ctypes, os, threading
+import tiny
+
+def test_first():
+    pass
+
+def test_hangs():
+    print("` + planted + `")
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def test_crashes():
+    ctypes.string_at(0)
+
+def test_eats():
+    kept = []
+    while True:
+        kept.append(bytearray(10_000_000))
+        kept[-1][::4096] = kept[-1][::4096]
+
+def test_fails():
+    assert tiny.answer() == 43
+`
+
+// again is the line that names a bundle.
+var again = regexp.MustCompile(`\nagain, as it was, anywhere: pyo3test repro (\S+\.pyo3test)\n$`)
+
+// bundles runs a suite that is red, and returns the bundles that its tests name, by their node ids.
+func bundles(t *testing.T, suite harness.Suite) map[string]string {
+	t.Helper()
+	t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+	group, text := recordRed(t, suite)
+	require.NotContains(t, text, "left no bundle")
+	found := map[string]string{}
+	for _, test := range group.Subs() {
+		if named := again.FindStringSubmatch(test.Text()); named != nil {
+			found[test.Attrs()["pytest.nodeid"]] = named[1]
+		}
+		require.NotEqual(t, harnesstest.Passed, group.Outcome())
+	}
+	return found
+}
+
+func open(t *testing.T, file string) *bundle.Bundle {
+	t.Helper()
+	b, err := bundle.Open(file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// repeat prepares a bundle and runs its test.
+func repeat(t *testing.T, e *engine.Engine, file string, o repro.Options) (repro.Result, []string) {
+	t.Helper()
+	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Test: time.Hour}
+	p, err := repro.Prepare(context.Background(), e, open(t, file), most, func(report.Event) {})
+	require.NoError(t, err)
+	result, err := p.Run(context.Background(), o)
+	require.NoError(t, err)
+	return result, p.Differences
+}
+
+// TestBundles: a test that hangs, crashes or is killed for its memory leaves a file that makes it do so again in the same
+// place: here, and where its image is not, with the network for nothing but packages. A test that fails leaves none.
+func TestBundles(t *testing.T) {
+	t.Setenv("A_TOKEN", planted)
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": failing, ".env": "A_TOKEN=" + planted + "\n",
+		"notes.txt": "the token is " + planted + "\n"})
+	defer selftest.Edit(t, crate, map[string]string{".env": "", "notes.txt": ""})
+	before := selftest.Snapshot(t, crate)
+	suite := harness.Suite{Crate: crate, Memory: 256 << 20, Env: map[string]string{"A_PASSWORD": planted, "PLAIN": "value"}}
+	files := bundles(t, suite)
+	require.Len(t, files, 3)
+	second := bundles(t, suite)
+	require.Equal(t, before, selftest.Snapshot(t, crate))
+
+	ctx := context.Background()
+	e, err := engine.Connect(ctx)
+	require.NoError(t, err)
+	defer e.Close()
+	for name, outcome := range map[string]string{"test_hangs": "hung", "test_crashes": "crashed", "test_eats": "killed for memory"} {
+		nodeID := "tests/test_tiny.py::" + name
+		b := open(t, files[nodeID])
+		require.Equal(t, outcome, b.Test.Outcome)
+		require.Equal(t, map[string]string{"PLAIN": "value"}, b.Run.Env)
+		require.Subset(t, b.Withheld, []string{".env", "A_PASSWORD", "notes.txt"})
+		require.Equal(t, "tests/test_tiny.py::test_first", b.Test.Before[0])
+		for _, entry := range b.Entries {
+			text, err := b.Read(entry.Name)
+			require.NoError(t, err)
+			require.NotContains(t, string(text), planted, entry.Name)
+		}
+		raw, err := os.ReadFile(files[nodeID])
+		require.NoError(t, err)
+		require.NotContains(t, string(raw), planted)
+
+		// Another run has the same bundle, but for what it saw.
+		other := open(t, second[nodeID])
+		require.Equal(t, inputs(b), inputs(other))
+		require.Equal(t, b.Test, other.Test)
+		require.Equal(t, b.Build, other.Build)
+
+		result, differences := repeat(t, e, files[nodeID], repro.Options{Runs: 2})
+		require.Equal(t, []repro.Place{{Signature: b.Test.Signature, What: b.Test.What(), Same: true, Runs: 2}}, result.Places)
+		require.Equal(t, 2, result.Failed)
+		require.Len(t, differences, 1, "what was withheld")
+	}
+
+	hangs := files["tests/test_tiny.py::test_hangs"]
+	gone, ok, err := e.Image(ctx, open(t, hangs).Build.Image)
+	require.NoError(t, err)
+	require.True(t, ok)
+	images, err := e.Images(ctx, map[string]string{engine.Label + ".crate": gone.Labels[engine.Label+".crate"]})
+	require.NoError(t, err)
+	for _, found := range images {
+		require.NoError(t, e.RemoveImage(ctx, found.ID))
+	}
+	result, differences := repeat(t, e, hangs, repro.Options{Runs: 3, Jobs: 2})
+	require.Len(t, differences, 1)
+	require.Equal(t, 3, result.Failed)
+	require.True(t, result.Places[0].Same)
+}
+
+// inputs are the entries of a bundle that do not tell of the run itself.
+func inputs(b *bundle.Bundle) (entries []bundle.Entry) {
+	for _, entry := range b.Entries {
+		if strings.HasPrefix(entry.Name, bundle.Sources) || strings.HasPrefix(entry.Name, bundle.Built) {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+// TestWhichBundles: the Suite says which tests leave one.
+func TestWhichBundles(t *testing.T) {
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": failing})
+	tests := []string{"tests/test_tiny.py::test_fails", "tests/test_tiny.py::test_crashes"}
+	files := bundles(t, harness.Suite{Crate: crate, Tests: tests, Bundles: harness.BundleAll})
+	require.Len(t, files, 2)
+	e, err := engine.Connect(context.Background())
+	require.NoError(t, err)
+	defer e.Close()
+	result, _ := repeat(t, e, files[tests[0]], repro.Options{UntilFailure: true})
+	require.Equal(t, 1, result.Runs)
+	require.Equal(t, "again, in the same place: failed, tests/test_tiny.py:23", result.Text())
+	require.Empty(t, bundles(t, harness.Suite{Crate: crate, Tests: tests, Bundles: harness.BundleNone}))
+	folder := os.Getenv("PYO3TEST_ARTIFACTS")
+	left, err := filepath.Glob(filepath.Join(folder, "*", "*", "*.pyo3test"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
