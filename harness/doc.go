@@ -154,6 +154,9 @@
 // those that ran before it; one that has a process of its own runs alone, because it is forked from a process in which no test
 // ran.
 //
+// With --compare it runs in turn with another build of the crate, beside the same packages, and says whether that fails less
+// often (Fisher's exact test). [Repro] keeps a bundle as a regression test.
+//
 // If the engine still has the image of that run, it is used. Otherwise one is made on the tools image of this host, with the
 // bundle's extension and the same versions of the packages, as wheels of the host's index: nothing is compiled, and no code of
 // a package runs while it is installed.

@@ -3,6 +3,7 @@ package harness_test
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -175,4 +176,69 @@ func TestWhichBundles(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(folder, "*", "*", "*.pyo3test"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// lockedTwice hangs as long as the crate answers 42.
+const lockedTwice = `import threading, tiny
+
+def test_answer():
+    lock = threading.Lock()
+    lock.acquire()
+    if tiny.answer() == 42:
+        lock.acquire()
+`
+
+// TestCompare: a bundle's test hangs with its own crate, and not with the one that is fixed. It stays as a regression test
+// of the crate: red until then, and green from then on.
+func TestCompare(t *testing.T) {
+	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": lockedTwice})
+	file := bundles(t, harness.Suite{Crate: crate})["tests/test_tiny.py::test_answer"]
+	output, err := regression(t, crate, file)
+	require.Error(t, err)
+	require.Contains(t, output, "tests/test_tiny.py::test_answer of test_answer.pyo3test: again, in the same place: hung")
+	require.Contains(t, output, "deadlock proved after")
+
+	selftest.Edit(t, crate, map[string]string{"src/lib.rs": strings.Replace(selftest.Tiny["src/lib.rs"], "42", "43", 1)})
+	output, err = regression(t, crate, file)
+	require.NoError(t, err, output)
+	require.Contains(t, output, "test_answer.pyo3test: it passed")
+
+	ctx := context.Background()
+	e, err := engine.Connect(ctx)
+	require.NoError(t, err)
+	defer e.Close()
+	b := open(t, file)
+	own, err := repro.Prepare(ctx, e, b, repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Test: time.Hour},
+		func(report.Event) {})
+	require.NoError(t, err)
+	fixed, err := harness.Rebuild(ctx, e, b, crate, func(report.Event) {})
+	require.NoError(t, err)
+	results, err := repro.Run(ctx, repro.Options{Runs: 4, Jobs: 2}, own, fixed)
+	require.NoError(t, err)
+	compared := repro.Compare(results[0], results[1])
+	require.True(t, compared.Better(), compared.Sentence())
+	require.Equal(t, "p = 0.029: the other crate hung less often, and that is no chance", compared.Sentence())
+}
+
+// regressionVariable names the bundle for TestRegression, which is a part of TestCompare.
+const regressionVariable = "PYO3TEST_REGRESSION"
+
+// regression runs TestRegression in a crate's folder.
+func regression(t *testing.T, crate, file string) (string, error) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	c := exec.Command(self, "-test.run", "^TestRegression$", "-test.v")
+	c.Dir, c.Env = crate, append(os.Environ(), regressionVariable+"="+file)
+	output, err := c.CombinedOutput()
+	return string(output), err
+}
+
+// TestRegression is how a user keeps a bundle as a test.
+func TestRegression(t *testing.T) {
+	file := os.Getenv(regressionVariable)
+	if file == "" {
+		t.Skip("a part of TestCompare, which runs it")
+	}
+	harness.Repro(t, file)
 }

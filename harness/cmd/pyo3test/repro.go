@@ -26,19 +26,23 @@ import (
 func reproCommand() *cobra.Command {
 	var f reproFlags
 	c := &cobra.Command{
-		Use:   "repro [flags] BUNDLE",
+		Use:   "repro [flags] BUNDLE [PATH]",
 		Short: "Run the test of a bundle again, and say how often it fails",
 		Long: `Runs one test as it ran when it hung, crashed or ran out of memory: with that extension, those packages, limits and
 settings, without a network. The bundle is the file that the failed test names, also one from CI or from somebody else. It is
 checked before anything of it is used, and its test can reach nothing of this machine. Each run says whether the test failed in
 the same place, in another place, otherwise, or passed. Ctrl-C ends the runs, and shows what is known by then.
 
-The exit code is 0 if the test never failed, 1 if it did, and 2 if the bundle cannot be used.`,
+With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
+in the same way beside the same packages; the exit code is 0 if it fails less often there, and that is no chance.
+
+Otherwise the exit code is 0 if the test never failed, and 1 if it did; 2 if the bundle cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
-  pyo3test repro --until-failure --for 10m test_once.pyo3test`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args[0]) },
+  pyo3test repro --until-failure --for 10m test_once.pyo3test
+  pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
 	}
 	flags := c.Flags()
 	flags.SortFlags = false
@@ -46,6 +50,7 @@ The exit code is 0 if the test never failed, 1 if it did, and 2 if the bundle ca
 	flags.IntVarP(&f.options.Jobs, "jobs", "j", 1, "how many run at the same time (`N`), each in a container of its own")
 	flags.BoolVar(&f.options.UntilFailure, "until-failure", false, "end with the first run that fails as the bundle's test did")
 	flags.DurationVar(&f.options.For, "for", 0, "begin no run after this `time`, such as 10m")
+	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
 	flags.BoolVar(&f.json, "json", false, "the result as one object on stdout, and nothing else there")
@@ -56,14 +61,19 @@ The exit code is 0 if the test never failed, 1 if it did, and 2 if the bundle ca
 type reproFlags struct {
 	options               repro.Options
 	limits, verbose, json bool
+	compare               bool
 }
 
 // ownLimits are those that a bundle may ask for if it is trusted.
 var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Test: 24 * time.Hour}
 
-func (f reproFlags) repro(c *cobra.Command, file string) (err error) {
+func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	if f.options.Runs < 0 || f.options.Jobs < 1 || f.options.For < 0 {
 		return errors.New("-n and --for are 0 or more, and -j is 1 or more")
+	}
+	file, crate, err := f.split(args)
+	if err != nil {
+		return err
 	}
 	if f.options.Runs == 0 && f.options.For == 0 && !f.options.UntilFailure {
 		f.options.Runs = 1
@@ -79,15 +89,11 @@ func (f reproFlags) repro(c *cobra.Command, file string) (err error) {
 	}
 	screen.line("%12s %s  %s", "pyo3test", report.Version, filepath.Base(file))
 	screen.line("%12s %s  %s", "Test", b.Test.NodeID, b.Test.What())
-	result, err := f.run(c.Context(), b, screen)
+	results, err := f.run(c.Context(), b, crate, screen)
 	screen.clear()
-	if result.Runs > 0 {
-		screen.line("%12s %s", "Summary", strings.ReplaceAll(result.Text(), "\n", "\n"+strings.Repeat(" ", 13)))
-	}
-	if f.json {
-		if jsonErr := json.NewEncoder(c.OutOrStdout()).Encode(result); jsonErr != nil {
-			err = errors.Join(err, jsonErr)
-		}
+	passed := len(results) > 0
+	if passed {
+		passed, err = f.conclude(c, screen, results, crate, err)
 	}
 	var unusable repro.UnusableError
 	switch {
@@ -98,21 +104,65 @@ func (f reproFlags) repro(c *cobra.Command, file string) (err error) {
 	case err != nil:
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", c.CommandPath(), err)
 		return status(exitSetup)
-	case result.Failed+result.Other > 0:
+	case !passed:
 		return status(exitFailed)
 	}
 	return nil
 }
 
-// run prepares the bundle's test and runs it.
-func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, screen *reproScreen) (repro.Result, error) {
+// split returns the bundle and, if they are compared, the crate.
+func (f reproFlags) split(args []string) (file, crate string, err error) {
+	file = args[0]
+	switch {
+	case !f.compare && len(args) > 1:
+		return "", "", errors.New("one bundle at a time; a crate's folder beside it goes with --compare")
+	case !f.compare:
+		return file, "", nil
+	case f.options.UntilFailure:
+		return "", "", errors.New("--compare compares rates, which --until-failure would distort: use -n or --for")
+	case len(args) == 1:
+		args = append(args, ".")
+	}
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		file, args[1] = args[1], file
+	}
+	crate, _, err = findOne(args[1])
+	return file, crate, err
+}
+
+// conclude shows the results, and reports whether they are what the user hopes for: no failure, or a better crate.
+func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []repro.Result, crate string, err error) (passed bool, _ error) {
+	show := func(title, text string) {
+		screen.line("%12s %s", title, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 13)))
+	}
+	result := any(results[0])
+	passed = results[0].Failed+results[0].Other == 0
+	if crate == "" {
+		if results[0].Runs > 0 {
+			show("Summary", results[0].Text())
+		}
+	} else {
+		compared := repro.Compare(results[0], results[1])
+		result, passed = compared, compared.Better()
+		show("Bundle", results[0].Rates())
+		show("Other", results[1].Rates()+"\n"+crate)
+		show("Summary", compared.Sentence())
+	}
+	if f.json {
+		err = errors.Join(err, json.NewEncoder(c.OutOrStdout()).Encode(result))
+	}
+	return passed, err
+}
+
+// run prepares the bundle's test, and that of the crate to compare with if there is one, and runs them.
+func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, screen *reproScreen) ([]repro.Result, error) {
 	e, err := engine.Connect(ctx)
 	if err != nil {
-		return repro.Result{}, err
+		return nil, err
 	}
 	defer e.Close()
 	if _, err := e.Sweep(ctx); err != nil {
-		return repro.Result{}, err
+		return nil, err
 	}
 	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Test: time.Hour}
 	if f.limits {
@@ -120,13 +170,21 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, screen *reproScre
 	}
 	prepared, err := repro.Prepare(ctx, e, b, most, screen.prepare)
 	if err != nil {
-		return repro.Result{}, err
+		return nil, err
 	}
 	for _, difference := range prepared.Differences {
 		screen.line("%12s %s", "Differs", difference)
 	}
+	sides := []*repro.Prepared{prepared}
+	if crate != "" {
+		other, err := harness.Rebuild(ctx, e, b, crate, screen.prepare)
+		if err != nil {
+			return nil, err
+		}
+		sides = append(sides, other)
+	}
 	f.options.Each = screen.each
-	return prepared.Run(ctx, f.options)
+	return repro.Run(ctx, f.options, sides...)
 }
 
 // reproScreen shows runs.
@@ -206,10 +264,21 @@ func (s *reproScreen) progress(text string) {
 }
 
 // each shows a run.
-func (s *reproScreen) each(so repro.Result, end report.TestEnded) {
-	if end.Outcome.Red() && !s.shown[end.Signature] && (s.flags.verbose || s.flags.options.Runs == 1) {
+func (s *reproScreen) each(results []repro.Result, end report.TestEnded) {
+	single := s.flags.options.Runs == 1 && len(results) == 1
+	if end.Outcome.Red() && !s.shown[end.Signature] && (s.flags.verbose || single) {
 		s.shown[end.Signature] = true
 		s.line("%s", end.Describe())
 	}
-	s.progress(fmt.Sprintf("run %d, after %v: %s", so.Runs, so.Took.Round(time.Second), so.Sentence()))
+	if single {
+		return
+	}
+	text := fmt.Sprintf("after %v: ", results[0].Took.Round(time.Second))
+	for i, result := range results {
+		if i > 0 {
+			text += " | "
+		}
+		text += result.Sentence()
+	}
+	s.progress(text)
 }

@@ -6,6 +6,7 @@ package bundle
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -110,6 +111,18 @@ type Build struct {
 	Features          []string `json:"features,omitempty"`
 	NoDefaultFeatures bool     `json:"no_default_features,omitempty"`
 	MaturinArgs       []string `json:"maturin_args,omitempty"`
+}
+
+// pythonVersion matches a full version of Python, with what names its series.
+var pythonVersion = regexp.MustCompile(`^(3\.\d+)\.\w+?(t?)$`)
+
+// Series returns the series of its Python, such as 3.14t for 3.14.7t.
+func (b Build) Series() string {
+	found := pythonVersion.FindStringSubmatch(b.Python)
+	if found == nil {
+		return ""
+	}
+	return found[1] + found[2]
 }
 
 // Module is a native module that was built.

@@ -17,7 +17,8 @@ import (
 func sample() Manifest {
 	return Manifest{
 		PyO3Test: "0.1.0", Test: Test{NodeID: "tests/test_a.py::test_hang", Outcome: "hung", Signature: "abc", Ran: 1, Failed: 1},
-		Run: Run{Name: "words", Crate: "rust/words", Workspace: ".", Isolation: "forked", Memory: 2 << 30, Processes: 2048},
+		Build: Build{Python: "3.11.2"},
+		Run:   Run{Name: "words", Crate: "rust/words", Workspace: ".", Isolation: "forked", Memory: 2 << 30, Processes: 2048},
 	}
 }
 
@@ -160,6 +161,7 @@ func TestRefused(t *testing.T) {
 		"named twice":                {changed(func(m *Manifest) { m.Entries = append(m.Entries, m.Entries[0]) }), "twice"},
 		"a crate elsewhere":          {changed(func(m *Manifest) { m.Run.Crate = "../x" }), "leads elsewhere"},
 		"an absolute workspace":      {changed(func(m *Manifest) { m.Run.Workspace = "/etc" }), "leads elsewhere"},
+		"no Python":                  {changed(func(m *Manifest) { m.Build.Python = "3; rm" }), "names no version of Python"},
 		"no test":                    {changed(func(m *Manifest) { m.Test.NodeID = "" }), "names no test"},
 		"a link that leads out":      {changed(func(m *Manifest) { m.Links = map[string]string{"l": "../x"} }), "out of the sources"},
 		"an absolute link":           {changed(func(m *Manifest) { m.Links = map[string]string{"l": "/etc/passwd"} }), "out of the sources"},

@@ -149,6 +149,9 @@ func (b *Bundle) checkRun() error {
 			return fmt.Errorf("its entry %q goes to a place that no build writes to", name)
 		}
 	}
+	if b.Build.Series() == "" {
+		return fmt.Errorf("its manifest names no version of Python: %q", b.Build.Python)
+	}
 	if b.Test.NodeID == "" {
 		return errors.New("its manifest names no test")
 	}

@@ -155,22 +155,14 @@ func (p *Prepared) image(ctx context.Context, e *engine.Engine, emit report.Emit
 	if err != nil {
 		return built, err
 	}
-	python, free := b.Build.Python, ""
-	if strings.HasSuffix(python, "t") {
-		free = "t"
-	}
-	series := strings.Split(strings.TrimSuffix(python, "t"), ".")
-	if len(series) < 2 {
-		return built, unusable("the bundle names no version of Python: %q", python)
-	}
-	tools, err := image.Ensure(ctx, e, network, agent.Programs(), series[0]+"."+series[1]+free, emit)
+	tools, err := image.Ensure(ctx, e, network, agent.Programs(), b.Build.Series(), emit)
 	if err == nil {
 		tools, err = tools.WithPackages(ctx, e, network, b.Build.SystemPackages, emit)
 	}
 	if err != nil {
 		return built, err
 	}
-	p.compare("Python", python, tools.Python)
+	p.compare("Python", b.Build.Python, tools.Python)
 	if tools.BaseID != b.Build.BaseID {
 		p.differ("base image: %s (%.19s) then, %s (%.19s) here", b.Build.Base, b.Build.BaseID, tools.Base, tools.BaseID)
 	}

@@ -108,10 +108,15 @@ func (r Result) one() string {
 
 // Text returns the result for a reader, in one or several lines.
 func (r Result) Text() string {
-	lines := []string{r.Sentence()}
 	if r.Runs == 1 {
 		return r.one()
 	}
+	return r.Rates()
+}
+
+// Rates returns the rate, and how often the test failed in which place, also of a single run.
+func (r Result) Rates() string {
+	lines := []string{r.Sentence()}
 	for _, place := range r.Places {
 		where := "in another place: "
 		if place.Same {

@@ -17,14 +17,24 @@ type Options struct {
 	For          time.Duration // after which no run begins; 0 is no bound
 	UntilFailure bool          // end with the first run that fails as the bundle's test did
 	Jobs         int           // how many run at the same time, each in a container of its own
-	// Each is called after each run, one call at a time, with the result so far and the end of the test.
-	Each func(so Result, end report.TestEnded)
+	// Each is called after each run, one call at a time, with the results so far and the end of the test.
+	Each func(so []Result, end report.TestEnded)
 }
 
 // Run runs the test until the options or the context end it, and returns what was seen until then. Its error says what kept
 // the test from running.
 func (p *Prepared) Run(ctx context.Context, o Options) (Result, error) {
-	s := &series{prepared: p, options: o, began: time.Now(), result: newResult(p.bundle.Test, p.crate())}
+	results, err := Run(ctx, o, p)
+	return results[0], err
+}
+
+// Run runs several preparations of one test in turn, so that what changes on the machine meanwhile concerns all of them,
+// and returns a result of each.
+func Run(ctx context.Context, o Options, sides ...*Prepared) ([]Result, error) {
+	s := &series{options: o, began: time.Now(), sides: sides}
+	for _, side := range sides {
+		s.results = append(s.results, newResult(side.bundle.Test, side.crate()))
+	}
 	ctx, s.end = context.WithCancel(ctx)
 	defer s.end()
 	var all sync.WaitGroup
@@ -32,45 +42,61 @@ func (p *Prepared) Run(ctx context.Context, o Options) (Result, error) {
 		all.Go(func() { s.work(ctx) })
 	}
 	all.Wait()
-	return s.result, errors.Join(s.errs...)
+	return s.results, errors.Join(s.errs...)
 }
 
 // series is a number of runs under way.
 type series struct {
-	prepared *Prepared
-	options  Options
-	began    time.Time
-	end      context.CancelFunc
+	options Options
+	began   time.Time
+	end     context.CancelFunc
+	sides   []*Prepared
 
-	mutex  sync.Mutex
-	begun  int
-	result Result
-	errs   []error
+	mutex   sync.Mutex
+	begun   int
+	over    bool // UntilFailure has ended it
+	results []Result
+	errs    []error
 }
 
-// work runs the test in one container after the other.
+// work runs each side once, again and again.
 func (s *series) work(ctx context.Context) {
-	repeated := group.NewRepeated(s.prepared.config)
-	defer func() { s.fail(repeated.Close(context.WithoutCancel(ctx))) }()
+	var repeated []*group.Repeated
+	for _, side := range s.sides {
+		one := group.NewRepeated(side.config)
+		repeated = append(repeated, one)
+		defer func() { s.fail(one.Close(context.WithoutCancel(ctx))) }()
+	}
 	for s.next(ctx) {
-		seen := &seen{nodeID: s.prepared.bundle.Test.NodeID}
-		stream := report.NewStream(seen)
-		_ = stream.Emit(report.RunStarted{Name: "repro"}) // seen objects to nothing
-		_ = stream.Emit(report.GroupStarted{Group: s.prepared.config.Name})
-		repeated.Once(ctx, stream)
-		if ctx.Err() != nil {
-			return // what was under way has no verdict
+		for i, side := range s.sides {
+			end, err := side.once(ctx, repeated[i])
+			if ctx.Err() != nil {
+				return // what was under way has no verdict
+			}
+			if err != nil {
+				s.fail(err)
+				s.end()
+				return
+			}
+			s.count(i, end)
 		}
-		if seen.end == nil || seen.problem != "" {
-			s.fail(fmt.Errorf("%s could not be run: %s", seen.nodeID, seen.why()))
-			s.end()
-			return
-		}
-		s.count(*seen.end)
 	}
 }
 
-// next reports whether another run begins.
+// once runs the test once, and returns its end.
+func (p *Prepared) once(ctx context.Context, in *group.Repeated) (report.TestEnded, error) {
+	seen := &seen{nodeID: p.bundle.Test.NodeID}
+	stream := report.NewStream(seen)
+	_ = stream.Emit(report.RunStarted{Name: "repro"}) // seen objects to nothing
+	_ = stream.Emit(report.GroupStarted{Group: p.config.Name})
+	in.Once(ctx, stream)
+	if seen.end == nil || seen.problem != "" {
+		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.nodeID, p.crate(), seen.why())
+	}
+	return *seen.end, nil
+}
+
+// next reports whether another run of each side begins.
 func (s *series) next(ctx context.Context) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -82,19 +108,19 @@ func (s *series) next(ctx context.Context) bool {
 	return true
 }
 
-func (s *series) count(end report.TestEnded) {
+func (s *series) count(side int, end report.TestEnded) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.result.UntilFailure {
+	if s.over {
 		return // a run that another worker had begun before the last one
 	}
-	failed := s.result.count(end, time.Since(s.began))
+	failed := s.results[side].count(end, time.Since(s.began))
 	if failed && s.options.UntilFailure {
-		s.result.UntilFailure = true
+		s.over, s.results[side].UntilFailure = true, true
 		s.end()
 	}
 	if s.options.Each != nil {
-		s.options.Each(s.result, end)
+		s.options.Each(s.results, end)
 	}
 }
 

@@ -1,0 +1,70 @@
+package repro
+
+import (
+	"fmt"
+	"strconv"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/bytecode"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/rate"
+)
+
+// On returns the bundle's test, to run with another build of its crate. It may have the limits
+// that it asks for: check them before, unless the bundle is one's own.
+func On(e *engine.Engine, b *bundle.Bundle, tree project.Tree, built extension.Extension, store *bytecode.Store) (*Prepared, error) {
+	p := &Prepared{bundle: b}
+	var err error
+	p.config, err = p.configuration(e, built, tree, store)
+	return p, err
+}
+
+// Comparison is what runs of a bundle's test have shown with the bundle's crate, and with another.
+type Comparison struct {
+	Bundle Result  `json:"bundle"`
+	Other  Result  `json:"other"`
+	P      float64 `json:"p"` // how likely so large a difference is by chance, if there is none
+}
+
+// alpha is the probability below which a difference is no chance, as usual.
+const alpha = 0.05
+
+// Compare compares the results of two crates.
+func Compare(bundle, other Result) Comparison {
+	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.Runs)}
+}
+
+// Better reports whether the other crate's test fails less often, and that is no chance.
+func (c Comparison) Better() bool { return c.separates() && c.less() }
+
+func (c Comparison) separates() bool { return c.P < alpha }
+
+func (c Comparison) less() bool {
+	return c.Other.Failed*c.Bundle.Runs < c.Bundle.Failed*c.Other.Runs
+}
+
+// Sentence says what the numbers allow to say, and how many runs would say more.
+func (c Comparison) Sentence() string {
+	what := did(c.Bundle.outcome)
+	chance := "p = " + strconv.FormatFloat(c.P, 'g', 2, 64)
+	switch {
+	case c.Bundle.Runs == 0 || c.Other.Runs == 0:
+		return "there is nothing to compare yet"
+	case c.Bundle.Failed == 0 && c.Other.Failed == 0:
+		return fmt.Sprintf("neither %s, so nothing is known of the difference: run more often", what)
+	case c.separates() && c.less():
+		return chance + ": the other crate " + what + " less often, and that is no chance"
+	case c.separates():
+		return chance + ": the other crate " + what + " more often, and that is no chance"
+	case c.Other.Failed > 0:
+		return chance + ": that does not tell them apart: run more often"
+	}
+	need := rate.RunsToSeparate(c.Bundle.Failed, c.Bundle.Runs)
+	if need == 0 {
+		return chance + ": that does not tell them apart: run the bundle's own more often first"
+	}
+	return fmt.Sprintf("%s: that does not tell them apart: %s of the other crate would, if all pass", chance, plural.Count(need, "run"))
+}

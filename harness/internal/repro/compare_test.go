@@ -1,0 +1,34 @@
+package repro
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness/internal/bundle"
+)
+
+func TestComparison(t *testing.T) {
+	for _, c := range []struct {
+		failed, runs, otherFailed, otherRuns int
+		better                               bool
+		want                                 string
+	}{
+		{31, 200, 0, 200, true, "p = 2.6e-10: the other crate hung less often, and that is no chance"},
+		{6, 200, 0, 200, true, "p = 0.03: the other crate hung less often, and that is no chance"},
+		{5, 200, 0, 200, false, "p = 0.061: that does not tell them apart: 201 runs of the other crate would, if all pass"},
+		{0, 200, 6, 200, false, "p = 0.03: the other crate hung more often, and that is no chance"},
+		{5, 10, 4, 10, false, "p = 1: that does not tell them apart: run more often"},
+		{0, 10, 0, 10, false, "neither hung, so nothing is known of the difference: run more often"},
+		{0, 0, 0, 0, false, "there is nothing to compare yet"},
+	} {
+		result := func(failed, runs int) Result {
+			r := newResult(bundle.Test{Outcome: "hung"}, "/crate")
+			r.Failed, r.Runs = failed, runs
+			return r
+		}
+		got := Compare(result(c.failed, c.runs), result(c.otherFailed, c.otherRuns))
+		require.Equal(t, c.want, got.Sentence())
+		require.Equal(t, c.better, got.Better())
+	}
+}

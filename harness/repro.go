@@ -1,0 +1,138 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/evidence"
+	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/rate"
+	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/repro"
+)
+
+// maxRepros bounds how many times Repro runs a test.
+const maxRepros = 50
+
+// Repro keeps the test of a bundle as a regression test: it builds the crate as it is now, and fails if the bundle's test
+// still fails as it did. The crate is the one with the bundle's project name in the repository around the test's folder.
+// The test is the bundle's, by its node id, with the bundle's settings, limits and order; its source is the crate's own. It
+// runs as often as it takes to see the bundle's rate of failures with 95 % confidence, 50 times at most: a bundle of a test
+// that failed 3 times in 10 makes it run 9 times, one of a test that has run only once makes it run once.
+func Repro(t *testing.T, file string) {
+	t.Helper()
+	b, err := bundle.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	crate, err := crateOf(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := t.Deadline()
+	ctx, _, cancel := deadline(end)
+	defer cancel()
+	ctx, release := interruptible(ctx)
+	defer release()
+	e, err := engine.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	p, err := Rebuild(ctx, e, b, crate, func(report.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := min(rate.CleanRuns(float64(max(1, b.Test.Failed))/float64(max(1, b.Test.Ran))), maxRepros)
+	var first *report.TestEnded
+	result, err := p.Run(ctx, repro.Options{Runs: runs, UntilFailure: true, Jobs: 1, Each: func(_ []repro.Result, end report.TestEnded) {
+		if first == nil && end.Outcome.Red() {
+			first = &end
+		}
+	}})
+	t.Logf("%s of %s: %s", b.Test.NodeID, filepath.Base(file), result.Text())
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case ctx.Err() != nil && result.Failed == 0:
+		t.Fatalf("%d of %d runs, when this was ended: %v", result.Runs, runs, context.Cause(ctx))
+	case result.Skipped == result.Runs:
+		t.Fatal("the test is skipped: nothing is known of it")
+	case first != nil:
+		testingT{T: t}.Output().Write([]byte(first.Describe()))
+		t.Fail()
+	}
+}
+
+// crateOf finds the crate of a bundle's project in the repository around this folder.
+func crateOf(b *bundle.Bundle) (string, error) {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	root := folder
+	for _, mark := range []string{".git", "go.work", "go.mod"} {
+		if found := project.Above(folder, mark); found != "" {
+			root = filepath.Dir(found)
+			break
+		}
+	}
+	manifests, err := project.Below(root, "pyproject.toml")
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, crate := range manifests {
+		if p, err := project.Read(crate); err == nil && project.IsMaturin(crate) && p.Metadata.Name == b.Run.Project {
+			found = append(found, crate)
+		}
+	}
+	if len(found) != 1 || b.Run.Project == "" {
+		return "", fmt.Errorf("find the crate of the bundle, whose project is %q: below %s there are %d of that name: %s", b.Run.Project, root,
+			len(found), strings.Join(found, ", "))
+	}
+	return found[0], nil
+}
+
+// Rebuild builds a crate as that of a bundle was built, with the same packages beside it, and prepares the bundle's test to
+// run with it.
+func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate string, emit report.Emit) (*repro.Prepared, error) {
+	r := &run{
+		suite: Suite{
+			Crate: crate, Tests: b.Run.Tests, PytestArgs: b.Run.PytestArgs, Env: b.Run.Env, Isolation: Isolation(b.Run.Isolation),
+			Profile: b.Build.Profile, Features: b.Build.Features, NoDefaultFeatures: b.Build.NoDefaultFeatures,
+			MaturinArgs: b.Build.MaturinArgs, SystemPackages: b.Build.SystemPackages, Requirements: b.Build.Installed,
+			Python: []string{b.Build.Series()},
+		},
+		grace: time.Minute, stream: report.NewStream(passOn(emit)), evidence: new(evidence.Run), configs: map[string]group.Config{},
+		bundler: newBundler(BundleNone, nil),
+	}
+	_ = r.stream.Emit(report.RunStarted{Crate: crate}) // passOn objects to nothing
+	if err := r.configure(); err != nil {
+		return nil, err
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, errors.New(r.explain(ctx, err))
+	}
+	defer r.engine.Close()
+	return repro.On(e, b, r.sources.tree, r.extension, r.bytecode)
+}
+
+// passOn is a reporter that passes each event on.
+type passOn report.Emit
+
+// Report passes an event on.
+func (p passOn) Report(_ time.Time, e report.Event, _ *report.Tally) error {
+	p(e)
+	return nil
+}
