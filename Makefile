@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check demo demo-hang test test-toolchains bench soak lint engine image module lock clean
+.PHONY: help check demo demo-hang test test-toolchains test-repros bench soak lint engine image module lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -26,6 +26,9 @@ test: ## run all tests of this project
 test-toolchains: ## hang in every known way on each Python and Rust, compare what is said of it, and run real projects there
 	@$(with_engine) go test -tags toolchains -v -count=1 -p 1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs \
 		./harness/internal/selftest/projects
+
+test-repros: ## hang in every known way, and run each hang again from its bundle
+	@$(with_engine) go test -tags repros -v -count=1 -timeout 60m -run '^TestRepros$$' ./pytests/hangs
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

@@ -70,8 +70,11 @@ type bundler struct {
 
 // wanted is a bundle to write.
 type wanted struct {
-	end    report.TestEnded
-	before []string
+	event  report.Event
+	group  string
+	file   string
+	text   string   // the report
+	before []string // the node ids of the tests that had begun
 }
 
 func newBundler(which Bundles, place func(group, name string) string) *bundler {
@@ -81,9 +84,9 @@ func newBundler(which Bundles, place func(group, name string) string) *bundler {
 	return b
 }
 
-// Place returns the file for the bundle of a test that has ended, "" if it gets none.
-func (b *bundler) Place(end report.TestEnded) string {
-	if !b.which.wants(end.Outcome) {
+// Place returns the file for the bundle of what a group reports, "" if it gets none.
+func (b *bundler) Place(group, name string, outcome verdict.Outcome) string {
+	if !b.which.wants(outcome) {
 		return ""
 	}
 	b.mutex.Lock()
@@ -92,7 +95,7 @@ func (b *bundler) Place(end report.TestEnded) string {
 		b.leftOut++
 		return ""
 	}
-	file := b.place(end.Group, path.Base(end.Name)+bundle.Extension)
+	file := b.place(group, path.Base(name)+bundle.Extension)
 	if file != "" {
 		b.placed++
 	}
@@ -103,14 +106,26 @@ func (b *bundler) Place(end report.TestEnded) string {
 func (b *bundler) Report(at time.Time, e report.Event, so *report.Tally) error {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
+	var failed wanted
 	switch e := e.(type) {
 	case report.TestStarted:
 		b.begun[e.Group] = append(b.begun[e.Group], e.NodeID)
 	case report.TestEnded:
-		if e.Bundle != "" {
-			before := b.begun[e.Group]
-			b.wanted = append(b.wanted, wanted{e, slices.Clone(before[:max(0, slices.Index(before, e.NodeID))])})
+		failed = wanted{group: e.Group, file: e.Bundle, before: b.begun[e.Group]}
+		if failed.file != "" {
+			failed.text = e.Describe()
+			failed.before = failed.before[:max(0, slices.Index(failed.before, e.NodeID))]
 		}
+	case report.FileFailed:
+		failed = wanted{group: e.Group, file: e.Bundle, text: e.Text}
+	case report.ExitFailed:
+		failed = wanted{group: e.Group, file: e.Bundle, text: e.Text, before: b.begun[e.Group]}
+	case report.Problem:
+		failed = wanted{group: e.Group, file: e.Bundle, text: e.Text, before: b.begun[e.Group]}
+	}
+	if failed.file != "" {
+		failed.event, failed.before = e, slices.Clone(failed.before)
+		b.wanted = append(b.wanted, failed)
 	}
 	return b.recorder.Report(at, e, so)
 }
@@ -174,12 +189,12 @@ func (r *run) tryBundles(ctx context.Context) error {
 	}
 	for _, each := range r.bundler.wanted {
 		w := common.Clone()
-		err := w.Add(bundle.Report, false, strings.NewReader(each.end.Describe()))
+		err := w.Add(bundle.Report, false, strings.NewReader(each.text))
 		if err == nil {
-			err = w.Save(each.end.Bundle, r.manifest(w, each, host))
+			err = w.Save(each.file, r.manifest(w, each, host))
 		}
 		if err != nil {
-			return fmt.Errorf("write %s: %w", each.end.Bundle, err)
+			return fmt.Errorf("write %s: %w", each.file, err)
 		}
 	}
 	return nil
@@ -206,8 +221,8 @@ func (r *run) addSources(w *bundle.Writer) error {
 
 // manifest describes the bundle of a test.
 func (r *run) manifest(w *bundle.Writer, each wanted, host bundle.Host) bundle.Manifest {
-	config, tree := r.configs[each.end.Group], r.sources.tree
-	test := bundle.TestOf(each.end, filepath.Join(tree.Root, filepath.FromSlash(tree.Crate)))
+	config, tree := r.configs[each.group], r.sources.tree
+	test := bundle.Of(each.event, filepath.Join(tree.Root, filepath.FromSlash(tree.Crate)))
 	test.Before, test.Ran, test.Failed = each.before, 1, 1
 	build := bundle.Build{
 		Python: r.tools.Python, Base: r.tools.Base, BaseID: r.tools.BaseID, Tools: r.tools.ID, Image: r.extension.Image,

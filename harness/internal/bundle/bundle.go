@@ -52,7 +52,9 @@ type Manifest struct {
 
 // Test is the test, and what happened to it.
 type Test struct {
-	NodeID  string `json:"nodeid"`
+	// Kind is "" for a test; otherwise it is pytest that failed: as it collected a file, in one of its phases, or at its exit.
+	Kind    string `json:"kind,omitempty"`
+	NodeID  string `json:"nodeid"`          // of a file, too; otherwise a name for a reader
 	Outcome string `json:"outcome"`         // in the words of a verdict: "hung", "crashed", "killed for memory"
 	Phase   string `json:"phase,omitempty"` // setup, call or teardown
 	Cause   string `json:"cause,omitempty"` // of a hang, by its key
@@ -149,23 +151,43 @@ type Entry struct {
 	Executable bool   `json:"executable,omitempty"`
 }
 
-// TestOf describes the end of a test. The argument crate is the crate's folder on this host, to which places are relative.
-func TestOf(end report.TestEnded, crate string) Test {
-	t := Test{NodeID: end.NodeID, Outcome: string(end.Outcome), Phase: end.Phase, Cause: end.Hang, Title: end.Signal,
-		Signature: end.Signature}
-	place := end.Place
-	if end.Outcome == verdict.Hung {
-		t.Title = hang.Key(end.Hang).Title()
-		if end.HangPlace.File != "" {
-			place = end.HangPlace
+// Of describes what an event reports. The argument crate is the crate's folder on this host, to which places are relative.
+func Of(e report.Event, crate string) Test {
+	var t Test
+	place, failure := report.Place{}, report.Failure{}
+	switch e := e.(type) {
+	case report.TestEnded:
+		t = Test{NodeID: e.NodeID, Outcome: string(e.Outcome), Phase: e.Phase, Title: e.Signal}
+		place, failure = e.Place, e.Failure
+	case report.FileFailed:
+		t = Test{Kind: KindFile, NodeID: e.NodeID, Outcome: string(verdict.Hung)}
+		place, failure = e.Place, e.Failure
+	case report.ExitFailed:
+		t = Test{Kind: KindExit, NodeID: report.ExitName, Outcome: string(verdict.Hung)}
+		failure = e.Failure
+	case report.Problem:
+		t = Test{Kind: e.Phase, NodeID: "(" + e.Phase + ")", Outcome: string(verdict.Hung)}
+		failure = e.Failure
+	}
+	t.Cause, t.Signature = failure.Hang, failure.Signature
+	if failure.Hang != "" {
+		t.Title = hang.Key(failure.Hang).Title()
+		if failure.HangPlace.File != "" {
+			place = failure.HangPlace
 		}
 	}
-	if below, err := filepath.Rel(crate, place.File); err == nil {
+	if below, err := filepath.Rel(crate, place.File); err == nil && place.File != "" {
 		place.File = filepath.ToSlash(below)
 		t.Place = place.String()
 	}
 	return t
 }
+
+// Kinds of what a bundle is of, besides a test and the phases of pytest itself: "start", "collect" and "finish".
+const (
+	KindFile = "file" // the collection of a file
+	KindExit = "exit" // the end of the interpreter after the tests
+)
 
 // What describes in a few words what happened to the test.
 func (t Test) What() string {

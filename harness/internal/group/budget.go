@@ -111,7 +111,7 @@ func (g *group) expire(test *test) {
 			return // it ended during the dump
 		}
 		seen.Notes = g.notes(test)
-		test.cause, test.place = seen.Cause, seen.Signature()
+		test.failure = g.failure(seen)
 		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
 		if test.pid == g.ledger.pid {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
@@ -155,15 +155,15 @@ func (g *group) expirePhase(d *deadlock) {
 		if file := g.hungFile(); file != "" {
 			text := fmt.Sprintf("pytest hung as it imported this file, and was killed%s\n%s", after,
 				g.hangText("collection-of-"+g.ledger.collecting, d.text(), seen))
-			g.hungFiles = append(g.hungFiles,
-				verdict.CollectError{NodeID: g.ledger.collecting, Path: file, Name: g.ledger.collecting,
-					Longrepr: text})
+			g.hungFiles = append(g.hungFiles, hungFile{verdict.CollectError{NodeID: g.ledger.collecting, Path: file,
+				Name: g.ledger.collecting, Longrepr: text}, g.failure(seen)})
 			g.again = true
 			g.must(g.session.Send(protocol.Stop{}))
 			return
 		}
 		g.problem("pytest hung during %s and was killed%s\n%s", at, after,
 			g.hangText(g.clock.phase.String(), d.text(), seen))
+		g.problems[len(g.problems)-1].Failure, g.problems[len(g.problems)-1].Phase = g.failure(seen), g.clock.phase.short()
 		g.must(g.session.Send(protocol.Stop{}))
 	})
 }
@@ -188,6 +188,7 @@ func (g *group) expireExit(d *deadlock) {
 		}
 		g.exitFault = fmt.Sprintf("pytest's session was over, and its interpreter did not end %s: it was killed\n%s",
 			after, g.hangText("exit", d.text(), seen))
+		g.exitFailure = g.failure(seen)
 		g.clock.grace = g.clock.now.Add(killTimeout)
 		g.must(g.session.Send(protocol.Stop{}))
 	})

@@ -65,8 +65,9 @@ type Config struct {
 	// Provider returns "group" or "extra" and the name of the one that requires a package.
 	Provider func(pkg string) (kind, name string)
 	Tested   func() // called when the tests have ended and a person takes over
-	// Bundle, unless it is nil, returns the file for the bundle of a test that ended, "" if it gets none.
-	Bundle func(end report.TestEnded) string
+	// Bundle, unless it is nil, returns the file for the bundle of what a group reports, "" if it gets none. The name is that of
+	// a test, or of a phase.
+	Bundle func(group, name string, outcome verdict.Outcome) string
 }
 
 // Budgets are how long each phase may take.
@@ -94,18 +95,25 @@ type group struct {
 	container *engine.Container
 	asked     int64 // how many requests for stacks were answered
 
-	reasons     []string               // why tests were skipped
-	selected    []*test                // in the order in which they run
-	before      []*test                // what the first attempt collected
-	hungFiles   []verdict.CollectError // files whose import hung pytest
-	collectTook time.Duration          // from pytest's start to the end of the collection
-	standstills int                    // how often pytest's own process was killed between tests
+	reasons     []string      // why tests were skipped
+	selected    []*test       // in the order in which they run
+	before      []*test       // what the first attempt collected
+	hungFiles   []hungFile    // files whose import hung pytest
+	collectTook time.Duration // from pytest's start to the end of the collection
+	standstills int           // how often pytest's own process was killed between tests
 
-	exitFault string           // what is wrong with the interpreter's exit after a session in order, "" if nothing is
-	fate      string           // how the container ended too early, "" if it did not
-	problems  []report.Problem // that are not reported yet
-	redSeen   bool             // a test failed
-	warnings  int              // of the earlier attempts
+	exitFailure report.Failure   // of an interpreter that hung
+	exitFault   string           // what is wrong with the interpreter's exit after a session in order, "" if nothing is
+	fate        string           // how the container ended too early, "" if it did not
+	problems    []report.Problem // that are not reported yet
+	redSeen     bool             // a test failed
+	warnings    int              // of the earlier attempts
+}
+
+// hungFile is a file whose import hung pytest.
+type hungFile struct {
+	verdict.CollectError
+	failure report.Failure
 }
 
 // attempt is the state of one pytest process, from the start of its agent to its end. Each attempt starts from scratch;
@@ -451,6 +459,10 @@ func (g *group) advise(ctx context.Context) {
 // sayProblems reports the problems that are not reported yet.
 func (g *group) sayProblems() {
 	for _, problem := range g.problems {
+		if problem.Hang != "" {
+			problem.Bundle = g.bundle(problem.Phase, verdict.Hung)
+			problem.Text = withRepro(problem.Text, problem.Failure)
+		}
 		_ = g.Stream.Emit(problem) // the group is red already
 	}
 	g.problems = nil

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"pyo3test/harness/internal/hang"
 	"pyo3test/harness/internal/protocol"
+	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -79,12 +79,11 @@ type start struct {
 	own       time.Duration
 	still     bool // pytest's own process was stuck when it should have reported it
 
-	slow     bool       // half of its budget is used up, and that was reported
-	expired  bool       // its budget is used up or a deadlock is proved, and it is being ended
-	killed   time.Time  // when the agent was told to kill it
-	deadlock *deadlock  // the proof that it can never end
-	cause    hang.Cause // why it hung; zero if it did not
-	place    string     // the signature of its hang
+	slow     bool           // half of its budget is used up, and that was reported
+	expired  bool           // its budget is used up or a deadlock is proved, and it is being ended
+	killed   time.Time      // when the agent was told to kill it
+	deadlock *deadlock      // the proof that it can never end
+	failure  report.Failure // why it hung; zero if it did not
 }
 
 // expect says which tests are to run, by their collection indices.

@@ -43,7 +43,7 @@ func (g *group) culprits() []proof {
 		case test.end.Outcome == verdict.Crashed && test.Finish.Signal != nil &&
 			slices.Contains(crashes, *test.Finish.Signal):
 			crashed = append(crashed, proof{test, true})
-		case test.end.Outcome == verdict.Hung && test.cause.Key == hang.InheritedThroughFork:
+		case test.end.Outcome == verdict.Hung && test.failure.Hang == string(hang.InheritedThroughFork):
 			forked = append(forked, proof{test, false})
 		}
 	}

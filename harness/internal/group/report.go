@@ -82,11 +82,8 @@ func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 	if test.Finish != nil && test.Finish.Signal != nil && v.Outcome == verdict.Crashed {
 		end.Signal, _, _ = strings.Cut(verdict.SignalName(*test.Finish.Signal), " (")
 	}
-	end.Signature = g.signature(test, v)
-	if v.Outcome == verdict.Hung {
-		if end.Hang = string(test.cause.Key); test.cause.File != "" {
-			end.HangPlace = g.place(test.cause.File, test.cause.Line)
-		}
+	if end.Failure = test.failure; v.Outcome != verdict.Hung {
+		end.Failure = report.Failure{Signature: g.signature(test, v)}
 	}
 	for _, section := range v.Sections {
 		end.Sections = append(end.Sections, [2]string{section[0], g.Tree.HostText(hang.FoldFatal(section[1]))})
@@ -95,19 +92,39 @@ func (g *group) endOf(test *test, v verdict.Verdict) report.TestEnded {
 		end.Subtests = append(end.Subtests,
 			report.SubtestEnd{Name: sub.Name, Outcome: sub.Outcome, Text: g.Tree.HostText(sub.Text)})
 	}
-	if g.Bundle != nil {
-		end.Bundle = g.Bundle(end)
-	}
+	end.Bundle = g.bundle(test.name, v.Outcome)
 	return end
 }
 
-// signature returns what is equal for two ends of a test in the same place, "" for one that is no failure.
-func (g *group) signature(test *test, v verdict.Verdict) string {
-	switch {
-	case !v.Outcome.Red():
+// bundle returns the file for the bundle of a test or a phase, "" if it gets none.
+func (g *group) bundle(name string, outcome verdict.Outcome) string {
+	if g.Bundle == nil {
 		return ""
-	case v.Outcome == verdict.Hung:
-		return test.place
+	}
+	return g.Bundle(g.Name, name, outcome)
+}
+
+// withRepro adds the command that runs a bundle to a text, if there is one.
+func withRepro(text string, f report.Failure) string {
+	if f.Bundle == "" {
+		return text
+	}
+	return strings.TrimRight(text, "\n") + "\n" + strings.TrimRight(f.Repro(), "\n")
+}
+
+// failure describes a hang for reporters.
+func (g *group) failure(seen hang.Report) report.Failure {
+	f := report.Failure{Hang: string(seen.Cause.Key), Signature: seen.Signature()}
+	if seen.Cause.File != "" {
+		f.HangPlace = g.place(seen.Cause.File, seen.Cause.Line)
+	}
+	return f
+}
+
+// signature returns what is equal for two ends of a test in the same place, "" for one that is no failure or hung.
+func (g *group) signature(test *test, v verdict.Verdict) string {
+	if !v.Outcome.Red() {
+		return ""
 	}
 	died, stderr := string(v.Outcome), ""
 	switch {
@@ -125,13 +142,22 @@ func (g *group) signature(test *test, v verdict.Verdict) string {
 // reportCollection reports each file that could not be collected or that skips itself. What -run selects in a file that
 // could not be collected does not run, and must not be green because of that.
 func (g *group) reportCollection() {
-	for _, e := range slices.Concat(g.hungFiles, g.ledger.collectErrors) {
+	files := slices.Clone(g.hungFiles)
+	for _, e := range g.ledger.collectErrors {
+		files = append(files, hungFile{CollectError: e})
+	}
+	for _, e := range files {
 		if name := subtest.Name(e.NodeID); g.Matcher.Match(g.TestName + "/" + name) {
+			failure := e.failure
+			if failure.Hang != "" {
+				failure.Bundle = g.bundle("collection of "+name, verdict.Hung)
+			}
 			g.emit(report.FileFailed{
 				Test: report.Test{Group: g.Name, Name: name + "/(collection)", NodeID: e.NodeID},
 				JUnit: report.JUnitName{Classname: e.Classname, Name: e.Name, File: g.Tree.HostText(e.Path),
 					Line: e.Line},
-				Place: g.place(e.Path, e.Line), Text: g.Tree.HostText(e.Longrepr) + g.providerText(e.Longrepr),
+				Place: g.place(e.Path, e.Line), Failure: failure,
+				Text: withRepro(g.Tree.HostText(e.Longrepr)+g.providerText(e.Longrepr), failure),
 			})
 		}
 	}
@@ -154,7 +180,11 @@ func (g *group) reportCollection() {
 // reportExit reports an exit that went wrong after every test had its verdict.
 func (g *group) reportExit() {
 	if g.exitFault != "" {
-		g.emit(report.ExitFailed{Group: g.Name, Text: g.Tree.HostText(strings.TrimRight(g.exitFault, "\n"))})
+		if g.exitFailure.Hang != "" {
+			g.exitFailure.Bundle = g.bundle("exit", verdict.Hung)
+		}
+		text := withRepro(g.Tree.HostText(strings.TrimRight(g.exitFault, "\n")), g.exitFailure)
+		g.emit(report.ExitFailed{Group: g.Name, Failure: g.exitFailure, Text: text})
 	}
 }
 

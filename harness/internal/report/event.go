@@ -56,7 +56,10 @@ type (
 		Cause Cause  `json:"cause,omitempty"` // set if it kept tests from running
 		Text  string `json:"text"`
 		// Log is the part of Text that was also reported as the progress of its phase.
-		Log string `json:"log,omitempty"`
+		Log     string `json:"log,omitempty"`
+		Failure        // if it is pytest that hung
+		// Phase is that in which pytest hung: start, collect or finish.
+		Phase string `json:"phase,omitempty"`
 		// Packages are Debian packages that a build lacks.
 		Packages []string `json:"packages,omitempty"`
 		// Listed means that each test that did not run because of it has an event of its own.
@@ -125,7 +128,8 @@ type (
 		Test
 		JUnit JUnitName `json:"junit"`
 		Place Place     `json:"place"`
-		Text  string    `json:"text"`
+		Failure
+		Text string `json:"text"`
 	}
 
 	// FileSkipped means that a file skips itself as a whole.
@@ -139,7 +143,8 @@ type (
 	// ExitFailed means that the interpreter did not end as it should, after its session.
 	ExitFailed struct {
 		Group string `json:"group"`
-		Text  string `json:"text"`
+		Failure
+		Text string `json:"text"`
 	}
 
 	// Stacks shows what runs, without stopping it.
@@ -183,13 +188,7 @@ type (
 		Place   Place           `json:"place,omitzero"`    // what went wrong there, or the test itself
 		Signal  string          `json:"signal,omitempty"`  // that its process died of, such as SIGSEGV
 		Message string          `json:"message,omitempty"` // what went wrong, in one line
-		// Hang and HangPlace are the cause of a hang, a key of package hang, and its place in the user's code.
-		Hang      string `json:"hang,omitempty"`
-		HangPlace Place  `json:"hang_place,omitzero"`
-		// Signature is equal for two hangs, crashes or ends for memory in the same place.
-		Signature string `json:"signature,omitempty"`
-		// Bundle is the file that the pyo3test command runs the test again from, "" if there is none.
-		Bundle     string       `json:"bundle,omitempty"`
+		Failure
 		Text       string       `json:"text,omitempty"`     // traceback, hang report or reason
 		Sections   [][2]string  `json:"sections,omitempty"` // what it printed: title, text
 		Properties [][2]string  `json:"properties,omitempty"`
@@ -203,6 +202,17 @@ type (
 		Text string `json:"text"`
 	}
 )
+
+// Failure is what a hang, a crash or an end for memory is known by.
+type Failure struct {
+	// Hang and HangPlace are the cause of a hang, a key of package hang, and its place in the user's code.
+	Hang      string `json:"hang,omitempty"`
+	HangPlace Place  `json:"hang_place,omitzero"`
+	// Signature is equal for two failures in the same place.
+	Signature string `json:"signature,omitempty"`
+	// Bundle is the file that the pyo3test command runs the test again from, "" if there is none.
+	Bundle string `json:"bundle,omitempty"`
+}
 
 // Test names one of pytest's tests, or a file or folder that has tests.
 type Test struct {

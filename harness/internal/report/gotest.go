@@ -200,7 +200,7 @@ func (g *GoTest) showTest(t T, e TestEnded) {
 	}
 	text := e.text()
 	if e.Outcome.Red() {
-		text += g.again(t.Name(), e.NodeID) + e.repro()
+		text += g.again(t.Name(), e.NodeID) + e.Repro()
 	}
 	_, _ = io.WriteString(t.Output(), text)
 	finish(t, e.Outcome)

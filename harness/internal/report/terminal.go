@@ -356,7 +356,7 @@ func (t *Terminal) endTest(e TestEnded) {
 	text := e.text()
 	if e.Outcome.Red() {
 		t.red = append(t.red, redLine{e.Outcome, status(e.Outcome, e.Signal), e.NodeID, t.why(e)})
-		text += "again: " + t.Again(e.NodeID) + "\n" + e.repro()
+		text += "again: " + t.Again(e.NodeID) + "\n" + e.Repro()
 	} else if t.Quiet {
 		return
 	}

@@ -143,7 +143,7 @@ func (j *Test2JSON) endTest(e TestEnded) {
 	}
 	text := e.text()
 	if e.Outcome.Red() {
-		text += "again: " + j.again(e.NodeID) + "\n" + e.repro()
+		text += "again: " + j.again(e.NodeID) + "\n" + e.Repro()
 	}
 	j.endWith(name, e.NodeID, e.Outcome, text)
 }

@@ -51,12 +51,12 @@ func (e TestEnded) text() string {
 // Describe returns what a red test has to tell its reader, without the command that runs it again.
 func (e TestEnded) Describe() string { return e.text() }
 
-// repro returns the line with the command that runs the test again from its bundle, "" if it has none.
-func (e TestEnded) repro() string {
-	if e.Bundle == "" {
+// Repro returns the line with the command that runs it again from its bundle, "" if it has none.
+func (f Failure) Repro() string {
+	if f.Bundle == "" {
 		return ""
 	}
-	return "again, as it was, anywhere: pyo3test repro " + subtest.ShellQuote(e.Bundle) + "\n"
+	return "again, as it was, anywhere: pyo3test repro " + subtest.ShellQuote(f.Bundle) + "\n"
 }
 
 // headline returns the first line of a failure: its place, the outcome and the phase.

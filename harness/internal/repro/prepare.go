@@ -242,9 +242,12 @@ func (f files) Pack(w *tar.Writer) error {
 func (p *Prepared) configuration(e *engine.Engine, built extension.Extension, tree project.Tree,
 	store *bytecode.Store) (group.Config, error) {
 	r, test := p.bundle.Run, p.bundle.Test
-	order := []string{test.NodeID}
-	if r.Isolation == "inprocess" {
-		order = append(append([]string{}, test.Before...), test.NodeID)
+	order := []string{}
+	if test.Kind != "" || r.Isolation == "inprocess" {
+		order = append(order, test.Before...)
+	}
+	if test.Kind == "" {
+		order = append(order, test.NodeID)
 	}
 	only := map[string]bool{}
 	for _, nodeID := range order {

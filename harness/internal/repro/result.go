@@ -73,7 +73,7 @@ func (r *Result) count(end report.TestEnded, at time.Duration) (failed bool) {
 }
 
 // what describes the end of a test in a few words.
-func what(end report.TestEnded, crate string) string { return bundle.TestOf(end, crate).What() }
+func what(end report.TestEnded, crate string) string { return bundle.Of(end, crate).What() }
 
 // Sentence returns the rate, with its interval.
 func (r Result) Sentence() string {

@@ -12,8 +12,15 @@ import (
 )
 
 func ended(outcome verdict.Outcome, signature string, line int) report.TestEnded {
-	return report.TestEnded{Test: report.Test{NodeID: "t.py::t"}, Outcome: outcome, Signature: signature, Hang: "gil-lock-cycle",
-		HangPlace: report.Place{File: "/crate/src/lib.rs", Line: line}, Place: report.Place{File: "/crate/t.py", Line: 1}}
+	return report.TestEnded{Test: report.Test{NodeID: "t.py::t"}, Outcome: outcome, Failure: failure(outcome, signature, line), Place: report.Place{File: "/crate/t.py", Line: 1}}
+}
+
+func failure(outcome verdict.Outcome, signature string, line int) report.Failure {
+	f := report.Failure{Signature: signature}
+	if outcome == verdict.Hung {
+		f.Hang, f.HangPlace = "gil-lock-cycle", report.Place{File: "/crate/src/lib.rs", Line: line}
+	}
+	return f
 }
 
 func TestResult(t *testing.T) {

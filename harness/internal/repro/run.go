@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/verdict"
 )
 
 // Options say how often a test runs.
@@ -85,13 +87,13 @@ func (s *series) work(ctx context.Context) {
 
 // once runs the test once, and returns its end.
 func (p *Prepared) once(ctx context.Context, in *group.Repeated) (report.TestEnded, error) {
-	seen := &seen{nodeID: p.bundle.Test.NodeID}
+	seen := &seen{test: p.bundle.Test}
 	stream := report.NewStream(seen)
 	_ = stream.Emit(report.RunStarted{Name: "repro"}) // seen objects to nothing
 	_ = stream.Emit(report.GroupStarted{Group: p.config.Name})
 	in.Once(ctx, stream)
 	if seen.end == nil || seen.problem != "" {
-		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.nodeID, p.crate(), seen.why())
+		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.test.NodeID, p.crate(), seen.why())
 	}
 	return *seen.end, nil
 }
@@ -132,9 +134,9 @@ func (s *series) fail(err error) {
 	}
 }
 
-// seen is a reporter that keeps what one run has shown of one test.
+// seen is a reporter that keeps what one run has shown of a bundle's test, or of what else the bundle is of.
 type seen struct {
-	nodeID  string
+	test    bundle.Test
 	end     *report.TestEnded
 	problem string
 	notes   string
@@ -144,17 +146,41 @@ type seen struct {
 func (s *seen) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	switch e := e.(type) {
 	case report.TestEnded:
-		if e.NodeID == s.nodeID {
+		if s.test.Kind == "" && e.NodeID == s.test.NodeID {
 			s.end = &e
 		}
-	case report.Problem:
-		s.problem += e.Text + "\n"
 	case report.FileFailed:
-		s.problem += e.Text + "\n"
+		if s.test.Kind == bundle.KindFile && e.NodeID == s.test.NodeID {
+			s.failed(e.Failure, e.Text, e.Place)
+		} else {
+			s.problem += e.Text + "\n"
+		}
+	case report.ExitFailed:
+		if s.test.Kind == bundle.KindExit {
+			s.failed(e.Failure, e.Text, report.Place{})
+		}
+	case report.Problem:
+		if s.test.Kind != "" && e.Phase == s.test.Kind {
+			s.failed(e.Failure, e.Text, report.Place{})
+		} else {
+			s.problem += e.Text + "\n"
+		}
+	case report.GroupEnded:
+		if s.test.Kind != "" && s.end == nil && s.problem == "" {
+			s.end = &report.TestEnded{Outcome: verdict.Passed}
+		}
 	case report.Note:
 		s.notes += e.Text + "\n"
 	}
 	return nil
+}
+
+// failed keeps a failure of pytest itself as if it were a test's.
+func (s *seen) failed(f report.Failure, text string, place report.Place) {
+	s.end = &report.TestEnded{Test: report.Test{NodeID: s.test.NodeID}, Outcome: verdict.Hung, Failure: f, Text: text, Place: place}
+	if f.Hang == "" { // it died, or could not be imported
+		s.end.Outcome = verdict.Failed
+	}
 }
 
 // why returns what kept the test from its verdict.
