@@ -53,6 +53,9 @@ import world
 HARMLESS = (2, 4, 6, 7, 8, 11, 28, 32, 33)
 """INT, ILL, ABRT, BUS, FPE, SEGV, WINCH, and glibc's SIGCANCEL and SIGSETXID."""
 
+PLACES = (b"futex", b"pause", b"poll")
+"""In the names of the kernel's functions in which such threads wait; pause is ppoll on some machines: waits.CALLS."""
+
 FIRST = 0.5
 """Seconds after which a running test is first checked: nearly all tests have ended by then."""
 PAUSE = 0.5
@@ -232,7 +235,7 @@ class Process:
                 raise Moving(f"descriptor {fd} is {target}")
         for tid in self._tids():  # a wait for memory itself (a page being loaded) is not one for a wake-up
             place = self._file(f"task/{tid}/wchan")
-            if place.strip(b"\0\n") not in (b"", b"0") and b"futex" not in place and b"pause" not in place:
+            if place.strip(b"\0\n") not in (b"", b"0") and not any(name in place for name in PLACES):
                 raise Moving(f"thread {tid} waits in {place.decode('ascii', 'replace')}")
         # What a forked test has started stays below it, because it is a subreaper. What a test in pytest's own process
         # has started may have been adopted by the agent.

@@ -171,8 +171,11 @@ class Dump:
         self._next = self._start_tool
 
     def _start_gdb(self) -> None:
-        """Run gdb for what py-spy misses: threads that Python does not know, and all of them after Python's end."""
-        seen = {thread.get("os_thread_id") for thread in self.stacks or []}
+        """Run gdb for what py-spy misses.
+
+        That is: threads that Python does not know, all of them after Python's end, and frames where it lost its way.
+        """
+        seen = {thread.get("os_thread_id") for thread in self.stacks or [] if not frames.cut(thread["frames"])}
         threads = procs.threads(self.pid)
         if self.stacks is not None and seen.issuperset(threads):
             self._after_gdb()
@@ -204,13 +207,18 @@ class Dump:
         self.output.seek(0)
         text = self.output.read(MAX_OUTPUT).decode("utf-8", "replace")
         self.output.close()
-        seen = {thread.get("os_thread_id") for thread in self.stacks or []}
-        found = [thread for thread in gdb.parse(text) if thread["frames"] and thread["os_thread_id"] not in seen]
-        for thread in found:
+        found = {thread["os_thread_id"]: thread for thread in gdb.parse(text) if thread["frames"]}
+        for thread in found.values():
             thread.update(active=self.states.get(thread["os_thread_id"]) == "R", owns_gil=False)
-        if not found:
+        gained = False
+        for thread in self.stacks or []:
+            its = found.pop(thread.get("os_thread_id"), None)
+            if its is not None and frames.cut(thread["frames"]):
+                thread["frames"] = frames.merge(its["frames"], frames.grouped(thread["frames"]))
+                gained = True
+        if not found and not gained:
             self.errors.append("gdb: no answer in time" if late else f"gdb: {text.strip()[-300:]}")
-        self.native = [*(self.stacks or []), *found]
+        self.native = [*(self.stacks or []), *found.values()]
         self._after_gdb()
 
     def _with_python(self) -> list[dict[str, Any]]:

@@ -18,6 +18,8 @@ STACK = 16 << 10
 """Bytes of a stack, from its top, that are searched for return addresses."""
 DULL = ("libc.so", "libc-", "libpthread", "ld-linux", "ld-musl", "libgcc_s", "libm.so", "python", "libpython")
 """Libraries that every thread has on its stack: they do not show which library a thread belongs to."""
+ADDRESS = (1 << 48) - 1
+"""The bits of a return address on the stack: on aarch64 the others may be a signature, of pointer authentication."""
 STATES = {1: "established", 2: "connecting", 6: "time-wait", 7: "closed", 8: "close-wait", 10: "listening"}
 """The states of a TCP socket, from include/net/tcp_states.h of Linux."""
 
@@ -92,7 +94,7 @@ def _libraries(pid: int, thread: int, space: list[gil.Mapping]) -> list[str]:
     code = [each for each in space if "x" in each.flags and each.path.startswith("/")]
     found: list[str] = []
     for (word,) in struct.iter_unpack("<Q", data[: len(data) // 8 * 8]):
-        place = gil.mapping_of(word, code)
+        place = gil.mapping_of(word & ADDRESS, code)
         if place is not None and place.name not in found and not place.name.startswith(DULL):
             found.append(place.name)
     return found

@@ -48,6 +48,25 @@ def merge(native: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> l
     return merged + [frame for group in left for frame in group]
 
 
+def grouped(stack: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the Python frames of py-spy's stack in groups as above: it marks the first one of each call."""
+    found: list[list[dict[str, Any]]] = [[]]
+    for frame in stack:
+        if not frame.get("module"):
+            found[-1].append(frame)
+            if frame.get("is_entry") or frame.get("is_shim_entry"):
+                found.append([])
+    return [group for group in found if group]
+
+
+def cut(stack: list[dict[str, Any]]) -> bool:
+    """Report whether py-spy lost the native frames of a stack on the way: all end in one, that of the thread's begin.
+
+    Its unwinder stops in code that can sign return addresses, as the libraries of newer distributions do on aarch64.
+    """
+    return bool(stack) and bool(stack[0].get("module")) and not stack[-1].get("module")
+
+
 class Reader:
     """Reads frames and code objects."""
 

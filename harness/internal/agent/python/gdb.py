@@ -21,7 +21,8 @@ THREAD = re.compile(
     r"^Thread \d+ \((?:Thread 0x[0-9a-f]+ )?\(?(?:LWP|process) (\d+)\)?"
     r'(?: "(.*?)")?(?: \(Exiting\))?\):$'
 )
-FRAME = re.compile(r"^#\d+ +(?:0x[0-9a-f]+ in )?(.*)$")
+FRAME = re.compile(r"^#\d+ +(?:0x[0-9a-f]+ (?:\[PAC\] )?in )?(.*)$")
+"""Of aarch64, gdb marks an address that was signed with pointer authentication."""
 CURRENT = re.compile(r"^\[Current thread is .*(?:LWP|process) (\d+)\)?", re.MULTILINE)
 PLACE = re.compile(r" at (\S+):(\d+)$| from (\S+)$")
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,9 @@ STATUS = (
     "ShdPnd:\t0000000000000000\nSigCgt:\t0000800100000002\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n"
 )
 STAT = "12 (a) b) S 1 12 12 0 -1 0 0 0 0 0 5 6 0 0 20 0 1 0 4711 0"
-SYSCALL = "202 0x7f0000001000 0x80 0x2 0x0 0x0 0x0 0x7ffc75437ae8 0x7f43ed4a412b"
+FUTEX = str(waits.number("futex"))
+SYSCALL = f"{FUTEX} 0x7f0000001000 0x80 0x2 0x0 0x0 0x0 0x7ffc75437ae8 0x7f43ed4a412b"
+PAUSE = f"{max(waits.number('pause'), waits.number('ppoll'))} 0x0 0x0 0x0 0x0 0x0 0x0 0x7ffc75437ae8 0x7f43ed4a412b"
 SPACE = [
     gil.Mapping(0x7F0000000000, 0x7F0000002000, "rw-p", 0, ""),
     gil.Mapping(0x7F0000002000, 0x7F0000003000, "rw-s", 0, "/dev/zero (deleted)"),
@@ -154,7 +157,26 @@ def made(stat: str = STAT, status: str = STATUS, syscall: str = SYSCALL) -> dead
 def test_a_thread_that_waits() -> None:
     assert made() == deadlock.Thread(12, 4711, "python", (7, 2, 5, 6), 0x7F0000001000, False)
     assert made(syscall=SYSCALL.replace("0x80 0x2 0x0", "0x189 0x2 0x7ffc00001000")).timed
-    assert made(syscall=SYSCALL.replace("202", "34")) == deadlock.Thread(12, 4711, "python", (7, 2, 5, 6), 0, False)
+    assert made(syscall=PAUSE) == deadlock.Thread(12, 4711, "python", (7, 2, 5, 6), 0, False)
+
+
+@pytest.mark.parametrize(
+    ("machine", "words", "name"),
+    [
+        ("x86_64", "202 0x7f0000001000 0x80 0x2 0x0", "futex"),
+        ("x86_64", "34 0x7f0000001000 0x80 0x2 0x0", "pause"),
+        ("aarch64", "98 0x7f0000001000 0x80 0x2 0x0", "futex"),
+        ("aarch64", "73 0x0 0x0 0x0 0x0", "pause"),
+        ("aarch64", "73 0x0 0x0 0x7ffc75437a00 0x0", ""),  # with a timeout
+        ("aarch64", "73 0x7f0000001000 0x1 0x0 0x0", ""),  # for a descriptor
+        ("aarch64", "202 0x7f0000001000 0x80 0x2 0x0", ""),
+        ("riscv64", "98 0x7f0000001000 0x80 0x2 0x0", ""),  # is not known
+    ],
+)
+def test_calls_of_machines(machine: str, words: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: types.SimpleNamespace(machine=machine))
+    call = waits.parse(f"{words} 0x0 0x0 0x7ffc75437ae8 0x7f43ed4a412b".encode())
+    assert call is not None and (call.name, call.waits) == (name, name == "futex")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +184,7 @@ def test_a_thread_that_waits() -> None:
     [
         {"syscall": "running"},
         {"syscall": "-1 0x7ffc75437ae8 0x7f43ed4a412b"},
-        {"syscall": SYSCALL.replace("202", "7")},
+        {"syscall": SYSCALL.replace(FUTEX, "7")},
         {"syscall": SYSCALL.replace("0x80", "0x86")},  # FUTEX_LOCK_PI
         {"syscall": SYSCALL.replace("0x80", "0x8b")},  # FUTEX_WAIT_REQUEUE_PI
         {"stat": STAT.replace(") S", ") T")},

@@ -179,6 +179,17 @@ def test_python_frames_between_native_ones() -> None:
     assert frames.merge([], [named("a")]) == named("a")
 
 
+def test_a_stack_that_was_cut() -> None:
+    """py-spy's Python frames have the places between gdb's that py-spy would have found."""
+
+    native = {"name": "0x7f01", "module": "/lib/libc.so.6", "is_entry": True, "is_shim_entry": True}
+    for mark in ("is_entry", "is_shim_entry"):  # of CPython 3.11, and later
+        python = [{"name": name, "module": None, mark: name != "g"} for name in ("g", "lt", "main")]
+        assert frames.cut([native, *python])
+        assert not frames.cut([native, *python, native]) and not frames.cut(python) and not frames.cut([])
+        assert frames.grouped([native, *python]) == [python[:2], python[2:]]
+
+
 STUCK = """
 import ctypes, gc, sys, threading, time
 mutex, lock = ctypes.create_string_buffer(64), ctypes.PyDLL(None).pthread_mutex_lock
