@@ -19,6 +19,7 @@ import (
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/plural"
+	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
@@ -56,7 +57,7 @@ const (
 // bundler follows a run for what its bundles need. It is a reporter, so that what it keeps is what all others saw.
 type bundler struct {
 	which Bundles
-	place func(group, name string) string // of a file among the evidence, "" if there is none
+	place func(group, name, shown string) string // of a file among the evidence, "" if there is none
 
 	mutex     sync.Mutex
 	placed    int
@@ -77,7 +78,7 @@ type wanted struct {
 	before []string // the node ids of the tests that had begun
 }
 
-func newBundler(which Bundles, place func(group, name string) string) *bundler {
+func newBundler(which Bundles, place func(group, name, shown string) string) *bundler {
 	b := &bundler{which: which, place: place, begun: map[string][]string{}}
 	b.packed, _ = gzip.NewWriterLevel(&b.recording, gzip.BestSpeed) // its only error is a wrong level
 	b.recorder, _ = report.NewRecorder(b.packed, report.Version, nil)
@@ -89,17 +90,22 @@ func (b *bundler) Place(group, name string, outcome verdict.Outcome) string {
 	if !b.which.wants(outcome) {
 		return ""
 	}
+	if !b.room() {
+		return ""
+	}
+	return b.place(group, name, path.Base(name)+bundle.Extension) // without the lock: files may be copied meanwhile
+}
+
+// room takes one of the places for bundles, if there is one.
+func (b *bundler) room() bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	if b.placed == maxBundles {
 		b.leftOut++
-		return ""
+		return false
 	}
-	file := b.place(group, path.Base(name)+bundle.Extension)
-	if file != "" {
-		b.placed++
-	}
-	return file
+	b.placed++
+	return true
 }
 
 // Report keeps an event.
@@ -108,6 +114,10 @@ func (b *bundler) Report(at time.Time, e report.Event, so *report.Tally) error {
 	defer b.mutex.Unlock()
 	var failed wanted
 	switch e := e.(type) {
+	case report.Session:
+		if e.Isolation == string(InProcess) {
+			b.begun[e.Group] = nil // a new process has nothing of what ran in another
+		}
 	case report.TestStarted:
 		b.begun[e.Group] = append(b.begun[e.Group], e.NodeID)
 	case report.TestEnded:
@@ -155,7 +165,7 @@ func (r *run) writeBundles(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(r.grace, bundlesTimeout))
 	defer cancel()
 	if err := r.tryBundles(ctx); err != nil {
-		r.note("the run left no bundle: %v", err)
+		r.note("bundles that are named above could not be written: %v", err)
 	}
 }
 
@@ -174,7 +184,11 @@ func (r *run) tryBundles(ctx context.Context) error {
 	}
 	host := bundle.Host{Architecture: machine.Architecture, Kernel: machine.Kernel, Processors: machine.Processors,
 		Memory: machine.Memory, Engine: r.engine.Version}
-	common := bundle.NewWriter(bundle.HostSecrets(network.Texts()))
+	secrets, err := r.secrets(network)
+	if err != nil {
+		return err
+	}
+	common := bundle.NewWriter(secrets)
 	err = common.Add(bundle.Recording, false, bytes.NewReader(recording))
 	if err == nil {
 		err = r.addSources(common)
@@ -187,6 +201,7 @@ func (r *run) tryBundles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, each := range r.bundler.wanted {
 		w := common.Clone()
 		err := w.Add(bundle.Report, false, strings.NewReader(each.text))
@@ -194,10 +209,46 @@ func (r *run) tryBundles(ctx context.Context) error {
 			err = w.Save(each.file, r.manifest(w, each, host))
 		}
 		if err != nil {
-			return fmt.Errorf("write %s: %w", each.file, err)
+			errs = append(errs, fmt.Errorf("write %s: %w", each.file, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// secrets returns the credentials that no bundle may have: of this host, of the Suite, and in files that are left out.
+func (r *run) secrets(network image.Network) (bundle.Secrets, error) {
+	var variables []string
+	texts := network.Texts()
+	for _, config := range r.configs {
+		for name, value := range config.Env {
+			variables = append(variables, name+"="+value)
+		}
+	}
+	for _, file := range r.sources.tree.Files {
+		if file.Link != "" || !(bundle.Secrets{}).Withholds(file.Name) {
+			continue
+		}
+		data, err := content(file)
+		if err != nil {
+			return bundle.Secrets{}, err
+		}
+		texts = append(texts, string(data))
+	}
+	return bundle.HostSecrets(variables, texts), nil
+}
+
+// content returns the content of a file, as it was tested.
+func content(file project.File) ([]byte, error) {
+	reader, err := file.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	data, err := io.ReadAll(reader)
+	if err == nil && project.Sum(string(data)) != file.Sum {
+		err = fmt.Errorf("%s changed while the tests ran", file.Name)
+	}
+	return data, err
 }
 
 // addSources adds the tree, as it was tested.
@@ -207,12 +258,11 @@ func (r *run) addSources(w *bundle.Writer) error {
 			w.Link(file.Name, file.Link)
 			continue
 		}
-		content, err := file.Open()
-		if err != nil {
-			return err
+		data, err := content(file)
+		if err == nil {
+			err = w.Add(bundle.Sources+file.Name, file.Mode&0o100 != 0, bytes.NewReader(data))
 		}
-		err = w.Add(bundle.Sources+file.Name, file.Mode&0o100 != 0, content)
-		if err = errors.Join(err, content.Close()); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/bytecode"
 	"pyo3test/harness/internal/engine"
-	"pyo3test/harness/internal/evidence"
-	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/rate"
 	"pyo3test/harness/internal/report"
@@ -24,10 +24,10 @@ import (
 const maxRepros = 50
 
 // Repro keeps the test of a bundle as a regression test: it builds the crate as it is now, and fails if the bundle's test
-// still fails as it did. The crate is the one with the bundle's project name in the repository around the test's folder.
-// The test is the bundle's, by its node id, with the bundle's settings, limits and order; its source is the crate's own. It
-// runs as often as it takes to see the bundle's rate of failures with 95 % confidence, 50 times at most: a bundle of a test
-// that failed 3 times in 10 makes it run 9 times, one of a test that has run only once makes it run once.
+// fails. The crate is the one with the bundle's project name in the repository around the test's folder. The test is the
+// bundle's, by its node id, with the bundle's settings, limits and order; its source is the crate's own. It runs as often as it
+// takes to see the bundle's rate of failures with 95 % confidence, 50 times at most. A bundle knows its rate if
+// `pyo3test repro -n 200 --save FILE` wrote it; one that a run has left has failed once in one run, and runs once.
 func Repro(t *testing.T, file string) {
 	t.Helper()
 	b, err := bundle.Open(file)
@@ -53,7 +53,7 @@ func Repro(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := min(rate.CleanRuns(float64(max(1, b.Test.Failed))/float64(max(1, b.Test.Ran))), maxRepros)
+	runs := min(rate.CleanRuns(float64(b.Test.Failed)/float64(b.Test.Ran)), maxRepros)
 	var first *report.TestEnded
 	result, err := p.Run(ctx, repro.Options{Runs: runs, UntilFailure: true, Jobs: 1, Each: func(_ []repro.Result, end report.TestEnded) {
 		if first == nil && end.Outcome.Red() {
@@ -66,8 +66,8 @@ func Repro(t *testing.T, file string) {
 		t.Fatal(err)
 	case ctx.Err() != nil && result.Failed == 0:
 		t.Fatalf("%d of %d runs, when this was ended: %v", result.Runs, runs, context.Cause(ctx))
-	case result.Skipped == result.Runs:
-		t.Fatal("the test is skipped: nothing is known of it")
+	case result.Runs == 0:
+		t.Fatal("the test was skipped, or has no verdict: nothing is known of it")
 	case first != nil:
 		testingT{T: t}.Output().Write([]byte(first.Describe()))
 		t.Fail()
@@ -104,28 +104,35 @@ func crateOf(b *bundle.Bundle) (string, error) {
 	return found[0], nil
 }
 
-// Rebuild builds a crate as that of a bundle was built, with the same packages beside it, and prepares the bundle's test to
-// run with it.
+// Rebuild builds a crate as that of a bundle was built, on the same packages, and prepares the bundle's test to run with it.
+// What the bundle brings runs none of its code where there is a network, and in no place that another build reads.
 func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate string, emit report.Emit) (*repro.Prepared, error) {
 	r := &run{
 		suite: Suite{
-			Crate: crate, Tests: b.Run.Tests, PytestArgs: b.Run.PytestArgs, Env: b.Run.Env, Isolation: Isolation(b.Run.Isolation),
-			Profile: b.Build.Profile, Features: b.Build.Features, NoDefaultFeatures: b.Build.NoDefaultFeatures,
-			MaturinArgs: b.Build.MaturinArgs, SystemPackages: b.Build.SystemPackages, Requirements: b.Build.Installed,
-			Python: []string{b.Build.Series()},
+			Crate: crate, Profile: b.Build.Profile, Features: b.Build.Features, NoDefaultFeatures: b.Build.NoDefaultFeatures,
+			MaturinArgs: b.Build.MaturinArgs, Python: []string{b.Build.Series()},
 		},
-		grace: time.Minute, stream: report.NewStream(passOn(emit)), evidence: new(evidence.Run), configs: map[string]group.Config{},
-		bundler: newBundler(BundleNone, nil),
+		stream: report.NewStream(passOn(emit)), bundler: newBundler(BundleNone, nil),
 	}
 	_ = r.stream.Emit(report.RunStarted{Crate: crate}) // passOn objects to nothing
 	if err := r.configure(); err != nil {
 		return nil, err
 	}
-	if err := r.prepare(ctx); err != nil {
+	tools, network, packages, err := repro.Base(ctx, e, b, emit)
+	if err != nil {
+		return nil, err
+	}
+	recipe := r.suite.recipe(r.sources.dependencies)
+	recipe.On = packages
+	built, err := extension.Ensure(ctx, e, tools, network, r.sources.tree, recipe, emit)
+	if err != nil {
 		return nil, errors.New(r.explain(ctx, err))
 	}
-	defer r.engine.Close()
-	return repro.On(e, b, r.sources.tree, r.extension, r.bytecode)
+	store, err := bytecode.Open("compare-"+b.Sum[:16]+extension.CrateID(r.sources.tree, tools), r.sources.tree)
+	if err != nil {
+		return nil, err
+	}
+	return repro.On(e, b, r.sources.tree, built, store)
 }
 
 // passOn is a reporter that passes each event on.

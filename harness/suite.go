@@ -13,6 +13,7 @@ import (
 
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/project"
 )
 
@@ -160,7 +161,6 @@ type Group struct {
 var (
 	groupName     = regexp.MustCompile(`^[\w.+-]+$`)
 	pythonVersion = regexp.MustCompile(`^3\.\d+t?$`)
-	packageName   = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(=\S+)?$`) // https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
 )
 
 // complete fills in the defaults, or returns an error that says what is wrong with which field.
@@ -224,7 +224,7 @@ func (s Suite) complete() (Suite, error) {
 		refuse("Python: %s", wrong)
 	}
 	for _, name := range s.SystemPackages {
-		if !packageName.MatchString(name) {
+		if !image.IsPackage(name) {
 			refuse("SystemPackages: %q is not the name of a Debian package", name)
 		}
 	}

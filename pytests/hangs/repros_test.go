@@ -31,15 +31,18 @@ func TestRepros(t *testing.T) {
 	whole, classes := modern()
 	for _, group := range whole.Groups {
 		t.Run(group.Name, func(t *testing.T) {
-			t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
-			suite := whole
-			suite.Groups = []harness.Group{group}
 			left := map[string]bool{}
-			for _, found := range named.FindAllStringSubmatch(everything(harnesstest.Record(t, suite)), -1) {
-				began := time.Now()
-				test, text := again(t, command, found[1])
-				left[test] = true
-				table = append(table, fmt.Sprintf("%-16s %-62s %4.1f s  %s", group.Name, test, time.Since(began).Seconds(), text))
+			for _, file := range group.Tests { // a run leaves a limited number of bundles
+				t.Setenv("PYO3TEST_ARTIFACTS", t.TempDir())
+				suite, one := whole, group
+				one.Tests = []string{file}
+				suite.Groups = []harness.Group{one}
+				for _, found := range named.FindAllStringSubmatch(everything(harnesstest.Record(t, suite)), -1) {
+					began := time.Now()
+					test, text := again(t, command, found[1])
+					left[test] = true
+					table = append(table, fmt.Sprintf("%-16s %-62s %4.1f s  %s", group.Name, test, time.Since(began).Seconds(), text))
+				}
 			}
 			for _, c := range classes {
 				switch {
@@ -65,15 +68,18 @@ func again(t *testing.T, command, file string) (test, text string) {
 	var result struct {
 		Test   string `json:"test"`
 		Places []struct {
-			What string `json:"what"`
-			Same bool   `json:"same"`
+			Signature string `json:"signature"`
+			What      string `json:"what"`
+			Same      bool   `json:"same"`
 		} `json:"places"`
 	}
 	if !assert.NoError(t, json.Unmarshal(output, &result), said.String()) ||
 		!assert.Len(t, result.Places, 1, "%s\n%s", file, said.String()) {
 		return result.Test, "DIFFERS"
 	}
-	assert.True(t, result.Places[0].Same, "%s\n%s", file, said.String())
+	if result.Places[0].Signature != "" { // of what ends without a word, nothing is seen
+		assert.True(t, result.Places[0].Same, "%s\n%s", file, said.String())
+	}
 	assert.NotContains(t, said.String(), "Differs ")
 	return result.Test, result.Places[0].What
 }

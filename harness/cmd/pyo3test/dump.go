@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,7 +62,6 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 	if err != nil {
 		return err
 	}
-	read := func(name string) ([]byte, error) { return os.ReadFile(tree.HostPath(name)) }
 	for _, e := range dumps {
 		seen := e.Seen(layout.Sources)
 		report := hang.Report{Dump: seen, Cause: seen.Diagnose(hang.Circumstances{}), Facts: e.Facts, Parent: e.Parent,
@@ -72,7 +70,7 @@ func dumpContainer(ctx context.Context, out io.Writer, c *engine.Container, tree
 		if e.Test != "" {
 			what += ", " + e.Test
 		}
-		fmt.Fprintf(out, "%s\n%s\n", what, tree.HostText(report.Short(read)+"\n"+report.Stacks()))
+		fmt.Fprintf(out, "%s\n%s\n", what, tree.HostText(report.Short(tree.ReadSource)+"\n"+report.Stacks()))
 	}
 	return nil
 }

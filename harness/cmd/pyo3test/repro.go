@@ -29,12 +29,12 @@ func reproCommand() *cobra.Command {
 		Use:   "repro [flags] BUNDLE [PATH]",
 		Short: "Run the test of a bundle again, and say how often it fails",
 		Long: `Runs one test as it ran when it hung, crashed or ran out of memory: with that extension, those packages, limits and
-settings, without a network. The bundle is the file that the failed test names, also one from CI or from somebody else. It is
-checked before anything of it is used, and its test can reach nothing of this machine. Each run says whether the test failed in
+settings, without a network. The bundle is the file that the failed test names; it can come from another machine. It is
+checked before any of it is used, and its test is confined as all tests are. Each run says whether the test failed in
 the same place, in another place, otherwise, or passed. Ctrl-C ends the runs, and shows what is known by then.
 
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
-in the same way beside the same packages; the exit code is 0 if it fails less often there, and that is no chance.
+in the same way beside the same packages; the exit code is 0 if it fails less often there, which is unlikely to be chance.
 
 Otherwise the exit code is 0 if the test never failed, and 1 if it did; 2 if the bundle cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
@@ -65,7 +65,7 @@ type reproFlags struct {
 }
 
 // ownLimits are those that a bundle may ask for if it is trusted.
-var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Test: 24 * time.Hour}
+var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Time: 1000 * time.Hour}
 
 func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	if f.options.Runs < 0 || f.options.Jobs < 1 || f.options.For < 0 {
@@ -88,7 +88,7 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 		screen = newReproScreen(visible.Unwrap(c.ErrOrStderr()), f)
 	}
 	screen.line("%12s %s  %s", "pyo3test", report.Version, filepath.Base(file))
-	screen.line("%12s %s  %s", "Test", b.Test.NodeID, b.Test.What())
+	screen.line("%12s %s  %s", "Test", visible.Word(b.Test.NodeID), visible.Word(b.Test.What()))
 	results, err := f.run(c.Context(), b, crate, screen)
 	screen.clear()
 	passed := len(results) > 0
@@ -114,6 +114,8 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 func (f reproFlags) split(args []string) (file, crate string, err error) {
 	file = args[0]
 	switch {
+	case f.options.UntilFailure && f.options.Jobs > 1:
+		return "", "", errors.New("--until-failure takes one job: of several, the quick runs that pass would end first, and count")
 	case !f.compare && len(args) > 1:
 		return "", "", errors.New("one bundle at a time; a crate's folder beside it goes with --compare")
 	case !f.compare:
@@ -136,11 +138,9 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 		screen.line("%12s %s", title, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 13)))
 	}
 	result := any(results[0])
-	passed = results[0].Failed+results[0].Other == 0
+	passed = results[0].Runs > 0 && results[0].Failed+results[0].Other == 0
 	if crate == "" {
-		if results[0].Runs > 0 {
-			show("Summary", results[0].Text())
-		}
+		show("Summary", results[0].Text())
 	} else {
 		compared := repro.Compare(results[0], results[1])
 		result, passed = compared, compared.Better()
@@ -164,7 +164,7 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	if _, err := e.Sweep(ctx); err != nil {
 		return nil, err
 	}
-	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Test: time.Hour}
+	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Time: time.Hour}
 	if f.limits {
 		most = ownLimits
 	}
@@ -173,7 +173,7 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 		return nil, err
 	}
 	for _, difference := range prepared.Differences {
-		screen.line("%12s %s", "Differs", difference)
+		screen.line("%12s %s", "Differs", visible.Word(difference))
 	}
 	sides := []*repro.Prepared{prepared}
 	if crate != "" {
@@ -241,6 +241,9 @@ func (s *reproScreen) prepare(e report.Event) {
 	}
 }
 
+// liveWidth is how many characters a line has that is drawn in place: one that a terminal breaks could not be erased.
+const liveWidth = 66
+
 // heartbeat is how often progress is shown where it cannot be drawn in place.
 const heartbeat = 30 * time.Second
 
@@ -252,8 +255,8 @@ func (s *reproScreen) progress(text string) {
 	switch {
 	case s.terminal:
 		s.erase()
-		if len(text) > 70 {
-			text = text[:70]
+		if runes := []rune(text); len(runes) > liveWidth {
+			text = string(runes[:liveWidth])
 		}
 		s.live = text
 		fmt.Fprintf(s.out, "%12s %s", "", text)
@@ -278,7 +281,7 @@ func (s *reproScreen) each(results []repro.Result, end report.TestEnded) {
 		if i > 0 {
 			text += " | "
 		}
-		text += result.Sentence()
+		text += result.Count()
 	}
 	s.progress(text)
 }

@@ -55,6 +55,7 @@ type Test struct {
 	// Kind is "" for a test; otherwise it is pytest that failed: as it collected a file, in one of its phases, or at its exit.
 	Kind    string `json:"kind,omitempty"`
 	NodeID  string `json:"nodeid"`          // of a file, too; otherwise a name for a reader
+	Name    string `json:"name,omitempty"`  // of its subtest: several tests can have one node id
 	Outcome string `json:"outcome"`         // in the words of a verdict: "hung", "crashed", "killed for memory"
 	Phase   string `json:"phase,omitempty"` // setup, call or teardown
 	Cause   string `json:"cause,omitempty"` // of a hang, by its key
@@ -157,7 +158,7 @@ func Of(e report.Event, crate string) Test {
 	place, failure := report.Place{}, report.Failure{}
 	switch e := e.(type) {
 	case report.TestEnded:
-		t = Test{NodeID: e.NodeID, Outcome: string(e.Outcome), Phase: e.Phase, Title: e.Signal}
+		t = Test{NodeID: e.NodeID, Name: e.Name, Outcome: string(e.Outcome), Phase: e.Phase, Title: e.Signal}
 		place, failure = e.Place, e.Failure
 	case report.FileFailed:
 		t = Test{Kind: KindFile, NodeID: e.NodeID, Outcome: string(verdict.Hung)}

@@ -13,7 +13,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+
+	"pyo3test/harness/internal/image"
 )
 
 // Bundle is an open bundle, all of whose entries have been checked.
@@ -63,11 +67,17 @@ func (b *Bundle) check() error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, &b.Manifest); err != nil {
-		return fmt.Errorf("its manifest cannot be read: %w", err)
+	var version struct{ Format, PyO3Test string }
+	err = json.Unmarshal(data, &version)
+	if err == nil {
+		b.Format, b.PyO3Test = version.Format, version.PyO3Test
+		if err := b.checkFormat(); err != nil { // before the rest, which another version may write in another way
+			return err
+		}
+		err = json.Unmarshal(data, &b.Manifest)
 	}
-	if err := b.checkFormat(); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("its manifest cannot be read: %w", err)
 	}
 	sum := sha256.Sum256(data)
 	b.Sum = hex.EncodeToString(sum[:])
@@ -78,7 +88,7 @@ func (b *Bundle) check() error {
 		return err
 	}
 	for _, entry := range b.Entries {
-		if _, err := b.Read(entry.Name); err != nil {
+		if _, err := b.read(entry); err != nil {
 			return err
 		}
 	}
@@ -130,16 +140,15 @@ func (b *Bundle) checkNames(files []*zip.File) error {
 	return nil
 }
 
-// harmless reports whether a name stays below the folder that it is unpacked to, on every system.
+// harmless reports whether a name stays below the folder that it is unpacked to.
 func harmless(name string) bool {
-	return path.Clean(name) == name && filepath.IsLocal(name) && !strings.ContainsAny(name, "\\:\x00") &&
-		!strings.HasSuffix(name, "/")
+	return path.Clean(name) == name && filepath.IsLocal(filepath.FromSlash(name)) && !strings.Contains(name, "\x00")
 }
 
-// checkRun checks what the manifest says of the run: the folders are below the sources, and what was built goes to
-// where builds go.
+// checkRun checks what the manifest says of the run.
 func (b *Bundle) checkRun() error {
-	for _, folder := range []string{b.Run.Crate, b.Run.Workspace} {
+	r, test := b.Run, b.Test
+	for _, folder := range []string{r.Crate, r.Workspace} {
 		if folder != "." && !harmless(folder) {
 			return fmt.Errorf("the folder %q in its manifest leads elsewhere", folder)
 		}
@@ -149,24 +158,51 @@ func (b *Bundle) checkRun() error {
 			return fmt.Errorf("its entry %q goes to a place that no build writes to", name)
 		}
 	}
-	if b.Build.Series() == "" {
-		return fmt.Errorf("its manifest names no version of Python: %q", b.Build.Python)
+	for _, name := range b.Build.SystemPackages {
+		if !image.IsPackage(name) {
+			return fmt.Errorf("its manifest asks for %q, which is not the name of a Debian package", name)
+		}
 	}
-	if b.Test.NodeID == "" {
+	wrong := func(what string) error { return fmt.Errorf("its manifest has a wrong value: %s", what) }
+	switch {
+	case b.Build.Series() == "":
+		return fmt.Errorf("its manifest names no version of Python: %q", b.Build.Python)
+	case test.NodeID == "":
 		return errors.New("its manifest names no test")
+	case test.Failed < 1 || test.Failed > test.Ran:
+		return wrong(fmt.Sprintf("%d failures in %d runs", test.Failed, test.Ran))
+	case !slices.Contains([]string{"forked", "subprocess", "inprocess"}, r.Isolation):
+		return wrong(fmt.Sprintf("isolation %q", r.Isolation))
+	case r.Workers < 0 || r.Workers > maxWorkers:
+		return wrong(fmt.Sprintf("%d workers", r.Workers))
+	case r.CPUs < 0 || r.Memory <= 0 || r.Processes <= 0:
+		return wrong("no limits")
+	}
+	for _, budget := range []time.Duration{r.StartTimeout, r.CollectTimeout, r.TestTimeout, r.FinishTimeout, r.ExitTimeout} {
+		if budget <= 0 {
+			return wrong(fmt.Sprintf("a budget of %v", budget))
+		}
 	}
 	return b.checkLinks()
 }
 
-// checkLinks checks that each link stays in the sources. Its target may go up at its start only: from there on, it could
-// otherwise go up from where another link leads.
+// maxWorkers bounds how many tests of a bundle's group can run at a time.
+const maxWorkers = 256
+
+// stays reports whether a link stays in the sources. Its target may go up at its start only: from there on, it could go up
+// from where another link leads.
+func stays(name, target string) bool {
+	rest := target
+	for strings.HasPrefix(rest, "../") {
+		rest = strings.TrimPrefix(rest, "../")
+	}
+	return (rest == ".." || rest == "." || harmless(rest)) && filepath.IsLocal(path.Join(path.Dir(name), target))
+}
+
+// checkLinks checks that each link stays in the sources, and that nothing is below one.
 func (b *Bundle) checkLinks() error {
 	for name, target := range b.Links {
-		up := target
-		for strings.HasPrefix(up, "../") {
-			up = strings.TrimPrefix(up, "../")
-		}
-		if !harmless(name) || up != ".." && up != "." && !harmless(up) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+		if !harmless(name) || !stays(name, target) {
 			return fmt.Errorf("its link %q leads to %q, out of the sources", name, target)
 		}
 		for folder := name; folder != "."; folder = path.Dir(folder) {

@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"os"
 	"path"
@@ -20,17 +22,37 @@ type Secrets struct{ values [][]byte }
 // "none", are words.
 const leastSecret = 8
 
+// word matches a value that is no secret, whatever it is called: postgres, or development.
+var word = regexp.MustCompile(`^[A-Za-z]{1,15}$`)
+
+// isValue reports whether a value is searched for wherever it could be.
+func isValue(value string) bool { return len(value) >= leastSecret && !word.MatchString(value) }
+
 // HostSecrets returns the values of this process's variables that look like credentials, the passwords in URLs, and what
-// programs keep in texts, such as those of .netrc and of cargo's credentials.toml.
-func HostSecrets(texts []string) Secrets { return secretsOf(os.Environ(), texts) }
+// programs keep in texts, such as those of .netrc and of cargo's credentials.toml. The variables are added to this process's.
+func HostSecrets(variables, texts []string) Secrets {
+	return secretsOf(append(os.Environ(), variables...), texts)
+}
 
-// kept matches credentials in the files of programs: password and token, or what a key of such a name has for a value.
-var kept = regexp.MustCompile(`(?im)^.*?(?:password|passwd|token|secret|_key)\w*"?\s*[=:\s]\s*"?([^\s"']+)|://[^\s/:@]*:([^\s/@]+)@`)
+// kept matches credentials in the files of programs: what follows a word such as password or token, or the user and the
+// password in an address.
+var kept = regexp.MustCompile(`(?i)(?:password|passwd|token|secret|_key)\w*["']?\s*[=:\s]\s*["']?(?:Bearer\s+|Basic\s+)?([^\s"']+)|` +
+	`://([^\s/:@"']*)(?::([^\s/@"']+))?@`)
 
+// secretsOf returns the credentials in an environment, as KEY=VALUE, and in texts, in each form in which they could be written.
 func secretsOf(environment, texts []string) (s Secrets) {
+	seen := map[string]bool{}
 	add := func(value string) {
-		if len(value) >= leastSecret {
-			s.values = append(s.values, []byte(value))
+		if !isValue(value) || seen[value] {
+			return
+		}
+		seen[value] = true
+		escaped, _ := json.Marshal(value) // a string can always be
+		forms := []string{value, strings.Trim(string(escaped), `"`), url.QueryEscape(value), url.PathEscape(value),
+			strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(value)), "=")}
+		slices.Sort(forms)
+		for _, form := range slices.Compact(forms) {
+			s.values = append(s.values, []byte(form))
 		}
 	}
 	for _, each := range environment {
@@ -38,16 +60,17 @@ func secretsOf(environment, texts []string) (s Secrets) {
 		if isSecretName(name) && !strings.HasPrefix(value, "/") { // a path is no secret
 			add(value)
 		}
-		if u, err := url.Parse(value); err == nil && u.User != nil {
-			if password, ok := u.User.Password(); ok {
-				add(password)
-			}
-		}
+		texts = append(texts, value)
 	}
-	for _, text := range texts {
+	for i, text := range texts {
 		for _, found := range kept.FindAllStringSubmatch(text, -1) {
-			add(found[1])
-			add(found[2])
+			if isAddress := found[1] == ""; isAddress && found[3] == "" {
+				add(found[2])
+			} else if isAddress {
+				add(found[3])
+			} else if i < len(texts)-len(environment) {
+				add(found[1])
+			}
 		}
 	}
 	// The longest first: one may be a part of another.
@@ -55,15 +78,15 @@ func secretsOf(environment, texts []string) (s Secrets) {
 	return s
 }
 
-// secretName matches the names of variables that hold credentials, by whole words.
-var secretName = regexp.MustCompile(`(?i)(^|_)(token|tokens|secret|secrets|password|passwd|passphrase|pass|pwd|pat|apikey|api_key|` +
-	`access_key|private_key|signing_key|encryption_key|account_key|key|credential|credentials|auth|cookie|dsn|jwt|otp|pin)($|_)`)
+// secretName matches the names of variables that hold credentials: by what is clear anywhere in them, and by whole words.
+var secretName = regexp.MustCompile(`(?i)password|passwd|passphrase|secret|credential|tokens?([^a-z]|$)|(api|private|access|signing|encryption|account)_?key|` +
+	`connection_?string|webhook|sshpass|(^|_)(pass|pwd|pat|key|auth|cookie|dsn|jwt|otp)($|_)`)
 
 func isSecretName(name string) bool { return secretName.MatchString(name) }
 
-// secretFile matches the names of files that programs keep credentials in.
-var secretFile = regexp.MustCompile(`(?i)^(\.env(\..*)?|\.netrc|_netrc|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.pgpass|` +
-	`credentials(\.(json|toml|yaml|yml|ini))?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|tfstate))$`)
+// secretFile matches the names of files that programs keep credentials in. Private keys are masked wherever they are.
+var secretFile = regexp.MustCompile(`(?i)^(\.env(\..*|rc)?|\.netrc|_netrc|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.pgpass|` +
+	`credentials(\.(json|toml|yaml|yml|ini))?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(p12|pfx|jks|keystore|kdbx|tfstate))$`)
 
 func isSecretFile(name string) bool { return secretFile.MatchString(name) }
 
@@ -75,6 +98,26 @@ var secretValue = regexp.MustCompile(`\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_
 	`\b[rs]k_live_[A-Za-z0-9]{20,}|\bsk-[\w-]{32,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}|` +
 	`-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----|` +
 	`\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>{}$%]*:([^\s/:@"'<>{}$%]{3,})@`)
+
+// Withholds reports whether a file of the sources is left out: programs keep credentials in those of its name, or its name
+// has one.
+func (s Secrets) Withholds(name string) bool {
+	_, found := s.Mask([]byte(name))
+	return found || isSecretFile(path.Base(name))
+}
+
+// mask masks a text.
+func (s Secrets) mask(text string) string {
+	masked, _ := s.Mask([]byte(text))
+	return string(masked)
+}
+
+// maskAll masks texts in their place.
+func (s Secrets) maskAll(texts []string) {
+	for i, text := range texts {
+		texts[i] = s.mask(text)
+	}
+}
 
 // Mask replaces what looks like a credential by as many X, and reports whether there was any. In files that are not text
 // it looks for the host's own values only.
@@ -111,7 +154,7 @@ func (s Secrets) Mask(data []byte) (masked []byte, found bool) {
 
 // inBuilt reports whether a path of the container is one that a build writes to, and that an image is made of.
 func inBuilt(below string) bool {
-	for _, folder := range []string{layout.BuiltTree, path.Join(layout.Venv, "lib"), path.Join(layout.Venv, "bin")} {
+	for _, folder := range []string{layout.BuiltTree, layout.Venv} {
 		if strings.HasPrefix("/"+below, folder+"/") {
 			return true
 		}

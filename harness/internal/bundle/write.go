@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ const (
 	maxAll     = 1 << 30   // bytes of all entries
 	maxEntries = 50000
 	// maxManifest bounds the manifest, which names each entry and each test that ran before.
-	maxManifest = 32 << 20
+	maxManifest = 8 << 20
 )
 
 // Writer collects the entries of a bundle, compressed, in memory.
@@ -50,7 +49,7 @@ func NewWriter(secrets Secrets) *Writer { return &Writer{secrets: secrets, links
 // Add adds an entry. A file whose name says that it holds credentials is left out; in others, what looks like one is
 // masked. Both are listed in the manifest.
 func (w *Writer) Add(name string, executable bool, content io.Reader) error {
-	if strings.HasPrefix(name, Sources) && isSecretFile(path.Base(name)) {
+	if strings.HasPrefix(name, Sources) && w.secrets.Withholds(name) || !harmless(name) {
 		w.withhold(strings.TrimPrefix(name, Sources))
 		return nil
 	}
@@ -97,8 +96,15 @@ func (w *Writer) add(name string, executable bool, data []byte) error {
 	return nil
 }
 
-// Link adds a symbolic link of the sources.
-func (w *Writer) Link(name, target string) { w.links[name] = target }
+// Link adds a symbolic link of the sources, if it stays in them.
+func (w *Writer) Link(name, target string) {
+	target = strings.TrimSuffix(strings.TrimPrefix(target, "./"), "/")
+	if !harmless(name) || !stays(name, target) {
+		w.withhold(name)
+		return
+	}
+	w.links[name] = target
+}
 
 // Clone returns a writer that has the same entries so far.
 func (w *Writer) Clone() *Writer {
@@ -143,11 +149,15 @@ func (w *Writer) Save(file string, m Manifest) (err error) {
 	}
 	slices.Sort(w.withheld)
 	m.Withheld = slices.Compact(w.withheld)
+	for _, texts := range [][]string{m.Test.Before, m.Run.Tests, m.Run.PytestArgs, m.Build.MaturinArgs, m.Build.Features} {
+		w.secrets.maskAll(texts)
+	}
+	m.Test.NodeID, m.Test.Place = w.secrets.mask(m.Test.NodeID), w.secrets.mask(m.Test.Place)
 	manifest, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the manifest: %w", err)
 	}
-	if manifest, _ = w.secrets.Mask(manifest); len(manifest) > maxManifest { // node ids and arguments can have any text
+	if len(manifest) > maxManifest {
 		return fmt.Errorf("the manifest has more than %d MiB", maxManifest>>20)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

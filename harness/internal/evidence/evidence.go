@@ -100,14 +100,19 @@ func (e *Run) explained(err error) error {
 	return cache.Failed(err)
 }
 
-// Place returns the path of a file of a group that the caller writes, "" if there is no folder. The name may be any text.
-func (e *Run) Place(group, name string) string {
+// Place returns the absolute path of a file of a group that the caller writes, "" if there is no folder. It is of the one thing
+// with that name; what is shown of the name may be any text.
+func (e *Run) Place(group, name, shown string) string {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	if e.folder == "" {
 		return ""
 	}
-	return filepath.Join(e.folder, e.names.unique("", group), e.names.unique(group+"/", name))
+	folder, err := filepath.Abs(e.folder)
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(folder, e.names.unique("", group), e.names.uniqueAs(group+"/", "bundle of "+name, shown))
 }
 
 func writeFile(name string, data io.Reader) error {

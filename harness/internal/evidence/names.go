@@ -57,8 +57,11 @@ type names map[string]string
 func newNames() names { return names{"junit.xml": "", "installed.txt": ""} }
 
 // unique returns a file name for a text in a folder: always the same for that text, and never another text's.
-func (n names) unique(folder, text string) string {
-	name := cleanName(text)
+func (n names) unique(folder, text string) string { return n.uniqueAs(folder, text, text) }
+
+// uniqueAs is unique, with a name that shows another text.
+func (n names) uniqueAs(folder, text, shown string) string {
+	name := cleanName(shown)
 	for word := text; ; word += "\x00" {
 		taken, ok := n[strings.ToLower(folder+name)]
 		if !ok || taken == text {
@@ -66,7 +69,7 @@ func (n names) unique(folder, text string) string {
 			return name
 		}
 		sum := sha256.Sum256([]byte(word))
-		name = shorten(cleanName(text), "-"+hex.EncodeToString(sum[:4]))
+		name = shorten(cleanName(shown), "-"+hex.EncodeToString(sum[:4]))
 	}
 }
 

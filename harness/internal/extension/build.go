@@ -200,8 +200,11 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	reader, writer := io.Pipe()
 	env := network.Env()
 	variables := buildEnvironment(recipe)
-	if phase == "fetch" {
+	switch phase {
+	case "fetch":
 		variables = fetchEnvironment(recipe)
+	case "restore":
+		delete(variables, "UV_COMPILE_BYTECODE") // an interpreter would run what the packages' .pth files say
 	}
 	for key, value := range variables {
 		env = append(env, key+"="+value)

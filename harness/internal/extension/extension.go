@@ -32,6 +32,9 @@ type Recipe struct {
 	Dependencies      project.Dependencies
 	Env               map[string]string
 	Timeout           time.Duration
+	// On, unless it is "", is an image to build on whose packages come from elsewhere: such a build has volumes of its own, so
+	// that no other build reads what it wrote.
+	On string
 }
 
 // Extension is a built crate with its test environment.
@@ -85,7 +88,7 @@ const (
 
 // Unlisted returns the labels of an image that is derived from an extension's image and is not one itself.
 func Unlisted() map[string]string {
-	return map[string]string{keyLabel: "", crateLabel: "", environmentLabel: ""}
+	return map[string]string{keyLabel: "", crateLabel: "", environmentLabel: "", resultLabel: ""}
 }
 
 // builder makes the images of one crate.
@@ -108,7 +111,7 @@ func Ensure(
 	emit report.Emit,
 ) (Extension, error) {
 	b := builder{engine: e, tools: tools, network: network, tree: tree, recipe: recipe, emit: emit}
-	if err := markUsed(CrateID(tree, tools)); err != nil {
+	if err := markUsed(b.id()); err != nil {
 		return Extension{}, err
 	}
 	key := buildKey(tools, tree, recipe)
@@ -117,7 +120,7 @@ func Ensure(
 		return found, err
 	}
 	waiting := func() { emit(report.Note{Topic: "build", Text: "another process builds this crate: waiting for it"}) }
-	unlock, err := cache.Lock(ctx, "build-"+CrateID(tree, tools), waiting)
+	unlock, err := cache.Lock(ctx, "build-"+b.id(), waiting)
 	if err != nil {
 		return Extension{}, err
 	}
@@ -172,11 +175,19 @@ func CrateID(tree project.Tree, tools image.Image) string {
 	return project.Sum(strings.Join([]string{host, tree.Root, tree.Crate, tools.BaseID}, "\x00"))[:16]
 }
 
+// id is that of the crate, or of the crate on packages from elsewhere.
+func (b builder) id() string {
+	if b.recipe.On == "" {
+		return CrateID(b.tree, b.tools)
+	}
+	return project.Sum(CrateID(b.tree, b.tools) + b.recipe.On)[:16]
+}
+
 // lookUp finds an image with the key for which every Python file that its build read is unchanged. An image of a crate
 // in another place does not count, whatever its content: code of that crate could write to the volumes that it was
 // built from.
 func (b builder) lookUp(ctx context.Context, key string) (Extension, bool, error) {
-	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key, crateLabel: CrateID(b.tree, b.tools)})
+	images, err := b.engine.Images(ctx, map[string]string{keyLabel: key, crateLabel: b.id()})
 	if err != nil {
 		return Extension{}, false, err
 	}
@@ -328,11 +339,14 @@ func (b builder) fetchKey() string {
 // what uv has, and "target" is cargo's target folder. No other crate uses them, and the project's code cannot write to
 // any that the phase "fetch" reads.
 func (b builder) volume(kind string) string {
-	return "pyo3test-" + kind + "-" + CrateID(b.tree, b.tools)
+	return "pyo3test-" + kind + "-" + b.id()
 }
 
 // ensureEnvironment returns the id of an image with what the tests need. The image outlives edits of the crate.
 func (b builder) ensureEnvironment(ctx context.Context) (string, error) {
+	if b.recipe.On != "" {
+		return b.recipe.On, nil
+	}
 	tag := "environment-" + b.environmentKey()
 	if found, ok, err := b.engine.Made(ctx, repository+tag); ok || err != nil {
 		return found.ID, err
@@ -428,7 +442,7 @@ func (b builder) describe(built result, key string) (labels map[string]string, t
 	if err != nil {
 		return nil, "", err
 	}
-	crate := CrateID(b.tree, b.tools)
+	crate := b.id()
 	return map[string]string{
 		keyLabel: key, inputsLabel: string(inputsText), resultLabel: string(resultText), crateLabel: crate,
 		environmentLabel: "",

@@ -47,8 +47,12 @@ func Built(ctx context.Context, e *engine.Engine, built Extension,
 	if err := readTar(p.Stdout, each); err != nil {
 		return fmt.Errorf("read what was built: %w", err)
 	}
-	if status, err := p.Wait(ctx); err != nil || status != 0 {
-		return fmt.Errorf("read what was built: status %d: %w: %s", status, err, <-said)
+	status, err := p.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("read what was built: %w", err)
+	}
+	if status != 0 {
+		return fmt.Errorf("read what was built: status %d: %s", status, <-said)
 	}
 	return nil
 }
@@ -77,7 +81,7 @@ const restoreTimeout = 15 * time.Minute
 func Find(ctx context.Context, e *engine.Engine, id string, modules []Module) (_ string, ok bool, err error) {
 	found, ok, err := e.Image(ctx, id)
 	var built result
-	if err != nil || !ok || found.ID != id || json.Unmarshal([]byte(found.Labels[resultLabel]), &built) != nil {
+	if err != nil || !ok || found.ID != id || found.Labels[keyLabel] == "" || json.Unmarshal([]byte(found.Labels[resultLabel]), &built) != nil {
 		return "", false, err
 	}
 	return id, slices.Equal(built.Modules, modules), nil
@@ -91,16 +95,46 @@ type builtFiles interface {
 	Pack(w *tar.Writer) error
 }
 
-// Restore returns an image with an extension that was built elsewhere, on the tools image of this host, with the same
-// versions of what was installed beside it. None of that is built from source: that could run any code with a network.
-// The packages come from the host's index; if an image of the same content is there already, nothing is fetched.
-func Restore(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, installed []string,
-	built builtFiles, emit report.Emit) (id string, err error) {
-	name := repository + "restored-" + project.Sum(strings.Join(append([]string{tools.ID, built.Key()}, installed...), "\n"))[:16]
+// Packages returns an image with packages of exact versions, on the tools image of this host. None of their code runs: they
+// are wheels of the host's index, and nothing is compiled. If that image is there already, nothing is fetched.
+func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, installed []string,
+	emit report.Emit) (id string, err error) {
+	key := project.Sum(strings.Join(append([]string{tools.ID, buildPrograms["install.py"], buildPrograms["build.py"]}, installed...), "\n"))[:16]
+	return restored(ctx, e, "packages-"+key, func(ctx context.Context) (*engine.Container, error) {
+		b := builder{engine: e, tools: tools, network: network, tree: project.Tree{Crate: ".", Workspace: "."}, emit: emit,
+			installed: installed}
+		return b.inContainer(ctx, network, tools.ID, nil, func(c *engine.Container) error {
+			_, err := b.runBuild(ctx, c, network, "restore")
+			if failed := (*Error)(nil); errors.As(err, &failed) {
+				err = fmt.Errorf("%s\n\n%s%s", failed.Text, failed.Log, failed.Advice())
+			}
+			return err
+		})
+	})
+}
+
+// Restore returns an image with an extension that was built elsewhere, on one with its packages.
+func Restore(ctx context.Context, e *engine.Engine, packages string, built builtFiles) (id string, err error) {
+	key := project.Sum(packages + "\n" + built.Key())[:16]
+	return restored(ctx, e, "restored-"+key, func(ctx context.Context) (*engine.Container, error) {
+		c, err := e.Start(ctx, engine.Spec{Image: packages, Purpose: "build", User: layout.User, Confined: true})
+		if err != nil {
+			return nil, err
+		}
+		if err := c.UploadTar(ctx, "/", built.Pack); err != nil {
+			return nil, errors.Join(err, c.Remove(context.WithoutCancel(ctx)))
+		}
+		return c, nil
+	})
+}
+
+// restored returns the image of a tag, and makes it of a container if it is not there. The newest of such images stay.
+func restored(ctx context.Context, e *engine.Engine, tag string, make func(context.Context) (*engine.Container, error)) (id string, err error) {
+	name := repository + tag
 	if found, ok, err := e.Made(ctx, name); ok || err != nil {
 		return found.ID, err
 	}
-	unlock, err := cache.Lock(ctx, path.Base(name), nil)
+	unlock, err := cache.Lock(ctx, tag, nil)
 	if err != nil {
 		return "", err
 	}
@@ -108,20 +142,17 @@ func Restore(ctx context.Context, e *engine.Engine, tools image.Image, network i
 	if found, ok, err := e.Made(ctx, name); ok || err != nil {
 		return found.ID, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, restoreTimeout, fmt.Errorf("the packages were not installed within %v", restoreTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, restoreTimeout, fmt.Errorf("no image of the bundle within %v", restoreTimeout))
 	defer cancel()
-	b := builder{engine: e, tools: tools, network: network, tree: project.Tree{Crate: ".", Workspace: "."}, emit: emit,
-		installed: installed}
-	c, err := b.inContainer(ctx, network, tools.ID, nil, func(c *engine.Container) error {
-		_, err := b.runBuild(ctx, c, network, "restore")
-		if err == nil {
-			err = c.UploadTar(ctx, "/", built.Pack)
-		}
-		return err
-	})
+	c, err := make(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
-	return c.Commit(ctx, name, Unlisted(), nil)
+	labels := Unlisted()
+	labels[environmentLabel] = "restored"
+	if id, err = c.Commit(ctx, name, labels, nil); err != nil {
+		return "", err
+	}
+	return id, prune(ctx, e, environmentLabel, "restored")
 }

@@ -2,7 +2,6 @@ package group
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -147,7 +146,7 @@ func (g *group) dumpOf(e protocol.Dump) hang.Dump {
 }
 
 // read returns the content of a source file.
-func (g *group) read(name string) ([]byte, error) { return os.ReadFile(g.Tree.HostPath(name)) }
+func (g *group) read(name string) ([]byte, error) { return g.Tree.ReadSource(name) }
 
 func (g *group) circumstances(test *test) hang.Circumstances {
 	return hang.Circumstances{Forked: test.pid != g.ledger.pid && g.ledger.isolation != "subprocess",

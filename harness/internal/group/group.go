@@ -361,9 +361,11 @@ func (g *group) choose() error {
 		files[test.Path] = true
 	}
 	if order := g.Flags.Order; order != nil {
-		slices.SortStableFunc(g.selected, func(a, b *test) int {
-			return slices.Index(order, a.NodeID) - slices.Index(order, b.NodeID)
-		})
+		place := map[string]int{}
+		for i, nodeID := range order {
+			place[nodeID] = i
+		}
+		slices.SortStableFunc(g.selected, func(a, b *test) int { return place[a.NodeID] - place[b.NodeID] })
 	}
 	g.emit(report.Selected{Group: g.Name, Tests: len(g.selected), Files: len(files), Collected: len(g.ledger.tests)})
 	if g.Debug {

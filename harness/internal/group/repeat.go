@@ -9,8 +9,8 @@ import (
 )
 
 // Repeated runs the same tests again and again. Each run has a pytest of its own, from the start of its interpreter on.
-// Runs share a container while they leave nothing in it that another could meet: after one that was not green, and after
-// some number of runs, the next has a new container.
+// Green runs share a container, and so the files that they leave in it, such as pytest's cache. After a run that was not
+// green, and after some number of runs, the next has a new container.
 type Repeated struct {
 	config    Config
 	container *engine.Container

@@ -126,12 +126,12 @@ func (g *group) signature(test *test, v verdict.Verdict) string {
 	if !v.Outcome.Red() {
 		return ""
 	}
-	died, stderr := string(v.Outcome), ""
-	switch {
-	case v.Outcome == verdict.Crashed && test.Finish != nil && test.Finish.Signal != nil:
+	if v.Outcome != verdict.Crashed && v.Outcome != verdict.Killed {
+		return hang.FailureSignature(string(v.Outcome), v.Phase, v.Path)
+	}
+	died, stderr := string(v.Outcome)+" in "+v.Phase, ""
+	if test.Finish != nil && test.Finish.Signal != nil {
 		died += fmt.Sprint(" by ", *test.Finish.Signal)
-	case v.Outcome != verdict.Crashed && v.Outcome != verdict.Killed:
-		died += fmt.Sprintf(" in %s at %s:%d", v.Phase, v.Path, v.Line)
 	}
 	for _, section := range v.Sections {
 		stderr += section[1] + "\n"

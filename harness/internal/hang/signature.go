@@ -13,9 +13,12 @@ import (
 
 // Signature returns a short text that is equal for two hangs in the same place: of one cause, with threads that wait in the
 // same ways in the same functions of the user's code. It does not depend on ids, addresses, lines, or how many threads of
-// a pool wait alike.
+// a pool wait alike. It is "" if no thread could be seen.
 func (r Report) Signature() string {
 	threads := r.Dump.threads()
+	if len(threads) == 0 {
+		return ""
+	}
 	lines := make([]string, 0, len(threads))
 	for _, t := range threads {
 		functions := t.userFunctions()
@@ -36,6 +39,11 @@ func sign(kind string, stacks []string) string {
 	return hex.EncodeToString(sum[:])[:12]
 }
 
+// FailureSignature is what [Report.Signature] is for hangs: of a test that failed in a phase, in a file.
+func FailureSignature(outcome, phase, file string) string {
+	return sign(outcome, []string{phase, file})
+}
+
 // userFunctions returns the functions of the user's code on a thread's stack, innermost first, with their files.
 func (t thread) userFunctions() (functions []string) {
 	for _, f := range t.Frames {
@@ -50,13 +58,16 @@ func (t thread) userFunctions() (functions []string) {
 var fatalFunction = regexp.MustCompile(`(?m)^  File "` + regexp.QuoteMeta(layout.Sources) + `/(?:.*/)?([^/"]+)", line \d+ in (.*)$`)
 
 // CrashSignature is what [Report.Signature] is for hangs: of a process that died of a signal or for its memory, by how it
-// died and by the functions of the user's Python code that faulthandler has shown on standard error, if it has.
+// died and by the functions of the user's Python code that faulthandler has shown on standard error; "" if it has shown none.
 func CrashSignature(died, stderr string) string {
 	_, crashed, _ := strings.Cut(stderr, "Current thread ")
 	crashed, _, _ = strings.Cut(crashed, "\n\n") // other threads follow
 	var functions []string
 	for _, found := range fatalFunction.FindAllStringSubmatch(crashed, -1) {
 		functions = append(functions, found[1]+" "+found[2])
+	}
+	if len(functions) == 0 {
+		return ""
 	}
 	return sign(died, []string{strings.Join(slices.Compact(functions), "\n")})
 }

@@ -282,6 +282,9 @@ func (t Tree) Equal(other Tree) bool {
 
 // HostPath converts a container path in the sources to the host's. It returns any other path unchanged.
 func (t Tree) HostPath(name string) string {
+	if strings.Contains(name, "..") && path.Clean(name) != name { // it could lead out of the sources, on this host too
+		return name
+	}
 	if name == layout.Sources {
 		return t.Root
 	}
@@ -289,6 +292,26 @@ func (t Tree) HostPath(name string) string {
 		return filepath.Join(t.Root, filepath.FromSlash(below))
 	}
 	return name
+}
+
+// maxSource bounds what ReadSource reads, in bytes.
+const maxSource = 16 << 20
+
+// ReadSource returns the content of a source file, by its path in the container.
+func (t Tree) ReadSource(name string) ([]byte, error) {
+	below, ok := strings.CutPrefix(name, layout.Sources+"/")
+	if !ok || path.Clean(name) != name {
+		return nil, fs.ErrNotExist
+	}
+	host := filepath.Join(t.Root, filepath.FromSlash(below))
+	info, err := os.Stat(host)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxSource) {
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(host)
 }
 
 // containerPath finds paths of the sources in text.

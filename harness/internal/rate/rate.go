@@ -30,7 +30,10 @@ const (
 var quantile = math.Sqrt2 * math.Erfinv(confidence)
 
 // Interval holds the ends of a confidence interval, which belong to it.
-type Interval struct{ Low, High float64 }
+type Interval struct {
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
 
 // Wilson returns the interval of a rate if the number of runs was fixed beforehand. Without runs it is 0 to 1.
 //

@@ -29,7 +29,7 @@ type Comparison struct {
 	P      float64 `json:"p"` // how likely so large a difference is by chance, if there is none
 }
 
-// alpha is the probability below which a difference is no chance, as usual.
+// alpha is the probability below which a difference counts as real, as usual.
 const alpha = 0.05
 
 // Compare compares the results of two crates.
@@ -37,8 +37,8 @@ func Compare(bundle, other Result) Comparison {
 	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.Runs)}
 }
 
-// Better reports whether the other crate's test fails less often, and that is no chance.
-func (c Comparison) Better() bool { return c.separates() && c.less() }
+// Better reports whether the other crate's test fails less often, which is unlikely to be chance, and fails in no other way.
+func (c Comparison) Better() bool { return c.separates() && c.less() && c.Other.Other == 0 }
 
 func (c Comparison) separates() bool { return c.P < alpha }
 
@@ -49,16 +49,18 @@ func (c Comparison) less() bool {
 // Sentence says what the numbers allow to say, and how many runs would say more.
 func (c Comparison) Sentence() string {
 	what := did(c.Bundle.outcome)
-	chance := "p = " + strconv.FormatFloat(c.P, 'g', 2, 64)
+	chance := "p = " + strconv.FormatFloat(c.P, 'g', 3, 64)
 	switch {
 	case c.Bundle.Runs == 0 || c.Other.Runs == 0:
 		return "there is nothing to compare yet"
+	case c.Other.Other > 0:
+		return fmt.Sprintf("the other crate failed in another way in %s: nothing is known of this one", plural.Count(c.Other.Other, "run"))
 	case c.Bundle.Failed == 0 && c.Other.Failed == 0:
 		return fmt.Sprintf("neither %s, so nothing is known of the difference: run more often", what)
 	case c.separates() && c.less():
-		return chance + ": the other crate " + what + " less often, and that is no chance"
+		return chance + ": the other crate " + what + " less often, which is unlikely to be chance"
 	case c.separates():
-		return chance + ": the other crate " + what + " more often, and that is no chance"
+		return chance + ": the other crate " + what + " more often, which is unlikely to be chance"
 	case c.Other.Failed > 0:
 		return chance + ": that does not tell them apart: run more often"
 	}

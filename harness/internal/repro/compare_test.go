@@ -14,10 +14,10 @@ func TestComparison(t *testing.T) {
 		better                               bool
 		want                                 string
 	}{
-		{31, 200, 0, 200, true, "p = 2.6e-10: the other crate hung less often, and that is no chance"},
-		{6, 200, 0, 200, true, "p = 0.03: the other crate hung less often, and that is no chance"},
-		{5, 200, 0, 200, false, "p = 0.061: that does not tell them apart: 201 runs of the other crate would, if all pass"},
-		{0, 200, 6, 200, false, "p = 0.03: the other crate hung more often, and that is no chance"},
+		{31, 200, 0, 200, true, "p = 2.64e-10: the other crate hung less often, which is unlikely to be chance"},
+		{6, 200, 0, 200, true, "p = 0.0301: the other crate hung less often, which is unlikely to be chance"},
+		{5, 200, 0, 200, false, "p = 0.0609: that does not tell them apart: 201 runs of the other crate would, if all pass"},
+		{0, 200, 6, 200, false, "p = 0.0301: the other crate hung more often, which is unlikely to be chance"},
 		{5, 10, 4, 10, false, "p = 1: that does not tell them apart: run more often"},
 		{0, 10, 0, 10, false, "neither hung, so nothing is known of the difference: run more often"},
 		{0, 0, 0, 0, false, "there is nothing to compare yet"},

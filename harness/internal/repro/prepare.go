@@ -31,7 +31,7 @@ import (
 type Limits struct {
 	Memory    int64 // bytes
 	Processes int64
-	Test      time.Duration
+	Time      time.Duration // of a test, or of a phase
 }
 
 // UnusableError says why a bundle that is in order cannot be used here.
@@ -90,17 +90,19 @@ func Prepare(ctx context.Context, e *engine.Engine, b *bundle.Bundle, most Limit
 
 // checkLimits refuses a bundle that asks for more than it may have.
 func checkLimits(b *bundle.Bundle, most Limits) error {
-	for _, each := range []struct {
-		asks bool
-		what string
-	}{
-		{b.Run.Memory <= 0 || b.Run.Memory > most.Memory, fmt.Sprintf("%d MiB of memory", b.Run.Memory>>20)},
-		{b.Run.Processes <= 0 || b.Run.Processes > most.Processes, fmt.Sprintf("%d processes", b.Run.Processes)},
-		{b.Run.TestTimeout <= 0 || b.Run.TestTimeout > most.Test, fmt.Sprintf("%v for a test", b.Run.TestTimeout)},
-	} {
-		if each.asks {
-			return unusable("the bundle asks for %s, more than the default: run it with --limits if you trust whom it is from",
-				each.what)
+	r := b.Run
+	if r.Memory > most.Memory {
+		return unusable("the bundle asks for %d MiB of memory, and may have %d: run it with --limits if you trust whom it is from",
+			r.Memory>>20, most.Memory>>20)
+	}
+	if r.Processes > most.Processes {
+		return unusable("the bundle asks for %d processes, and may have %d: run it with --limits if you trust whom it is from",
+			r.Processes, most.Processes)
+	}
+	for _, budget := range []time.Duration{r.StartTimeout, r.CollectTimeout, r.TestTimeout, r.FinishTimeout, r.ExitTimeout} {
+		if budget > most.Time {
+			return unusable("the bundle asks for a budget of %v, and may have %v: run it with --limits if you trust whom it is from",
+				budget, most.Time)
 		}
 	}
 	return nil
@@ -147,31 +149,58 @@ func unpack(b *bundle.Bundle) (project.Tree, error) {
 func (p *Prepared) image(ctx context.Context, e *engine.Engine, emit report.Emit) (extension.Extension, error) {
 	b := p.bundle
 	built := extension.Extension{Modules: p.modules()}
-	if found, ok, err := extension.Find(ctx, e, b.Build.Image, built.Modules); ok || err != nil {
-		built.Image = found
-		return built, err
-	}
-	network, err := image.HostNetwork()
+	tools, network, err := tools(ctx, e, b, emit)
 	if err != nil {
 		return built, err
 	}
-	tools, err := image.Ensure(ctx, e, network, agent.Programs(), b.Build.Series(), emit)
-	if err == nil {
-		tools, err = tools.WithPackages(ctx, e, network, b.Build.SystemPackages, emit)
-	}
-	if err != nil {
-		return built, err
+	if tools.ID == b.Build.Tools {
+		if found, ok, err := extension.Find(ctx, e, b.Build.Image, built.Modules); ok || err != nil {
+			built.Image = found
+			return built, err
+		}
 	}
 	p.compare("Python", b.Build.Python, tools.Python)
 	if tools.BaseID != b.Build.BaseID {
 		p.differ("base image: %s (%.19s) then, %s (%.19s) here", b.Build.Base, b.Build.BaseID, tools.Base, tools.BaseID)
 	}
+	packages, err := packages(ctx, e, tools, network, b, emit)
+	if err == nil {
+		built.Image, err = extension.Restore(ctx, e, packages, files{b})
+	}
+	return built, err
+}
+
+// tools returns this host's tools image with the bundle's Python and Debian packages.
+func tools(ctx context.Context, e *engine.Engine, b *bundle.Bundle, emit report.Emit) (image.Image, image.Network, error) {
+	network, err := image.HostNetwork()
+	if err != nil {
+		return image.Image{}, network, err
+	}
+	tools, err := image.Ensure(ctx, e, network, agent.Programs(), b.Build.Series(), emit)
+	if err == nil {
+		tools, err = tools.WithPackages(ctx, e, network, b.Build.SystemPackages, emit)
+	}
+	return tools, network, err
+}
+
+// packages returns the id of an image with the bundle's packages.
+func packages(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, b *bundle.Bundle,
+	emit report.Emit) (string, error) {
 	installed, err := pinned(b.Build.Installed)
 	if err != nil {
-		return built, err
+		return "", err
 	}
-	built.Image, err = extension.Restore(ctx, e, tools, network, installed, files{b}, emit)
-	return built, err
+	return extension.Packages(ctx, e, tools, network, installed, emit)
+}
+
+// Base returns the tools image of this host for a bundle, the network to fetch with, and the id of an image with its packages.
+func Base(ctx context.Context, e *engine.Engine, b *bundle.Bundle, emit report.Emit) (image.Image, image.Network, string, error) {
+	on, network, err := tools(ctx, e, b, emit)
+	if err != nil {
+		return on, network, "", err
+	}
+	id, err := packages(ctx, e, on, network, b, emit)
+	return on, network, id, err
 }
 
 // exact matches a package of one version: https://packaging.python.org/en/latest/specifications/name-normalization/

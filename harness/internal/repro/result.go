@@ -26,12 +26,14 @@ type Place struct {
 type Result struct {
 	Test    string        `json:"test"`
 	Runs    int           `json:"runs"`
-	Failed  int           `json:"failed"` // in the way that the bundle's test did: as many hung, say, wherever
-	Other   int           `json:"other"`  // red in another way
-	Skipped int           `json:"skipped"`
-	Places  []Place       `json:"places"` // the most frequent first
-	First   time.Duration `json:"first"`  // until the first of Failed, in nanoseconds; 0 if there is none
-	Took    time.Duration `json:"took"`   // nanoseconds
+	Failed  int           `json:"failed"`  // in the way that the bundle's test did: as many hung, say, wherever
+	Other   int           `json:"other"`   // red in another way
+	Unknown int           `json:"unknown"` // skipped, or without a verdict: not among Runs
+	Places  []Place       `json:"places"`  // the most frequent first
+	First   time.Duration `json:"first"`   // until the first of Failed, in nanoseconds; 0 if there is none
+	Took    time.Duration `json:"took"`    // nanoseconds
+	// Interval is that of the rate of Failed, with 95 % confidence, once the runs have ended.
+	Interval rate.Interval `json:"interval"`
 	// UntilFailure means that the runs ended because one failed, which makes the plain rate too high.
 	UntilFailure bool   `json:"until_failure"`
 	crate        string // its folder on this host
@@ -44,21 +46,23 @@ func newResult(test bundle.Test, crate string) Result {
 	return Result{crate: crate, Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
 }
 
-// count counts a run, and reports whether it failed as the bundle's test did.
+// count counts a run, and reports whether it failed as the bundle's test did. A run that says nothing of the test does not
+// count.
 func (r *Result) count(end report.TestEnded, at time.Duration) (failed bool) {
-	r.Runs++
 	r.Took = at
-	switch {
-	case end.Outcome == verdict.Skipped:
-		r.Skipped++
+	if end.Outcome == verdict.Skipped || end.Outcome == verdict.NotRun {
+		r.Unknown++
 		return false
-	case !end.Outcome.Red():
+	}
+	r.Runs++
+	if !end.Outcome.Red() {
 		return false
 	}
 	index := slices.IndexFunc(r.Places, func(p Place) bool { return p.Signature == end.Signature })
 	if index < 0 {
 		index = len(r.Places)
-		r.Places = append(r.Places, Place{Signature: end.Signature, What: what(end, r.crate), Same: end.Signature == r.signature})
+		r.Places = append(r.Places, Place{Signature: end.Signature, What: what(end, r.crate),
+			Same: end.Signature == r.signature && r.signature != ""})
 	}
 	r.Places[index].Runs++
 	slices.SortStableFunc(r.Places, func(a, b Place) int { return cmp.Compare(b.Runs, a.Runs) })
@@ -74,6 +78,9 @@ func (r *Result) count(end report.TestEnded, at time.Duration) (failed bool) {
 
 // what describes the end of a test in a few words.
 func what(end report.TestEnded, crate string) string { return bundle.Of(end, crate).What() }
+
+// Count returns how many runs failed, in a few words.
+func (r Result) Count() string { return fmt.Sprintf("%d of %d %s", r.Failed, r.Runs, did(r.outcome)) }
 
 // Sentence returns the rate, with its interval.
 func (r Result) Sentence() string {
@@ -91,24 +98,31 @@ func did(outcome verdict.Outcome) string {
 	return string(outcome)
 }
 
+// where says whether a place is the bundle's own.
+func (r Result) where(p Place) string {
+	switch {
+	case p.Same:
+		return "in the same place: "
+	case p.Signature == "" || r.signature == "":
+		return "in a place that could not be seen: "
+	}
+	return "in another place: "
+}
+
 // one describes a single run.
 func (r Result) one() string {
 	switch {
-	case r.Skipped > 0:
-		return "it was skipped"
 	case len(r.Places) == 0:
 		return "it passed"
 	case r.Other > 0:
-		return "it failed otherwise: " + r.Places[0].What
-	case r.Places[0].Same:
-		return "again, in the same place: " + r.Places[0].What
+		return "it failed in another way: " + r.Places[0].What
 	}
-	return "again, in another place: " + r.Places[0].What
+	return "again, " + r.where(r.Places[0]) + r.Places[0].What
 }
 
 // Text returns the result for a reader, in one or several lines.
 func (r Result) Text() string {
-	if r.Runs == 1 {
+	if r.Runs == 1 && r.Unknown == 0 {
 		return r.one()
 	}
 	return r.Rates()
@@ -118,14 +132,10 @@ func (r Result) Text() string {
 func (r Result) Rates() string {
 	lines := []string{r.Sentence()}
 	for _, place := range r.Places {
-		where := "in another place: "
-		if place.Same {
-			where = "in the same place: "
-		}
-		lines = append(lines, fmt.Sprintf("%d of %s %s%s", place.Runs, plural.Count(r.Failed+r.Other, "failure"), where, place.What))
+		lines = append(lines, fmt.Sprintf("%d of %s %s%s", place.Runs, plural.Count(r.Failed+r.Other, "failure"), r.where(place), place.What))
 	}
-	if r.Skipped > 0 {
-		lines = append(lines, fmt.Sprintf("%d of the runs skipped the test", r.Skipped))
+	if r.Unknown > 0 {
+		lines = append(lines, fmt.Sprintf("not counted: %s that skipped the test, or gave it no verdict", plural.Count(r.Unknown, "run")))
 	}
 	if r.Failed > 0 && r.Runs > 1 {
 		lines = append(lines, fmt.Sprintf("the first after %v, %v in all", r.First.Round(time.Millisecond),

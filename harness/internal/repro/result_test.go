@@ -33,29 +33,31 @@ func TestResult(t *testing.T) {
 			require.Equal(t, failed, r.count(end, at))
 		}
 	}
-	count(160, ended(verdict.Passed, "", 0), false)
+	count(161, ended(verdict.Passed, "", 0), false)
 	count(1, ended(verdict.Skipped, "", 0), false)
+	count(1, ended(verdict.NotRun, "", 0), false)
 	count(8, ended(verdict.Hung, "there", 9), true)
 	count(23, ended(verdict.Hung, "here", 3), true)
 	count(8, ended(verdict.Failed, "else", 0), false)
 	require.Equal(t, 31, r.Failed)
-	require.Equal(t, 162*time.Second, r.First)
+	require.Equal(t, 164*time.Second, r.First)
 	require.Equal(t, `31 of 200 hung: 15.5 % (95 %: 11.1 to 21.2 %)
 23 of 39 failures in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3
 8 of 39 failures in another place: hung: cycle of the GIL and a lock, src/lib.rs:9
 8 of 39 failures in another place: failed, t.py:1
-1 of the runs skipped the test
-the first after 2m42s, 3m20s in all`, r.Text())
+not counted: 2 runs that skipped the test, or gave it no verdict
+the first after 2m44s, 3m22s in all`, r.Text())
 }
 
 // TestOneRun: a single run has no rate.
 func TestOneRun(t *testing.T) {
 	for want, end := range map[string]report.TestEnded{
-		"it passed":                            ended(verdict.Passed, "", 0),
-		"it was skipped":                       ended(verdict.Skipped, "", 0),
-		"it failed otherwise: crashed, t.py:1": ended(verdict.Crashed, "else", 0),
-		"again, in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3":  ended(verdict.Hung, "here", 3),
-		"again, in another place: hung: cycle of the GIL and a lock, src/other.rs:4": other(),
+		"it passed": ended(verdict.Passed, "", 0),
+		"no runs: the rate is unknown\nnot counted: 1 run that skipped the test, or gave it no verdict": ended(verdict.Skipped, "", 0),
+		"again, in a place that could not be seen: hung: cycle of the GIL and a lock, src/lib.rs:3":     ended(verdict.Hung, "", 3),
+		"it failed in another way: crashed, t.py:1":                                                     ended(verdict.Crashed, "else", 0),
+		"again, in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3":                     ended(verdict.Hung, "here", 3),
+		"again, in another place: hung: cycle of the GIL and a lock, src/other.rs:4":                    other(),
 	} {
 		r := newResult(bundle.Test{Outcome: "hung", Signature: "here"}, "/crate")
 		r.count(end, time.Second)
@@ -70,20 +72,20 @@ func other() report.TestEnded {
 }
 
 func TestLimits(t *testing.T) {
-	most := Limits{Memory: 2 << 30, Processes: 2048, Test: time.Hour}
+	most := Limits{Memory: 2 << 30, Processes: 2048, Time: time.Hour}
 	run := func(change func(*bundle.Run)) error {
 		r := bundle.Run{Memory: 1 << 30, Processes: 100, TestTimeout: time.Minute}
 		change(&r)
 		return checkLimits(&bundle.Bundle{Manifest: bundle.Manifest{Run: r}}, most)
 	}
 	require.NoError(t, run(func(*bundle.Run) {}))
-	require.ErrorContains(t, run(func(r *bundle.Run) { r.Memory = 3 << 30 }), "3072 MiB of memory, more than the default: run it with --limits")
-	for _, change := range []func(*bundle.Run){ // 0 and less would be no limit
-		func(r *bundle.Run) { r.Memory = 0 }, func(r *bundle.Run) { r.Memory = -1 },
-		func(r *bundle.Run) { r.Processes = 0 }, func(r *bundle.Run) { r.Processes = 1 << 30 },
-		func(r *bundle.Run) { r.TestTimeout = 0 }, func(r *bundle.Run) { r.TestTimeout = 2 * time.Hour },
+	for said, change := range map[string]func(*bundle.Run){
+		"asks for 3072 MiB of memory, and may have 2048: run it with --limits": func(r *bundle.Run) { r.Memory = 3 << 30 },
+		"asks for 5000 processes, and may have 2048":                           func(r *bundle.Run) { r.Processes = 5000 },
+		"asks for a budget of 2h0m0s, and may have 1h0m0s":                     func(r *bundle.Run) { r.TestTimeout = 2 * time.Hour },
+		"asks for a budget of 3h0m0s, and may have 1h0m0s":                     func(r *bundle.Run) { r.ExitTimeout = 3 * time.Hour },
 	} {
-		require.Error(t, run(change))
+		require.ErrorContains(t, run(change), said)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/rate"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
 )
@@ -44,6 +45,12 @@ func Run(ctx context.Context, o Options, sides ...*Prepared) ([]Result, error) {
 		all.Go(func() { s.work(ctx) })
 	}
 	all.Wait()
+	for i, r := range s.results {
+		s.results[i].Interval = rate.Wilson(r.Failed, r.Runs)
+		if r.UntilFailure {
+			s.results[i].Interval = rate.Inverse(r.Failed, r.Runs)
+		}
+	}
 	return s.results, errors.Join(s.errs...)
 }
 
@@ -92,8 +99,11 @@ func (p *Prepared) once(ctx context.Context, in *group.Repeated) (report.TestEnd
 	_ = stream.Emit(report.RunStarted{Name: "repro"}) // seen objects to nothing
 	_ = stream.Emit(report.GroupStarted{Group: p.config.Name})
 	in.Once(ctx, stream)
-	if seen.end == nil || seen.problem != "" {
+	switch {
+	case seen.end == nil, seen.problem != "" && !seen.end.Outcome.Red(): // a failure that was seen stays one, whatever follows
 		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.test.NodeID, p.crate(), seen.why())
+	case seen.apart && p.config.Isolation == "inprocess":
+		seen.end.Outcome = verdict.NotRun // as what it is to be seen with
 	}
 	return *seen.end, nil
 }
@@ -140,20 +150,26 @@ type seen struct {
 	end     *report.TestEnded
 	problem string
 	notes   string
+	apart   bool // an earlier test ended pytest, so that the test ran in another process
+	started bool
 }
 
 // Report keeps an event.
 func (s *seen) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	switch e := e.(type) {
+	case report.Session:
+		s.apart = s.started && s.end == nil
+	case report.TestStarted:
+		s.started = true
 	case report.TestEnded:
-		if s.test.Kind == "" && e.NodeID == s.test.NodeID {
+		if s.test.Kind == "" && e.NodeID == s.test.NodeID && (s.test.Name == "" || e.Name == s.test.Name) {
 			s.end = &e
 		}
 	case report.FileFailed:
 		if s.test.Kind == bundle.KindFile && e.NodeID == s.test.NodeID {
 			s.failed(e.Failure, e.Text, e.Place)
 		} else {
-			s.problem += e.Text + "\n"
+			s.notes += e.Text + "\n"
 		}
 	case report.ExitFailed:
 		if s.test.Kind == bundle.KindExit {

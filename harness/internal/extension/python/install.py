@@ -53,7 +53,10 @@ def install(config: dict[str, Any], crate: Path) -> None:
 
 
 def restore(installed: list[str], crate: Path) -> None:
-    """Install packages of exact versions, from wheels only: building one from its source would run any code of its."""
+    """Install packages of exact versions, and run none of their code.
+
+    A build from source would, and so would an interpreter that compiles them: it runs what .pth files say.
+    """
     path = SCRATCH / "installed.txt"
     path.write_text("\n".join(installed))
     run(

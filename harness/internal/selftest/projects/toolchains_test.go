@@ -5,16 +5,11 @@ package projects_test
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"pyo3test/harness"
-	"pyo3test/harness/harnesstest"
 	"pyo3test/harness/internal/selftest"
 )
 
@@ -45,17 +40,4 @@ func TestToolchains(t *testing.T) {
 		}
 	}
 	t.Logf("\n%s", strings.Join(table, "\n"))
-}
-
-// sameAsPlain runs a suite, compares it with pytest by hand, and returns how many tests there are.
-func sameAsPlain(t *testing.T, h selftest.Host, suite harness.Suite) int {
-	t.Helper()
-	junit := filepath.Join(t.TempDir(), "junit.xml")
-	t.Setenv("PYO3TEST_JUNIT", junit)
-	r := harnesstest.Record(t, suite)
-	ours := selftest.ReadJUnit(t, junit)
-	require.Greater(t, len(ours), 30, r.Text())
-	tree, built := selftest.Prepared(t, suite)
-	require.Empty(t, differences(h.ByHand(t, built, tree, suite.Tests...), ours), "pytest by hand (+) and here (-)")
-	return len(ours)
 }
