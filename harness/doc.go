@@ -155,7 +155,7 @@
 // ran.
 //
 // With --compare it runs in turn with another build of the crate, beside the same packages, and says whether that fails less
-// often (Fisher's exact test). [Repro] keeps a bundle as a regression test.
+// often than chance explains (Fisher's exact test). [Repro] keeps a bundle as a regression test.
 //
 // If the engine still has the image of that run, it is used. Otherwise one is made on the tools image of this host, with the
 // bundle's extension and the same versions of the packages, as wheels of the host's index: nothing is compiled, and no code of
@@ -164,12 +164,13 @@
 // A bundle is a zip file. Its first entry, manifest.json, says what happened, how the test ran and with what, and names every
 // other entry with its size and SHA-256: the sources as they travelled, what the build made, the recording of the run and
 // the report. Two runs of the same content have equal sources, extensions and descriptions in theirs. It holds no variable
-// that a Suite does not set. Values that look like credentials, by their names or their form, and those of the host's own
-// variables and settings, are masked in all of it, and files such as .env and .netrc are left out; the manifest lists both.
+// that a Suite does not set. Values that look like credentials, by their names or their form, are masked in all of it: those of
+// the Suite, of the host's variables and settings, and of files such as .env and .netrc, which are left out. The manifest lists
+// what is missing or masked.
 // Look at what you give away all the same: nothing can recognise every secret.
 //
 // A reader refuses a bundle that is damaged or changed, has links, names that lead elsewhere or entries that it does not know,
-// or asks for more memory, processes or time than a test has by default (`--limits` allows it). Its sources are unpacked
+// or asks for more memory or processes than a Suite has by default, or for more than an hour (`--limits` allows it). Its sources are unpacked
 // into the user's cache folder, and nowhere else.
 //
 // # What stays

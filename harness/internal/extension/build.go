@@ -69,6 +69,9 @@ var tooNew = regexp.MustCompile(`Python (?:interpreter )?version \((3\.\d+)\) is
 var tooOld = regexp.MustCompile(`does not support the free-threaded build of CPython versions below (3\.\d+), the selected ` +
 	`Python version is (3\.\d+)`)
 
+// oldRust matches cargo's message about crates that need a newer Rust.
+var oldRust = regexp.MustCompile(`rustc ([\d.]+)\S* is not supported by the following package`)
+
 // Packages returns the Debian packages that the build lacks, as far as its output shows it.
 func (e *Error) Packages() []string { return systemPackages(e.Log, e.Crates) }
 
@@ -84,6 +87,10 @@ func (e *Error) Advice() string {
 	if found := tooOld.FindStringSubmatch(e.Log); found != nil {
 		return fmt.Sprintf("\n\nthis is the free-threaded Python %st, and the crate's PyO3 knows those from %st on: name %st in %s, "+
 			"or require an older pyo3 in Cargo.toml (0.26 knows 3.13t)", found[2], found[1], found[1], project.Setting("Python"))
+	}
+	if found := oldRust.FindStringSubmatch(e.Log); found != nil {
+		return fmt.Sprintf("\n\nthis base has Rust %s, and a crate needs a newer one: lock an older version of that crate, or set %s "+
+			"to an image with a newer Rust", found[1], image.BaseVariable)
 	}
 	if packages := e.Packages(); len(packages) > 0 {
 		return "\n\n" + packagesText(packages)

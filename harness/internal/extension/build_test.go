@@ -23,6 +23,13 @@ func TestAdviceOnANewPython(t *testing.T) {
 		"or name another version in python in [tool.pyo3test] (Python of a Suite)", failed.Advice())
 }
 
+// TestOldRust: a crate that needs a newer Rust than the base has is named by cargo; what to do is not.
+func TestOldRust(t *testing.T) {
+	failed := Error{Phase: "build", Log: "error: rustc 1.85.1 is not supported by the following packages:\n  jiter@0.19.0 requires rustc 1.88\n"}
+	require.Contains(t, failed.Advice(), "this base has Rust 1.85.1, and a crate needs a newer one: lock an older version of that crate, or set "+
+		"PYO3TEST_BASE_IMAGE to an image")
+}
+
 func TestAdviceOnAnOldFreeThreadedPython(t *testing.T) {
 	failed := Error{Phase: "build", Log: "error: PyO3 does not support the free-threaded build of CPython versions below 3.14, the " +
 		"selected Python version is 3.13"}
