@@ -51,6 +51,7 @@ Otherwise the exit code is 0 if the test never failed, and 1 if it did; 2 if the
 	flags.BoolVar(&f.options.UntilFailure, "until-failure", false, "end with the first run that fails as the bundle's test did")
 	flags.DurationVar(&f.options.For, "for", 0, "begin no run after this `time`, such as 10m")
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
+	flags.StringVar(&f.save, "save", "", "write the bundle to this `file` too, with the rate that was seen: harness.Repro runs it as often as that takes")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
 	flags.BoolVar(&f.json, "json", false, "the result as one object on stdout, and nothing else there")
@@ -62,6 +63,7 @@ type reproFlags struct {
 	options               repro.Options
 	limits, verbose, json bool
 	compare               bool
+	save                  string
 }
 
 // ownLimits are those that a bundle may ask for if it is trusted.
@@ -94,6 +96,9 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	passed := len(results) > 0
 	if passed {
 		passed, err = f.conclude(c, screen, results, crate, err)
+	}
+	if f.save != "" && err == nil && len(results) > 0 {
+		err = f.saveRate(b, results[0])
 	}
 	var unusable repro.UnusableError
 	switch {
@@ -152,6 +157,17 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 		err = errors.Join(err, json.NewEncoder(c.OutOrStdout()).Encode(result))
 	}
 	return passed, err
+}
+
+// saveRate writes the bundle with what is known of its rate now.
+func (f reproFlags) saveRate(b *bundle.Bundle, r repro.Result) error {
+	if r.Failed == 0 {
+		return errors.New("--save: the test never failed, so there is no rate to keep")
+	}
+	if err := b.SaveRate(f.save, r.Runs, r.Failed); err != nil {
+		return fmt.Errorf("--save: %w", err)
+	}
+	return nil
 }
 
 // run prepares the bundle's test, and that of the crate to compare with if there is one, and runs them.

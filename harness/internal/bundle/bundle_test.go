@@ -65,6 +65,15 @@ func TestRoundTrip(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "../../LICENSE", target)
 	require.ErrorIs(t, b.Unpack(folder), fs.ErrExist)
+
+	rated := filepath.Join(t.TempDir(), "rated"+Extension)
+	require.NoError(t, b.SaveRate(rated, 200, 31))
+	other, err := Open(rated)
+	require.NoError(t, err)
+	defer other.Close()
+	require.Equal(t, []int{200, 31}, []int{other.Test.Ran, other.Test.Failed})
+	require.Equal(t, b.Entries, other.Entries)
+	require.Equal(t, b.Links, other.Links)
 }
 
 // TestEqualBundles: the same content gives the same file, whatever the order in which it is added.

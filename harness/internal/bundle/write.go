@@ -138,6 +138,24 @@ func (w *Writer) SHA256(name string) string {
 	return ""
 }
 
+// SaveRate writes the bundle to another file, with how often its test ran and failed.
+func (b *Bundle) SaveRate(file string, ran, failed int) error {
+	w := NewWriter(Secrets{})
+	w.withheld, w.links = slices.Clone(b.Withheld), b.Links
+	for _, entry := range b.Entries {
+		data, err := b.read(entry)
+		if err == nil {
+			err = w.add(entry.Name, entry.Executable, data)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	m := b.Manifest
+	m.Test.Ran, m.Test.Failed = ran, failed
+	return w.Save(file, m)
+}
+
 // Save writes the bundle to a file, whole or not at all. Equal entries and manifests give equal files. It sets the
 // manifest's Format, Entries, Links and Withheld.
 func (w *Writer) Save(file string, m Manifest) (err error) {
