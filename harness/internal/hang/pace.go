@@ -7,6 +7,9 @@ type Pace struct {
 	At       float64 `json:"at"`  // seconds on the container's monotonic clock
 	CPU      float64 `json:"cpu"` // seconds of processor time, its living descendants' included
 	Switches int     `json:"switches"`
+	// Queued is the time, in seconds, for which its threads were ready to run and had no processor; 0 if the kernel does
+	// not count it.
+	Queued float64 `json:"queued"`
 }
 
 // busyShare is the share of one processor above which a process counts as working.
@@ -23,6 +26,7 @@ func (r Report) pace() string {
 		return ""
 	}
 	span, cpu, switches := r.Now.At-r.Before.At, r.Now.CPU-r.Before.CPU, r.Now.Switches-r.Before.Switches
+	queued := r.Now.Queued - r.Before.Queued
 	text := fmt.Sprintf("in the %.1fs before: ", span)
 	switch {
 	case r.Works():
@@ -30,6 +34,9 @@ func (r Report) pace() string {
 		if r.Later != nil {
 			text += r.moved()
 		}
+	case queued > busyShare*span: // a loop without a processor looks like a wait in steps
+		text += fmt.Sprintf("its threads had %.2fs of processor time, and were ready to run for another %.2fs, "+
+			"in which the machine had no processor for them", cpu, queued)
 	case switches > 0:
 		text += fmt.Sprintf("its threads woke up %d times and did next to nothing: it waits, in steps", switches)
 	default:

@@ -22,9 +22,11 @@ func TestPace(t *testing.T) {
 		"in the 2.0s before: it worked, with 1.50s of processor time\n": {At: 12,
 			CPU: 2.5, Switches: 8},
 		"in the 2.0s before: its threads woke up 90 times and did next to nothing: it waits, in steps\n": {At: 12,
-			CPU: 1.2, Switches: 95},
+			CPU: 1.2, Switches: 95, Queued: 0.2},
+		"in the 2.0s before: its threads had 0.15s of processor time, and were ready to run for another 1.80s, in which the " +
+			"machine had no processor for them\n": {At: 12, CPU: 1.15, Switches: 95, Queued: 1.9},
 	} {
-		r := Report{Dump: at(3), Before: &Pace{At: 10, CPU: 1, Switches: 5}, Now: &now}
+		r := Report{Dump: at(3), Before: &Pace{At: 10, CPU: 1, Switches: 5, Queued: 0.1}, Now: &now}
 		require.Contains(t, r.Short(unread)+"\n", "\n"+want)
 	}
 	for want, later := range map[string]Dump{

@@ -81,6 +81,9 @@ func freeThreaded(threads []thread) bool {
 	return slices.ContainsFunc(threads, func(t thread) bool { return t.Wait.State != "" })
 }
 
+// hasNative reports whether a native frame of the thread was seen.
+func (t thread) hasNative() bool { return slices.ContainsFunc(t.Frames, frame.native) }
+
 // rank is higher for the threads that a reader wants to see first.
 func (t thread) rank() int {
 	switch {
@@ -163,8 +166,14 @@ func (d Dump) Format() string {
 		out.WriteString("\n")
 		t.writeFrames(&out)
 	}
-	if text := strings.TrimRight(d.Text, "\n"); text != "" {
+	text := strings.TrimRight(d.Text, "\n")
+	switch {
+	case text != "" && d.Problem == "":
+		fmt.Fprintf(&out, "what else was seen:\n%s\n", text)
+	case text != "":
 		fmt.Fprintf(&out, "what else was seen (%s):\n%s\n", d.Problem, text)
+	case d.Problem != "" && !slices.ContainsFunc(threads, thread.hasNative):
+		fmt.Fprintf(&out, "the native frames could not be read (%s)\n", d.Problem)
 	}
 	return out.String()
 }

@@ -74,6 +74,26 @@ thread 8, idle
 	require.Contains(t, (Dump{PID: 7, Stacks: json.RawMessage(`{"no":"list"}`)}).Format(), "could not be had")
 }
 
+// TestFormatMissing checks that a reader learns why native frames are missing, and is not bothered with the failure of one
+// tool if another one has read them.
+func TestFormatMissing(t *testing.T) {
+	const python = `{"name":"test_a","filename":"/src/tests/test_a.py","line":3}`
+	const native = `{"name":"pause","filename":"/lib/libc.so.6"}`
+	const head = "thread 7, idle\n    test_a  /src/tests/test_a.py:3\n"
+	for _, c := range []struct{ frames, problem, text, want string }{
+		{frames: python, want: head},
+		{frames: python, problem: "gdb: no answer in time",
+			want: head + "the native frames could not be read (gdb: no answer in time)\n"},
+		{frames: native + "," + python, problem: "py-spy: no",
+			want: "thread 7, idle\n    pause  /lib/libc.so.6\n    test_a  /src/tests/test_a.py:3\n"},
+		{frames: python, problem: "py-spy: no", text: "in f\n", want: head + "what else was seen (py-spy: no):\nin f\n"},
+		{frames: python, text: "in f\n", want: head + "what else was seen:\nin f\n"},
+	} {
+		stacks := json.RawMessage(`[{"os_thread_id":7,"frames":[` + c.frames + `]}]`)
+		require.Equal(t, c.want, (Dump{PID: 7, Stacks: stacks, Problem: c.problem, Text: c.text}).Format())
+	}
+}
+
 // TestInlinedFrames checks that what Rust's library inlines into a lock is folded: a reader could take it for a panic.
 func TestInlinedFrames(t *testing.T) {
 	const library = "/usr/src/rustc-1.96.0/library/"

@@ -29,6 +29,8 @@ ATTEMPTS = (
 """Options of `py-spy dump`, and the seconds that each may take. Native frames require that the target is stopped."""
 
 GDB_WAIT = 5.0
+GDB_ALONE = 8.0
+"""Seconds for gdb where py-spy has not taken any, in a free-threaded interpreter."""
 FAULTHANDLER_WAIT = 1.0
 MAX_OUTPUT = 8 << 20
 
@@ -195,7 +197,7 @@ class Dump:
             self.errors.append(f"gdb: {error}")
             self._after_gdb()
             return
-        self.deadline = time.monotonic() + GDB_WAIT
+        self.deadline = time.monotonic() + (GDB_WAIT if self.python is None else GDB_ALONE)
         self._next = self._await_gdb
 
     def _await_gdb(self) -> None:
@@ -221,6 +223,10 @@ class Dump:
         self.native = [*(self.stacks or []), *found.values()]
         self._after_gdb()
 
+    def _threads(self) -> list[Any] | None:
+        """Return the threads, None if none could be seen."""
+        return (self.native if self.python is None else self._with_python()) or None
+
     def _with_python(self) -> list[dict[str, Any]]:
         """Return the threads with their Python frames, those of Python alone if gdb could not see them."""
         assert self.python is not None
@@ -238,17 +244,23 @@ class Dump:
 
     def _after_gdb(self) -> None:
         """Finish if Python's frames are known; otherwise get them from faulthandler."""
-        if self.python:
-            self._finish(self._with_python(), "")
+        if self.python is not None and self._is_whole():
+            self._finish(self._threads(), "")
         elif self.stacks is not None:
             self._finish(self.native or self.stacks, "")
         else:
             self._next = self._start_faulthandler
 
+    def _is_whole(self) -> bool:
+        """Report whether Python's frames were read, or there are none, as in a handler that runs at exit."""
+        if self.python or not self.native:
+            return bool(self.python)
+        return not any(frames.is_loop(frame) for thread in self.native for frame in thread["frames"])
+
     def _start_faulthandler(self) -> None:
         if not self.signal or not procs.catches(self.pid, self.signal):
             self.errors.append("faulthandler: the process does not listen to its signal")
-            self._finish(self.native or None, "")
+            self._finish(self._threads(), "")
             return
         try:
             self.offset = os.path.getsize(self.stacks_file)
@@ -276,7 +288,7 @@ class Dump:
                 text = file.read(MAX_OUTPUT).decode("utf-8", "replace")
         else:
             self.errors.append("faulthandler: nothing was written")
-        self._finish(self.native or None, text.strip())
+        self._finish(self._threads(), text.strip())
 
 
 def _parse(data: bytes) -> Any:

@@ -39,12 +39,18 @@ def read(pid: int, runtimes: list[range]) -> dict[int, list[list[dict[str, Any]]
     return free_threaded(pid, runtimes, lambda runtime: Reader(runtime).threads())
 
 
+def is_loop(frame: dict[str, Any]) -> bool:
+    """Report whether a native frame is a call of the evaluation loop."""
+    name: str = frame["name"]
+    return name.partition(".")[0] == LOOP
+
+
 def merge(native: list[dict[str, Any]], groups: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Put each group of Python frames in the place of the call of the evaluation loop that runs it."""
     left = list(groups)
     merged = []
     for frame in native:
-        merged += left.pop(0) if frame["name"].partition(".")[0] == LOOP and left else [frame]
+        merged += left.pop(0) if is_loop(frame) and left else [frame]
     return merged + [frame for group in left for frame in group]
 
 

@@ -109,11 +109,12 @@ class Beat(TypedDict):
 
 
 class Progress(TypedDict):
-    """What a process has done: processor seconds and switches, at a time of the monotonic clock."""
+    """What a process has done: processor seconds, switches and seconds in a queue, at a time of the monotonic clock."""
 
     at: float
     cpu: float
     switches: int
+    queued: float
 
 
 class Dump(TypedDict):

@@ -86,9 +86,10 @@ extern "C" fn join_reporter() {
     }
 }
 
-/// Joins a thread that needs the GIL, with the GIL held: right where a handler of Python's `atexit` should clean up.
+/// Joins a thread that needs the GIL, with the GIL held: right where a handler of Python's `atexit` should clean up. It
+/// returns something, as that of threads.rs does not: of two closures that are alike the compiler keeps one.
 #[pyfunction]
 pub fn join_worker(_py: Python<'_>) {
-    let worker = thread::spawn(|| Python::attach(|_| ()));
+    let worker = thread::spawn(|| Python::attach(|_| 42));
     worker.join().unwrap(); // hangs here: exit-atexit-join
 }

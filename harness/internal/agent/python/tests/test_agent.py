@@ -285,6 +285,23 @@ def test_pace_grows_where_somebody_works(suite: Suite) -> None:
 
     first, second = (event["pace"] for event in suite.run(on=on).of("pace"))
     assert second["at"] - first["at"] >= 1 and second["cpu"] > first["cpu"]
+    assert second["queued"] >= first["queued"] >= 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="a kernel that does not count it")
+def test_pace_shows_a_queue_for_the_processor() -> None:
+    """Two processes loop on one processor: each is ready to run while the other one has it."""
+    program = "import os\nos.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\nwhile True: pass"
+    loop = [sys.executable, "-c", program]
+    with subprocess.Popen(loop) as one, subprocess.Popen(loop) as other:
+        try:
+            end = time.monotonic() + 30
+            while min(facts.pace(each.pid)["queued"] for each in (one, other)) < 0.2:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        finally:
+            one.kill()
+            other.kill()
 
 
 def test_dumps_do_not_stop_the_events(suite: Suite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,18 @@ def test_a_thread_that_is_not_joined() -> None:
         call = waits.call(pid, pid)
         assert call is not None and call.waits and call.value == other
         assert waits.of(pid, 9)[pid] == waits.Wait("futex")
+
+
+@pytest.mark.parametrize(("innermost", "asks"), [("atexit_callfuncs", False), ("_PyEval_EvalFrameDefault.cold", True)])
+def test_a_free_threaded_process_without_python_frames(innermost: str, asks: bool) -> None:
+    """Where none runs, as in a handler at exit, faulthandler has nothing to add."""
+    dump = dumps.Dump(os.getpid(), "x", "", 0)
+    dump.python = {}
+    dump.native = [{"thread_name": "python", "os_thread_id": os.getpid(), "frames": [{"name": innermost}]}]
+    dump._after_gdb()
+    dump.step()
+    assert [each["thread_name"] for each in dump.result["stacks"]] == ["MainThread"]
+    assert ("faulthandler" in dump.result["error"]) == asks
 
 
 WANTS_GIL = """
