@@ -34,7 +34,7 @@ func (r Report) pace() string {
 		if r.Later != nil {
 			text += r.moved()
 		}
-	case queued > busyShare*span: // a loop without a processor looks like a wait in steps
+	case queued > span/2: // a loop that gets no processor looks like a wait in steps
 		text += fmt.Sprintf("its threads had %.2fs of processor time, and were ready to run for another %.2fs, "+
 			"in which the machine had no processor for them", cpu, queued)
 	case switches > 0:

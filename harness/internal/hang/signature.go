@@ -13,7 +13,8 @@ import (
 
 // Signature returns a short text that is equal for two hangs in the same place: of one cause, with threads that wait in the
 // same ways in the same functions of the user's code. It does not depend on ids, addresses, lines, or how many threads of
-// a pool wait alike. It is "" if no thread could be seen.
+// a pool wait alike. It is "" if nothing
+// was seen that tells it from others.
 func (r Report) Signature() string {
 	threads := r.Dump.threads()
 	if len(threads) == 0 {
@@ -28,6 +29,9 @@ func (r Report) Signature() string {
 		if len(functions) > 0 {
 			lines = append(lines, strings.Join(append([]string{string(t.waitsFor())}, functions...), "\n"))
 		}
+	}
+	if len(lines) == 0 && r.Cause.Key == Unknown {
+		return ""
 	}
 	return sign(string(r.Cause.Key), lines)
 }

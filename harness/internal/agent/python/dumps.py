@@ -271,13 +271,17 @@ class Dump:
         self._next = self._await_faulthandler
 
     def _await_faulthandler(self) -> None:
-        """Wait until the text is complete: until the file has not grown between two checks."""
+        """Wait until the text is complete: until the file has not grown between two checks, and no thread could write more.
+
+        A writer that waits for a processor is ready to run, which is state R too.
+        """
         try:
             size = os.path.getsize(self.stacks_file)
         except OSError:
             size = 0
         grown = size > self.offset
-        settled = grown and size == self.size
+        writes = any(procs.state(self.pid, thread) == "R" for thread in procs.threads(self.pid))
+        settled = grown and size == self.size and not writes
         self.size = size
         if not settled and time.monotonic() < self.deadline:
             return

@@ -18,7 +18,7 @@ ATTACHED = 1
 NAMES = {0: "detached", ATTACHED: "attached", 2: "suspended"}
 """The states of a thread: pycore_pystate.h."""
 UNKNOWN = -1
-"""A thread that the interpreter does not know yet, as one of Rust's that attaches for the first time."""
+"""A thread that the interpreter does not know yet: in 3.13 the first one beside the main thread, while it attaches."""
 PLEASE_STOP = 1 << 5
 """What asks an attached thread to stop, in its eval_breaker: _PY_EVAL_PLEASE_STOP_BIT of pycore_ceval.h."""
 STOP = struct.Struct("<BBBBBxxxqQ")

@@ -117,3 +117,23 @@ def test_an_agent_says_which_tests_run(suite: Suite) -> None:
     run = suite.run(on=on, workers=2)
     assert seen == {run.finish(name)["pid"]: f"test_a.py::{name}" for name in ("test_1", "test_2")}
     assert set(run.verdicts().values()) == {"passed"}
+
+
+def test_faulthandler_that_is_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A text that does not grow is not complete while its writer is ready to run: it may wait for a processor."""
+    stacks = tmp_path / "stacks.log"
+    stacks.write_text("Current thread\n")
+    states = iter("RRRS")
+    monkeypatch.setattr(procs, "threads", lambda pid: [7])
+    monkeypatch.setattr(procs, "state", lambda pid, thread: next(states))
+    dump = dumps.Dump.__new__(dumps.Dump)
+    dump.pid, dump.stacks_file, dump.offset, dump.size = 7, str(stacks), 0, -1
+    dump.deadline, dump.errors = time.monotonic() + 60, []
+    texts: list[str] = []
+    monkeypatch.setattr(dump, "_threads", lambda: None)
+    monkeypatch.setattr(dump, "_finish", lambda stacks, text: texts.append(text))
+    for part in ("", "  in f\n", "", ""):
+        assert not texts
+        stacks.write_text(stacks.read_text() + part)
+        dump._await_faulthandler()
+    assert texts == ["Current thread\n  in f"]
