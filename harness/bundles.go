@@ -124,7 +124,10 @@ func (b *bundler) Report(at time.Time, e report.Event, so *report.Tally) error {
 		failed = wanted{group: e.Group, file: e.Bundle, before: b.begun[e.Group]}
 		if failed.file != "" {
 			failed.text = e.Describe()
-			failed.before = failed.before[:max(0, slices.Index(failed.before, e.NodeID))]
+			for len(failed.before) > 0 && failed.before[len(failed.before)-1] != e.NodeID { // those that began after it
+				failed.before = failed.before[:len(failed.before)-1]
+			}
+			failed.before = failed.before[:max(0, len(failed.before)-1)]
 		}
 	case report.FileFailed:
 		failed = wanted{group: e.Group, file: e.Bundle, text: e.Text}
@@ -156,16 +159,16 @@ func (b *bundler) recorded() ([]byte, error) {
 func (r *run) writeBundles(ctx context.Context) {
 	b := r.bundler
 	if b.leftOut > 0 {
-		r.note("%s no bundle: a run leaves at most %d", plural.Count(b.leftOut, "more failure")+" left", maxBundles)
+		r.note("no bundle for %s: a run writes at most %d", plural.Count(b.leftOut, "more failure"), maxBundles)
 	}
 	if len(b.wanted) == 0 {
 		return
 	}
 	// What ends a run does not end this: the bundle may be all that is left of a hang.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(r.grace, bundlesTimeout))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(r.grace/2, bundlesTimeout))
 	defer cancel()
 	if err := r.tryBundles(ctx); err != nil {
-		r.note("bundles that are named above could not be written: %v", err)
+		r.note("not all of the bundles named above could be written: %v", err)
 	}
 }
 
@@ -191,10 +194,13 @@ func (r *run) tryBundles(ctx context.Context) error {
 	common := bundle.NewWriter(secrets)
 	err = common.Add(bundle.Recording, false, bytes.NewReader(recording))
 	if err == nil {
-		err = r.addSources(common)
+		err = r.addSources(ctx, common)
 	}
 	if err == nil {
 		err = extension.Built(ctx, r.engine, r.extension, func(name string, executable bool, content io.Reader) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			return common.Add(bundle.Built+name, executable, content)
 		})
 	}
@@ -205,6 +211,9 @@ func (r *run) tryBundles(ctx context.Context) error {
 	for _, each := range r.bundler.wanted {
 		w := common.Clone()
 		err := w.Add(bundle.Report, false, strings.NewReader(each.text))
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err == nil {
 			err = w.Save(each.file, r.manifest(w, each, host))
 		}
@@ -229,10 +238,10 @@ func (r *run) secrets(network image.Network) (bundle.Secrets, error) {
 			continue
 		}
 		data, err := content(file)
-		if err != nil {
+		if err != nil && data == nil {
 			return bundle.Secrets{}, err
 		}
-		texts = append(texts, string(data))
+		texts = append(texts, string(data)) // a file that has changed since may still hold what was there
 	}
 	return bundle.HostSecrets(variables, texts), nil
 }
@@ -246,19 +255,22 @@ func content(file project.File) ([]byte, error) {
 	defer reader.Close()
 	data, err := io.ReadAll(reader)
 	if err == nil && project.Sum(string(data)) != file.Sum {
-		err = fmt.Errorf("%s changed while the tests ran", file.Name)
+		err = fmt.Errorf("%s changed while the tests ran: run again without editing it", file.Name)
 	}
 	return data, err
 }
 
 // addSources adds the tree, as it was tested.
-func (r *run) addSources(w *bundle.Writer) error {
+func (r *run) addSources(ctx context.Context, w *bundle.Writer) error {
 	for _, file := range r.sources.tree.Files {
 		if file.Link != "" {
 			w.Link(file.Name, file.Link)
 			continue
 		}
 		data, err := content(file)
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err == nil {
 			err = w.Add(bundle.Sources+file.Name, file.Mode&0o100 != 0, bytes.NewReader(data))
 		}

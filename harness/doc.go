@@ -154,24 +154,26 @@
 // those that ran before it; one that has a process of its own runs alone, because it is forked from a process in which no test
 // ran.
 //
-// With --compare it runs in turn with another build of the crate, beside the same packages, and says whether that fails less
+// With --compare it runs in turn with another build of the crate, with the same profile and features and beside the same
+// packages, but with the environment of its own settings and without a network. The command says whether that fails less
 // often than chance explains (Fisher's exact test). [Repro] keeps a bundle as a regression test.
 //
-// If the engine still has the image of that run, it is used. Otherwise one is made on the tools image of this host, with the
-// bundle's extension and the same versions of the packages, as wheels of the host's index: nothing is compiled, and no code of
-// a package runs while it is installed.
+// If the engine still has the image of that run, and it is of the same tools image, it is used. Otherwise one is made on the
+// tools image of this host, with the bundle's extension and the same versions of the packages, as wheels of the host's index:
+// nothing is compiled, and no code of a package runs while it is installed. Debian packages that the bundle names are installed
+// by apt, and run their scripts in the container. The machine has to be of the same architecture.
 //
 // A bundle is a zip file. Its first entry, manifest.json, says what happened, how the test ran and with what, and names every
 // other entry with its size and SHA-256: the sources as they travelled, what the build made, the recording of the run and
 // the report. Two runs of the same content have equal sources, extensions and descriptions in theirs. It holds no variable
 // that a Suite does not set. Values that look like credentials, by their names or their form, are masked in all of it: those of
-// the Suite, of the host's variables and settings, and of files such as .env and .netrc, which are left out. The manifest lists
-// what is missing or masked.
-// Look at what you give away all the same: nothing can recognise every secret.
+// the Suite, of the host's variables and settings, and of files such as .env and .netrc, which are left out; but no plain word,
+// and none of fewer than eight characters. The manifest lists what is missing or masked. Look at what you give away all the
+// same: nothing can recognise every secret.
 //
-// A reader refuses a bundle that is damaged or changed, has links, names that lead elsewhere or entries that it does not know,
-// or asks for more memory or processes than a Suite has by default, or for more than an hour (`--limits` allows it). Its sources are unpacked
-// into the user's cache folder, and nowhere else.
+// A reader refuses a bundle that is damaged or changed, has links or names that lead elsewhere or entries that it does not know,
+// or asks for more memory or processes than a Suite has by default, or for more than an hour (`--limits` allows it). Its
+// sources are unpacked into the user's cache folder, and nowhere else.
 //
 // # What stays
 //

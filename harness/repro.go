@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,6 +44,9 @@ func Repro(t *testing.T, file string) {
 	ctx, release := interruptible(ctx)
 	defer release()
 	e, err := engine.Connect(ctx)
+	if err == nil {
+		_, err = e.Sweep(ctx)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,9 +126,10 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 	}
 	recipe := r.suite.recipe(r.sources.dependencies)
 	recipe.On = packages
+	recipe.Network = false // the bundle's packages run code whenever Python starts
 	built, err := extension.Ensure(ctx, e, tools, network, r.sources.tree, recipe, emit)
 	if err != nil {
-		return nil, errors.New(r.explain(ctx, err))
+		return nil, &rebuildError{r.explain(ctx, err), err}
 	}
 	store, err := bytecode.Open("compare-"+b.Sum[:16]+extension.CrateID(r.sources.tree, tools), r.sources.tree)
 	if err != nil {
@@ -134,6 +137,17 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 	}
 	return repro.On(e, b, r.sources.tree, built, store)
 }
+
+// rebuildError is a failed build, explained.
+type rebuildError struct {
+	text string
+	err  error
+}
+
+func (e *rebuildError) Error() string { return e.text }
+
+// Unwrap returns the error of the build.
+func (e *rebuildError) Unwrap() error { return e.err }
 
 // passOn is a reporter that passes each event on.
 type passOn report.Emit

@@ -20,7 +20,7 @@ import (
 )
 
 // named finds the bundles that reports name.
-var named = regexp.MustCompile(`again, as it was, anywhere: pyo3test repro (\S+\.pyo3test)`)
+var named = regexp.MustCompile(`to run it again with the same build: pyo3test repro (\S+\.pyo3test)`)
 
 // TestRepros: every hang and crash of the zoo leaves a bundle that makes it happen again in the same place.
 func TestRepros(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"pyo3test/harness"
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/visible"
@@ -30,13 +31,14 @@ func reproCommand() *cobra.Command {
 		Short: "Run the test of a bundle again, and say how often it fails",
 		Long: `Runs one test as it ran when it hung, crashed or ran out of memory: with that extension, those packages, limits and
 settings, without a network. The bundle is the file that the failed test names; it can come from another machine. It is
-checked before any of it is used, and its test is confined as all tests are. Each run says whether the test failed in
-the same place, in another place, otherwise, or passed. Ctrl-C ends the runs, and shows what is known by then.
+checked before any of it is used, and its test is confined as all tests are. For each run it says whether the test passed,
+failed in the same place, failed in another place, or failed in another way. Ctrl-C ends the runs, and shows what is known by then.
 
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
 in the same way beside the same packages; the exit code is 0 if it fails less often there, which is unlikely to be chance.
 
-Otherwise the exit code is 0 if the test never failed, and 1 if it did; 2 if the bundle cannot be used.`,
+Without --compare the exit code is 0 if the test passed every time, 1 if it failed or never had a verdict. It is 2 if the bundle
+cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
   pyo3test repro --until-failure --for 10m test_once.pyo3test
@@ -51,10 +53,10 @@ Otherwise the exit code is 0 if the test never failed, and 1 if it did; 2 if the
 	flags.BoolVar(&f.options.UntilFailure, "until-failure", false, "end with the first run that fails as the bundle's test did")
 	flags.DurationVar(&f.options.For, "for", 0, "begin no run after this `time`, such as 10m")
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
-	flags.StringVar(&f.save, "save", "", "write the bundle to this `file` too, with the rate that was seen: harness.Repro runs it as often as that takes")
+	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
-	flags.BoolVar(&f.json, "json", false, "the result as one object on stdout, and nothing else there")
+	flags.BoolVar(&f.json, "json", false, "the result, if there is one, as one object on stdout, and nothing else there")
 	return c
 }
 
@@ -98,16 +100,22 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 		passed, err = f.conclude(c, screen, results, crate, err)
 	}
 	if f.save != "" && err == nil && len(results) > 0 {
-		err = f.saveRate(b, results[0])
+		err = f.saveRate(b, results[0], screen)
 	}
 	var unusable repro.UnusableError
+	var failed *extension.Error
+	if errors.As(err, &unusable) {
+		return err
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", c.CommandPath(), err)
+	}
 	switch {
 	case c.Context().Err() != nil: // main knows the code
 		return status(exitFailed)
-	case errors.As(err, &unusable):
-		return err
+	case errors.As(err, &failed):
+		return status(exitBuild)
 	case err != nil:
-		fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", c.CommandPath(), err)
 		return status(exitSetup)
 	case !passed:
 		return status(exitFailed)
@@ -120,9 +128,12 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	file = args[0]
 	switch {
 	case f.options.UntilFailure && f.options.Jobs > 1:
-		return "", "", errors.New("--until-failure takes one job: of several, the quick runs that pass would end first, and count")
+		return "", "", errors.New("--until-failure needs -j 1: with several jobs, quick passes would be counted before slow failures, " +
+			"and the rate would come out too low")
+	case f.options.UntilFailure && f.save != "":
+		return "", "", errors.New("--save needs a fixed number of runs: with --until-failure the rate comes out too high")
 	case !f.compare && len(args) > 1:
-		return "", "", errors.New("one bundle at a time; a crate's folder beside it goes with --compare")
+		return "", "", errors.New("repro takes one bundle; add --compare to name a crate's folder too")
 	case !f.compare:
 		return file, "", nil
 	case f.options.UntilFailure:
@@ -144,9 +155,11 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 	}
 	result := any(results[0])
 	passed = results[0].Runs > 0 && results[0].Failed+results[0].Other == 0
-	if crate == "" {
+	switch {
+	case err != nil && results[0].Runs == 0: // the error says all
+	case crate == "":
 		show("Summary", results[0].Text())
-	} else {
+	default:
 		compared := repro.Compare(results[0], results[1])
 		result, passed = compared, compared.Better()
 		show("Bundle", results[0].Rates())
@@ -160,9 +173,10 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 }
 
 // saveRate writes the bundle with what is known of its rate now.
-func (f reproFlags) saveRate(b *bundle.Bundle, r repro.Result) error {
+func (f reproFlags) saveRate(b *bundle.Bundle, r repro.Result, screen *reproScreen) error {
 	if r.Failed == 0 {
-		return errors.New("--save: the test never failed, so there is no rate to keep")
+		screen.line("%12s %s", "Not saved", "the test never failed, so there is no rate to keep")
+		return nil
 	}
 	if err := b.SaveRate(f.save, r.Runs, r.Failed); err != nil {
 		return fmt.Errorf("--save: %w", err)

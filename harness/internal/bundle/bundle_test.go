@@ -203,7 +203,7 @@ func TestRefused(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "x.pyo3test")
 			require.NoError(t, os.WriteFile(file, []byte("garbage"), 0o644))
 			return file
-		}, "cut off, or no bundle"},
+		}, "truncated, or is not a bundle"},
 		"nothing there": {func(t *testing.T) string { return filepath.Join(t.TempDir(), "x.pyo3test") }, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,10 +271,12 @@ func TestSecrets(t *testing.T) {
 	secrets := secretsOf([]string{"MY_API_TOKEN=" + "hunter2-hunter2", "PIP_INDEX_URL=https://me:s3cr3t-word@example.com/simple",
 		"SSH_AUTH_SOCK=/run/agent.sock", "SHORT_TOKEN=test", "HOME=/home/somebody"}, []string{
 		"machine a.example login me password netrc-word\n", "[registries.x]\ntoken = \"cargo-word\"\n",
-		"[global]\nindex-url = https://me:pip-words@example.com/simple\n"})
+		"[global]\nindex-url = https://me:pip-words@example.com/simple\n",
+		"export SENTRY_DSN=\"dsn of-the 3rd\"\nTOKENIZER_MODEL=bert-base-uncased\n"})
 	m := sample()
 	m.Run.Env = map[string]string{"RUST_LOG": "debug", "DB_PASSWORD": "x", "URL": "postgres://u:pw-of-db@db/x", "PGPASSWORD": "x", "authToken": "x", "TOKENIZERS_PARALLELISM": "false"}
-	m.Run.PytestArgs = []string{"--token=hunter2-hunter2"}
+	args := []string{"--token=hunter2-hunter2"}
+	m.Run.PytestArgs = args
 	file := saved(t, secrets, m, map[string]string{
 		"sources/.env": "A=1\n", "sources/deep/id_rsa": "key\n", "sources/server.pem": "x", "sources/.npmrc": "x",
 		"sources/a.py":                       "token = '" + github + "'\nother = 'hunter2-hunter2'\n",
@@ -283,7 +285,7 @@ func TestSecrets(t *testing.T) {
 		"built/opt/pyo3test/built/tree/a.so": "\x7fELF\xff\xfehunter2-hunter2\x00",
 		Report:                               "printed hunter2-hunter2\n",
 		"sources/plain.py":                   "password = input()\n",
-		Recording:                            "netrc-word cargo-word pip-words\n",
+		Recording:                            "netrc-word cargo-word pip-words dsn of-the 3rd, bert-base-uncased\n",
 	})
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -299,16 +301,20 @@ func TestSecrets(t *testing.T) {
 	manifest, err := content(b.archive.File[0], maxManifest)
 	require.NoError(t, err)
 	all.Write(manifest)
-	for _, secret := range []string{github, "hunter2", "s3cr3t-word", "pw-of-db", "MIIabc", "netrc-word", "cargo-word", "pip-words"} {
+	for _, secret := range []string{github, "hunter2", "s3cr3t-word", "pw-of-db", "MIIabc", "netrc-word", "cargo-word", "pip-words", "of-the 3rd"} {
 		require.NotContains(t, all.String(), secret)
 		require.NotContains(t, string(data), secret)
 	}
 	require.Equal(t, map[string]string{"RUST_LOG": "debug", "TOKENIZERS_PARALLELISM": "false"}, b.Run.Env)
-	require.Equal(t, []string{".env", ".npmrc", "DB_PASSWORD", "PGPASSWORD", "README.md", "URL", "a.py", "authToken",
+	require.Equal(t, []string{".env", ".npmrc", "DB_PASSWORD", "PGPASSWORD", "README.md", "URL", "a.py", "arguments", "authToken",
 		"built/opt/pyo3test/built/tree/a.so", "deep/id_rsa", "key.txt", Recording, Report}, b.Withheld)
+	require.Equal(t, []string{"--token=hunter2-hunter2"}, args, "the Suite's own, which a later build uses")
 	text, err := b.Read("sources/plain.py")
 	require.NoError(t, err)
 	require.Equal(t, "password = input()\n", string(text))
+	text, err = b.Read(Recording)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "bert-base-uncased")
 	text, err = b.Read("sources/a.py")
 	require.NoError(t, err)
 	require.Equal(t, "token = '"+strings.Repeat("X", 40)+"'\nother = '"+strings.Repeat("X", 15)+"'\n", string(text))

@@ -40,7 +40,7 @@ func Open(file string) (_ *Bundle, err error) {
 	}()
 	archive, err := zip.OpenReader(file)
 	if errors.Is(err, zip.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.New("it is cut off, or no bundle: get it again")
+		return nil, errors.New("it is truncated, or is not a bundle: fetch it again")
 	}
 	if err != nil {
 		return nil, err

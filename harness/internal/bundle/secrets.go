@@ -2,11 +2,13 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,11 +24,17 @@ type Secrets struct{ values [][]byte }
 // "none", are words.
 const leastSecret = 8
 
-// word matches a value that is no secret, whatever it is called: postgres, or development.
-var word = regexp.MustCompile(`^[A-Za-z]{1,15}$`)
+// word matches a value that is no secret, whatever it is called: postgres, or Development.
+var word = regexp.MustCompile(`^([a-z]{1,15}|[A-Z][a-z]{0,14}|[A-Z]{1,15})$`)
 
 // isValue reports whether a value is searched for wherever it could be.
 func isValue(value string) bool { return len(value) >= leastSecret && !word.MatchString(value) }
+
+// isPath reports whether a value names something on this host, such as the socket of an agent.
+func isPath(value string) bool {
+	_, err := os.Stat(value)
+	return filepath.IsAbs(value) && err == nil
+}
 
 // HostSecrets returns the values of this process's variables that look like credentials, the passwords in URLs, and what
 // programs keep in texts, such as those of .netrc and of cargo's credentials.toml. The variables are added to this process's.
@@ -34,10 +42,11 @@ func HostSecrets(variables, texts []string) Secrets {
 	return secretsOf(append(os.Environ(), variables...), texts)
 }
 
-// kept matches credentials in the files of programs: what follows a word such as password or token, or the user and the
-// password in an address.
-var kept = regexp.MustCompile(`(?i)(?:password|passwd|token|secret|_key)\w*["']?\s*[=:\s]\s*["']?(?:Bearer\s+|Basic\s+)?([^\s"']+)|` +
-	`://([^\s/:@"']*)(?::([^\s/@"']+))?@`)
+// setting matches a line of a settings file: a name and its value.
+var setting = regexp.MustCompile(`(?m)^\s*(?:export\s+)?["']?([\w.-]+)["']?\s*[=:]\s*(?:"([^"\n]*)"|'([^'\n]*)'|(\S+))`)
+
+// kept matches what follows the word password in a .netrc, and the user and the password in an address.
+var kept = regexp.MustCompile(`(?i)\bpassword\s+([^\s"'=:]+)|://([^\s/:@"']*)(?::([^\s/@"']+))?@`)
 
 // secretsOf returns the credentials in an environment, as KEY=VALUE, and in texts, in each form in which they could be written.
 func secretsOf(environment, texts []string) (s Secrets) {
@@ -55,22 +64,26 @@ func secretsOf(environment, texts []string) (s Secrets) {
 			s.values = append(s.values, []byte(form))
 		}
 	}
+	named := func(name, value string) {
+		if isSecretName(name) && !isPath(value) {
+			add(strings.TrimPrefix(strings.TrimPrefix(value, "Bearer "), "Basic "))
+		}
+	}
+	address := func(user, password string) { add(cmp.Or(password, user)) }
 	for _, each := range environment {
 		name, value, _ := strings.Cut(each, "=")
-		if isSecretName(name) && !strings.HasPrefix(value, "/") { // a path is no secret
-			add(value)
+		named(name, value)
+		for _, found := range kept.FindAllStringSubmatch(value, -1) {
+			address(found[2], found[3])
 		}
-		texts = append(texts, value)
 	}
-	for i, text := range texts {
+	for _, text := range texts {
+		for _, found := range setting.FindAllStringSubmatch(text, -1) {
+			named(found[1], cmp.Or(found[2], found[3], found[4]))
+		}
 		for _, found := range kept.FindAllStringSubmatch(text, -1) {
-			if isAddress := found[1] == ""; isAddress && found[3] == "" {
-				add(found[2])
-			} else if isAddress {
-				add(found[3])
-			} else if i < len(texts)-len(environment) {
-				add(found[1])
-			}
+			add(found[1])
+			address(found[2], found[3])
 		}
 	}
 	// The longest first: one may be a part of another.
@@ -112,11 +125,12 @@ func (s Secrets) mask(text string) string {
 	return string(masked)
 }
 
-// maskAll masks texts in their place.
-func (s Secrets) maskAll(texts []string) {
-	for i, text := range texts {
-		texts[i] = s.mask(text)
+// maskAll returns masked copies of texts.
+func (s Secrets) maskAll(texts []string) (masked []string) {
+	for _, text := range texts {
+		masked = append(masked, s.mask(text))
 	}
+	return masked
 }
 
 // Mask replaces what looks like a credential by as many X, and reports whether there was any. In files that are not text

@@ -165,12 +165,18 @@ func (w *Writer) Save(file string, m Manifest) (err error) {
 	for _, entry := range w.entries {
 		m.Entries = append(m.Entries, entry.Entry)
 	}
+	for _, texts := range []*[]string{&m.Test.Before, &m.Run.Tests, &m.Run.PytestArgs, &m.Build.MaturinArgs, &m.Build.Features,
+		&m.Build.Installed} {
+		masked := w.secrets.maskAll(*texts)
+		if !slices.Equal(masked, *texts) {
+			w.withhold("arguments")
+		}
+		*texts = masked
+	}
+	m.Test.Name = w.secrets.mask(m.Test.Name)
+	m.Test.NodeID, m.Test.Place = w.secrets.mask(m.Test.NodeID), w.secrets.mask(m.Test.Place)
 	slices.Sort(w.withheld)
 	m.Withheld = slices.Compact(w.withheld)
-	for _, texts := range [][]string{m.Test.Before, m.Run.Tests, m.Run.PytestArgs, m.Build.MaturinArgs, m.Build.Features} {
-		w.secrets.maskAll(texts)
-	}
-	m.Test.NodeID, m.Test.Place = w.secrets.mask(m.Test.NodeID), w.secrets.mask(m.Test.Place)
 	manifest, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the manifest: %w", err)

@@ -238,7 +238,11 @@ const pausedTimeout = 5 * time.Second
 // Commit makes an image of the container's file system under a name. The image does not include volumes and tmpfs.
 func (c *Container) Commit(ctx context.Context, name string, labels map[string]string,
 	env map[string]string) (id string, err error) {
-	config := &container.Config{Labels: map[string]string{Label: "image", MadeAs: name}}
+	config := &container.Config{Labels: map[string]string{}}
+	for key := range c.engine.owner.labels("") { // or whoever runs the image would have a container that belongs to this process
+		config.Labels[key] = ""
+	}
+	config.Labels[Label], config.Labels[MadeAs] = "image", name
 	maps.Copy(config.Labels, labels)
 	for key, value := range env {
 		config.Env = append(config.Env, key+"="+value)

@@ -211,7 +211,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	case "fetch":
 		variables = fetchEnvironment(recipe)
 	case "restore":
-		delete(variables, "UV_COMPILE_BYTECODE") // an interpreter would run what the packages' .pth files say
+		variables["UV_COMPILE_BYTECODE"] = "0" // an interpreter would run what the packages' .pth files say
 	}
 	for key, value := range variables {
 		env = append(env, key+"="+value)

@@ -100,7 +100,7 @@ type builtFiles interface {
 func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, installed []string,
 	emit report.Emit) (id string, err error) {
 	key := project.Sum(strings.Join(append([]string{tools.ID, buildPrograms["install.py"], buildPrograms["build.py"]}, installed...), "\n"))[:16]
-	return restored(ctx, e, "packages-"+key, func(ctx context.Context) (*engine.Container, error) {
+	return restored(ctx, e, "packages-"+key, emit, func(ctx context.Context) (*engine.Container, error) {
 		b := builder{engine: e, tools: tools, network: network, tree: project.Tree{Crate: ".", Workspace: "."}, emit: emit,
 			installed: installed}
 		return b.inContainer(ctx, network, tools.ID, nil, func(c *engine.Container) error {
@@ -114,9 +114,9 @@ func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network 
 }
 
 // Restore returns an image with an extension that was built elsewhere, on one with its packages.
-func Restore(ctx context.Context, e *engine.Engine, packages string, built builtFiles) (id string, err error) {
+func Restore(ctx context.Context, e *engine.Engine, packages string, built builtFiles, emit report.Emit) (id string, err error) {
 	key := project.Sum(packages + "\n" + built.Key())[:16]
-	return restored(ctx, e, "restored-"+key, func(ctx context.Context) (*engine.Container, error) {
+	return restored(ctx, e, "restored-"+key, emit, func(ctx context.Context) (*engine.Container, error) {
 		c, err := e.Start(ctx, engine.Spec{Image: packages, Purpose: "build", User: layout.User, Confined: true})
 		if err != nil {
 			return nil, err
@@ -129,12 +129,16 @@ func Restore(ctx context.Context, e *engine.Engine, packages string, built built
 }
 
 // restored returns the image of a tag, and makes it of a container if it is not there. The newest of such images stay.
-func restored(ctx context.Context, e *engine.Engine, tag string, make func(context.Context) (*engine.Container, error)) (id string, err error) {
+func restored(ctx context.Context, e *engine.Engine, tag string, emit report.Emit,
+	make func(context.Context) (*engine.Container, error)) (id string, err error) {
 	name := repository + tag
 	if found, ok, err := e.Made(ctx, name); ok || err != nil {
 		return found.ID, err
 	}
-	unlock, err := cache.Lock(ctx, tag, nil)
+	waiting := func() {
+		emit(report.Note{Topic: "build", Text: "another process prepares the same bundle: waiting for it"})
+	}
+	unlock, err := cache.Lock(ctx, tag, waiting)
 	if err != nil {
 		return "", err
 	}
@@ -145,6 +149,9 @@ func restored(ctx context.Context, e *engine.Engine, tag string, make func(conte
 	ctx, cancel := context.WithTimeoutCause(ctx, restoreTimeout, fmt.Errorf("no image of the bundle within %v", restoreTimeout))
 	defer cancel()
 	c, err := make(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/report"
 )
@@ -14,7 +15,14 @@ import (
 type Repeated struct {
 	config    Config
 	container *engine.Container
-	runs      int // in this container
+	runs      int         // in this container
+	next      chan opened // the agent of the next run, which starts while this one runs; nil if there is none
+}
+
+// opened is an agent, or why there is none.
+type opened struct {
+	session *agent.Session
+	err     error
 }
 
 // maxRepeats bounds how many runs share a container: what each leaves in it, such as temporary files, adds up.
@@ -28,13 +36,19 @@ func NewRepeated(config Config) *Repeated { return &Repeated{config: config} }
 func (r *Repeated) Once(ctx context.Context, stream *report.Stream) {
 	config := r.config
 	config.Stream = stream
+	if r.container != nil {
+		config.Extension.Modules = nil // the container's first run has imported them
+	}
 	g := newGroup(config, time.Now())
 	g.container = r.container
 	var err error
 	if g.container == nil {
 		err = g.start(ctx)
 	} else {
-		err = g.startAgain(ctx)
+		err = r.startNext(g)
+	}
+	if err == nil {
+		r.open(context.WithoutCancel(ctx), g.container)
 	}
 	_ = g.follow(ctx, err) // which it has recorded
 	end := context.WithoutCancel(ctx)
@@ -50,8 +64,34 @@ func (r *Repeated) Once(ctx context.Context, stream *report.Stream) {
 	g.emit(g.ended())
 }
 
+// open starts the agent of the next run.
+func (r *Repeated) open(ctx context.Context, in *engine.Container) {
+	next := make(chan opened, 1)
+	r.next = next
+	go func() {
+		session, err := agent.Open(ctx, in)
+		next <- opened{session, err}
+	}()
+}
+
+// startNext makes the agent that was started meanwhile start pytest.
+func (r *Repeated) startNext(g *group) error {
+	next := <-r.next
+	r.next = nil
+	if next.err != nil {
+		return next.err
+	}
+	return g.startPytest(next.session, nil)
+}
+
 // Close removes the container, if there is one.
 func (r *Repeated) Close(ctx context.Context) error {
+	if r.next != nil {
+		if next := <-r.next; next.session != nil {
+			next.session.Close()
+		}
+		r.next = nil
+	}
 	err := r.container.Remove(ctx)
 	r.container, r.runs = nil, 0
 	return err

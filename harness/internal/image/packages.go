@@ -48,7 +48,7 @@ func (i Image) WithPackages(ctx context.Context, e *engine.Engine, network Netwo
 }
 
 // packageName matches a Debian package, with a version or without: https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
-var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+(=[A-Za-z0-9.+:~-]+)?$`)
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]*[a-z0-9+](=[A-Za-z0-9.+:~-]*[A-Za-z0-9])?$`)
 
 // IsPackage reports whether a text is the name of a Debian package, such as libssl-dev or libssl-dev=3.0.17-1.
 func IsPackage(name string) bool { return packageName.MatchString(name) }
@@ -65,7 +65,7 @@ func installPackages(
 	script := `export DEBIAN_FRONTEND=noninteractive
 		command -v apt-get >/dev/null || { echo "the base image has no apt-get: installing packages needs a base made from Debian" >&2; exit 1; }
 		export DEBCONF_NOWARNINGS=yes
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends -- "$@" >/dev/null && rm -rf /var/lib/apt/lists/* /var/log/apt`
+		apt-get update -qq && apt-get install -o APT::Cmd::Pattern-Only=true -y -qq --no-install-recommends -- "$@" >/dev/null && rm -rf /var/lib/apt/lists/* /var/log/apt`
 	argv := append([]string{"sh", "-c", script, "sh"}, packages...)
 	if err := Run(ctx, c, engine.Command{Argv: argv, Env: network.Env()}, nil, relay); err != nil {
 		return "", fmt.Errorf("%s: %w", relay.last, err)

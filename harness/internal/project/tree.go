@@ -300,7 +300,7 @@ const maxSource = 16 << 20
 // ReadSource returns the content of a source file, by its path in the container.
 func (t Tree) ReadSource(name string) ([]byte, error) {
 	below, ok := strings.CutPrefix(name, layout.Sources+"/")
-	if !ok || path.Clean(name) != name {
+	if !ok || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(below)) {
 		return nil, fs.ErrNotExist
 	}
 	host := filepath.Join(t.Root, filepath.FromSlash(below))

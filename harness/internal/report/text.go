@@ -56,7 +56,7 @@ func (f Failure) Repro() string {
 	if f.Bundle == "" {
 		return ""
 	}
-	return "again, as it was, anywhere: pyo3test repro " + subtest.ShellQuote(f.Bundle) + "\n"
+	return "to run it again with the same build: pyo3test repro " + subtest.ShellQuote(f.Bundle) + "\n"
 }
 
 // headline returns the first line of a failure: its place, the outcome and the phase.

@@ -58,15 +58,16 @@ func (c Comparison) Sentence() string {
 	case c.Bundle.Failed == 0 && c.Other.Failed == 0:
 		return fmt.Sprintf("neither %s, so nothing is known of the difference: run more often", what)
 	case c.separates() && c.less():
-		return chance + ": the other crate " + what + " less often, which is unlikely to be chance"
+		return chance + ": the test " + what + " less often with the other crate, which is unlikely to be chance"
 	case c.separates():
-		return chance + ": the other crate " + what + " more often, which is unlikely to be chance"
+		return chance + ": the test " + what + " more often with the other crate, which is unlikely to be chance"
 	case c.Other.Failed > 0:
-		return chance + ": that does not tell them apart: run more often"
+		return chance + ": the rates cannot be told apart: run both more often"
 	}
 	need := rate.RunsToSeparate(c.Bundle.Failed, c.Bundle.Runs)
 	if need == 0 {
-		return chance + ": that does not tell them apart: run the bundle's own more often first"
+		return chance + ": the rates cannot be told apart yet: run both more often"
 	}
-	return fmt.Sprintf("%s: that does not tell them apart: %s of the other crate would, if all pass", chance, plural.Count(need, "run"))
+	more := plural.Count(max(1, need-c.Other.Runs), "more run")
+	return fmt.Sprintf("%s: the rates cannot be told apart yet; after %s of the other crate they could, if all pass", chance, more)
 }

@@ -70,7 +70,7 @@ func Prepare(ctx context.Context, e *engine.Engine, b *bundle.Bundle, most Limit
 		p.differ("its tests reached the network, and have none here")
 	}
 	if len(b.Withheld) > 0 {
-		p.differ("what looked like a credential is not in it: %s", strings.Join(b.Withheld, ", "))
+		p.differ("left out or masked, because it looked like a credential: %s", strings.Join(b.Withheld, ", "))
 	}
 	tree, err := unpack(b)
 	if err != nil {
@@ -85,6 +85,9 @@ func Prepare(ctx context.Context, e *engine.Engine, b *bundle.Bundle, most Limit
 		return nil, err
 	}
 	p.config, err = p.configuration(e, built, tree, store)
+	if here := float64(machine.Processors); p.config.CPUs > here { // which the engine refuses
+		p.config.CPUs = here
+	}
 	return p, err
 }
 
@@ -165,7 +168,7 @@ func (p *Prepared) image(ctx context.Context, e *engine.Engine, emit report.Emit
 	}
 	packages, err := packages(ctx, e, tools, network, b, emit)
 	if err == nil {
-		built.Image, err = extension.Restore(ctx, e, packages, files{b})
+		built.Image, err = extension.Restore(ctx, e, packages, files{b}, emit)
 	}
 	return built, err
 }
@@ -210,7 +213,7 @@ var exact = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0
 func pinned(installed []string) (names []string, err error) {
 	for _, each := range installed {
 		if !exact.MatchString(each) {
-			return nil, unusable("the bundle needs %q, which was not installed from an index: run it where that run was", each)
+			return nil, unusable("the bundle needs %q, which did not come from a package index: it can only be run on the machine that made it", each)
 		}
 		names = append(names, each)
 	}

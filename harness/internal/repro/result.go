@@ -58,10 +58,13 @@ func (r *Result) count(end report.TestEnded, at time.Duration) (failed bool) {
 	if !end.Outcome.Red() {
 		return false
 	}
-	index := slices.IndexFunc(r.Places, func(p Place) bool { return p.Signature == end.Signature })
+	text := what(end, r.crate)
+	index := slices.IndexFunc(r.Places, func(p Place) bool {
+		return p.Signature == end.Signature && (p.Signature != "" || p.What == text) // of several places that nobody saw
+	})
 	if index < 0 {
 		index = len(r.Places)
-		r.Places = append(r.Places, Place{Signature: end.Signature, What: what(end, r.crate),
+		r.Places = append(r.Places, Place{Signature: end.Signature, What: text,
 			Same: end.Signature == r.signature && r.signature != ""})
 	}
 	r.Places[index].Runs++
@@ -91,7 +94,7 @@ func (r Result) Sentence() string {
 func did(outcome verdict.Outcome) string {
 	switch outcome {
 	case verdict.Killed:
-		return "were killed for memory"
+		return "ran out of memory"
 	case verdict.Error:
 		return "ended with an error"
 	}

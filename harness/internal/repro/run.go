@@ -1,6 +1,7 @@
 package repro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,9 @@ type series struct {
 	errs    []error
 }
 
+// maxUnknown bounds how often a test is run that has never had a verdict.
+const maxUnknown = 5
+
 // work runs each side once, again and again.
 func (s *series) work(ctx context.Context) {
 	var repeated []*group.Repeated
@@ -100,7 +104,8 @@ func (p *Prepared) once(ctx context.Context, in *group.Repeated) (report.TestEnd
 	_ = stream.Emit(report.GroupStarted{Group: p.config.Name})
 	in.Once(ctx, stream)
 	switch {
-	case seen.end == nil, seen.problem != "" && !seen.end.Outcome.Red(): // a failure that was seen stays one, whatever follows
+	case seen.end == nil, seen.problem != "" && !seen.end.Outcome.Red(), // a failure that was seen stays one, whatever follows
+		seen.problem != "" && seen.end.Outcome == verdict.NotRun:
 		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.test.NodeID, p.crate(), seen.why())
 	case seen.apart && p.config.Isolation == "inprocess":
 		seen.end.Outcome = verdict.NotRun // as what it is to be seen with
@@ -131,6 +136,11 @@ func (s *series) count(side int, end report.TestEnded) {
 		s.over, s.results[side].UntilFailure = true, true
 		s.end()
 	}
+	if so := s.results[side]; so.Runs == 0 && so.Unknown == maxUnknown {
+		s.errs = append(s.errs, fmt.Errorf("%d runs of %s of %s, and none gave the test a verdict: %s: %s", so.Unknown,
+			s.sides[side].bundle.Test.NodeID, s.sides[side].crate(), end.Outcome, cmp.Or(end.Message, end.Text)))
+		s.end()
+	}
 	if s.options.Each != nil {
 		s.options.Each(s.results, end)
 	}
@@ -158,11 +168,11 @@ type seen struct {
 func (s *seen) Report(_ time.Time, e report.Event, _ *report.Tally) error {
 	switch e := e.(type) {
 	case report.Session:
-		s.apart = s.started && s.end == nil
+		s.apart = s.apart || s.started && s.end == nil
 	case report.TestStarted:
 		s.started = true
 	case report.TestEnded:
-		if s.test.Kind == "" && e.NodeID == s.test.NodeID && (s.test.Name == "" || e.Name == s.test.Name) {
+		if s.test.Kind == "" && e.NodeID == s.test.NodeID && (s.end == nil || e.Name == s.test.Name) {
 			s.end = &e
 		}
 	case report.FileFailed:
