@@ -271,7 +271,7 @@ class Dump:
         self._next = self._await_faulthandler
 
     def _await_faulthandler(self) -> None:
-        """Wait until the text is complete: until the file has not grown between two checks, and no thread could write more.
+        """Wait until the text is complete: it has not grown between two checks, and no thread could write more.
 
         A writer that waits for a processor is ready to run, which is state R too.
         """
