@@ -87,10 +87,7 @@ func newBundler(which Bundles, place func(group, name, shown string) string) *bu
 
 // Place returns the file for the bundle of what a group reports, "" if it gets none.
 func (b *bundler) Place(group, name string, outcome verdict.Outcome) string {
-	if !b.which.wants(outcome) {
-		return ""
-	}
-	if !b.room() {
+	if !b.which.wants(outcome) || !b.room() {
 		return ""
 	}
 	return b.place(group, name, path.Base(name)+bundle.Extension) // without the lock: files may be copied meanwhile

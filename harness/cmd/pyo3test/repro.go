@@ -274,9 +274,6 @@ func (s *reproScreen) prepare(e report.Event) {
 // liveWidth is how many characters a line has that is drawn in place: one that a terminal breaks could not be erased.
 const liveWidth = 66
 
-// heartbeat is how often progress is shown where it cannot be drawn in place.
-const heartbeat = 30 * time.Second
-
 // progress shows a line that replaces the one before, in a terminal, or one now and then.
 func (s *reproScreen) progress(text string) {
 	s.mutex.Lock()
@@ -290,7 +287,7 @@ func (s *reproScreen) progress(text string) {
 		}
 		s.live = text
 		fmt.Fprintf(s.out, "%12s %s", "", text)
-	case time.Since(s.last) > heartbeat:
+	case time.Since(s.last) > report.Heartbeat:
 		s.last = time.Now()
 		s.print(fmt.Sprintf("%12s %s", "", text))
 	}

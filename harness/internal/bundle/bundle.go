@@ -103,7 +103,7 @@ type Build struct {
 	Python         string   `json:"python"` // the full version, with a "t" for a free-threaded one
 	Base           string   `json:"base"`   // the name of the base image
 	BaseID         string   `json:"base_id"`
-	Tools          string   `json:"tools"` // the id of the tools image, which stands for its recipe too
+	Tools          string   `json:"tools"` // the id of the tools image, which changes with its recipe
 	Image          string   `json:"image"` // the id of the image with the extension
 	SystemPackages []string `json:"system_packages,omitempty"`
 	Installed      []string `json:"installed"` // as name==version

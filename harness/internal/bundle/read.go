@@ -24,7 +24,7 @@ import (
 type Bundle struct {
 	Manifest
 	File    string // its path
-	Sum     string // the SHA-256 of its manifest, which stands for its whole content
+	Sum     string // the SHA-256 of its manifest, which changes with any of its content
 	archive *zip.ReadCloser
 	entries map[string]*zip.File
 }

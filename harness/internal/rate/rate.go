@@ -17,8 +17,8 @@ import (
 const (
 	// confidence is the share of experiments whose interval contains the true rate.
 	confidence = 0.95
-	// significance is the p-value below which two rates differ.
-	significance = 1 - confidence
+	// Significance is the p-value below which two rates differ.
+	Significance = 1 - confidence
 	// maxRuns bounds the answers of RunsToSeparate: few users make more runs.
 	maxRuns = 100_000
 	// slack is the relative difference below which two probabilities count as equal: it exceeds the rounding errors of
@@ -141,7 +141,7 @@ func CleanRuns(rate float64) int {
 	}
 	// rounding exceeds the error of the quotient, so that an exact solution is not rounded up to the next number.
 	const rounding = 1e-14
-	n := math.Log(significance) / math.Log1p(-rate) * (1 - rounding)
+	n := math.Log(Significance) / math.Log1p(-rate) * (1 - rounding)
 	if n >= math.MaxInt {
 		return 0
 	}
@@ -161,7 +161,7 @@ func RunsToSeparate(events, runs int) int {
 		return 0
 	}
 	for n := 1; n <= maxRuns; n++ {
-		if Fisher(events, runs, 0, n) < significance*(1-slack) {
+		if Fisher(events, runs, 0, n) < Significance*(1-slack) {
 			return n
 		}
 	}

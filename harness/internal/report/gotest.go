@@ -142,7 +142,7 @@ func (g *GoTest) takePhase(at time.Time, e Event) {
 		g.phase = phaseShown{}
 		g.line(at, e.Phase, fmt.Sprintf("%s [%.1fs]", e.Text, e.Took.Seconds()))
 	case Tick:
-		if g.phase.name != "" && at.Sub(g.spoken) >= heartbeat {
+		if g.phase.name != "" && at.Sub(g.spoken) >= Heartbeat {
 			g.line(at, g.phase.name,
 				fmt.Sprintf("%s: still at work after %.0f s", g.phase.state(), at.Sub(g.phase.began).Seconds()))
 		}

@@ -74,7 +74,7 @@ func (t *Terminal) beat() {
 		}
 		return
 	}
-	if t.at.Sub(t.spoken) < heartbeat {
+	if t.at.Sub(t.spoken) < Heartbeat {
 		return
 	}
 	switch {

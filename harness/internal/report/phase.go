@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// heartbeat is how long a reporter may show nothing before it shows what is at work.
-const heartbeat = 30 * time.Second
+// Heartbeat is how long a reporter may show nothing before it shows what is at work.
+const Heartbeat = 30 * time.Second
 
 // phaseShown is the phase before the tests that is under way.
 type phaseShown struct {

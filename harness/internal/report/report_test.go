@@ -175,7 +175,7 @@ func TestSeveralGroups(t *testing.T) {
 
 // TestSilence: after a silence the terminal, and go test, show what is at work.
 func TestSilence(t *testing.T) {
-	silent := make([]Event, heartbeat/time.Second+1)
+	silent := make([]Event, Heartbeat/time.Second+1)
 	for i := range silent {
 		silent[i] = Tick{}
 	}

@@ -29,9 +29,6 @@ type Comparison struct {
 	P      float64 `json:"p"` // how likely so large a difference is by chance, if there is none
 }
 
-// alpha is the probability below which a difference counts as real, as usual.
-const alpha = 0.05
-
 // Compare compares the results of two crates.
 func Compare(bundle, other Result) Comparison {
 	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.Runs)}
@@ -40,7 +37,7 @@ func Compare(bundle, other Result) Comparison {
 // Better reports whether the other crate's test fails less often, which is unlikely to be chance, and fails in no other way.
 func (c Comparison) Better() bool { return c.separates() && c.less() && c.Other.Other == 0 }
 
-func (c Comparison) separates() bool { return c.P < alpha }
+func (c Comparison) separates() bool { return c.P < rate.Significance }
 
 func (c Comparison) less() bool {
 	return c.Other.Failed*c.Bundle.Runs < c.Bundle.Failed*c.Other.Runs

@@ -211,11 +211,5 @@ func (s *seen) failed(f report.Failure, text string, place report.Place) {
 
 // why returns what kept the test from its verdict.
 func (s *seen) why() string {
-	switch {
-	case s.problem != "":
-		return s.problem
-	case s.notes != "":
-		return s.notes
-	}
-	return "pytest did not collect it"
+	return cmp.Or(s.problem, s.notes, "pytest did not collect it")
 }
