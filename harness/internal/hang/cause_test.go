@@ -131,6 +131,25 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// TestUnmergedFrames: gdb names no file for the functions of the program, and Python's frames follow all native ones.
+func TestUnmergedFrames(t *testing.T) {
+	libc := frame{Name: "__libc_start_main", Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"}
+	python := frame{Name: "test_loop", Filename: "/src/tests/test_a.py", Line: 32}
+	for name, c := range map[string]struct {
+		native []frame
+		key    Key
+	}{
+		"the interpreter": {[]frame{{Name: "_PyObject_MakeTpCall"}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}}, PythonLoop},
+		"native code": {[]frame{{Name: "mine::spin", Filename: "/src/src/lib.rs", Line: 3}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}},
+			NativeLoopGIL},
+		"nobody knows": {[]frame{{Name: "spin"}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}}, NativeLoopGIL},
+	} {
+		stacks, err := json.Marshal([]thread{{OSID: 7, Name: "MainThread", Active: true, OwnsGIL: true, Frames: append(c.native, python)}})
+		require.NoError(t, err)
+		require.Equal(t, c.key, Dump{PID: 7, Stacks: stacks}.Diagnose(Circumstances{}).Key, name)
+	}
+}
+
 // TestKernelWaits: what the kernel shows names the right thread, and is not believed of a thread that has run since.
 func TestKernelWaits(t *testing.T) {
 	python := frame{Name: "test_a", Filename: "/src/tests/test_a.py", Line: 3}

@@ -10,6 +10,7 @@ type Pace struct {
 	// Queued is the time, in seconds, for which its threads were ready to run and had no processor; 0 if the kernel does
 	// not count it.
 	Queued float64 `json:"queued"`
+	Ready  int     `json:"ready"` // how many of its threads run or are ready to
 }
 
 // busyShare is the share of one processor above which a process counts as working.
@@ -37,6 +38,8 @@ func (r Report) pace() string {
 	case queued > span/2: // a loop that gets no processor looks like a wait in steps
 		text += fmt.Sprintf("its threads had %.2fs of processor time, and were ready to run for another %.2fs, "+
 			"in which the machine had no processor for them", cpu, queued)
+	case r.Before.Ready > 0 && r.Now.Ready > 0: // what it waits for in the queue is counted when it leaves that
+		text += "it was ready to run, and the machine had no processor for it"
 	case switches > 0:
 		text += fmt.Sprintf("its threads woke up %d times and did next to nothing: it waits, in steps", switches)
 	default:

@@ -22,13 +22,15 @@ func TestPace(t *testing.T) {
 		"in the 2.0s before: it worked, with 1.50s of processor time\n": {At: 12,
 			CPU: 2.5, Switches: 8},
 		"in the 2.0s before: its threads woke up 90 times and did next to nothing: it waits, in steps\n": {At: 12,
-			CPU: 1.2, Switches: 95, Queued: 0.2},
+			CPU: 1.2, Switches: 95, Queued: 0.2, Ready: 1},
 		"in the 2.0s before: its threads had 0.15s of processor time, and were ready to run for another 1.80s, in which the " +
 			"machine had no processor for them\n": {At: 12, CPU: 1.15, Switches: 95, Queued: 1.9},
 	} {
 		r := Report{Dump: at(3), Before: &Pace{At: 10, CPU: 1, Switches: 5, Queued: 0.1}, Now: &now}
 		require.Contains(t, r.Short(unread)+"\n", "\n"+want)
 	}
+	starved := Report{Dump: at(3), Before: &Pace{At: 10, CPU: 1, Switches: 5, Ready: 1}, Now: &Pace{At: 12, CPU: 1.01, Switches: 6, Ready: 1}}
+	require.Contains(t, starved.Short(unread), "\nin the 2.0s before: it was ready to run, and the machine had no processor for it\n")
 	for want, later := range map[string]Dump{
 		"processor time; a second dump found it at the same line: it " +
 			"loops, or is slow there\n": at(3),

@@ -137,9 +137,13 @@ var python = regexp.MustCompile(`/(lib)?python3[^/]*$|/lib-dynload/[^/]*$`)
 // interpreterAbove reports whether all frames inside the one with an index are CPython's or the C library's.
 func (t thread) interpreterAbove(index int) bool {
 	return !slices.ContainsFunc(t.Frames[:index], func(f frame) bool {
-		return !system.MatchString(f.Filename) && !python.MatchString(f.Filename)
+		return !system.MatchString(f.Filename) && !python.MatchString(f.Filename) &&
+			!(f.Filename == "" && program.MatchString(f.Name))
 	})
 }
+
+// program matches functions of the program itself, which is CPython. gdb names no file for them.
+var program = regexp.MustCompile(`^(_?Py|_start$|main$)`)
 
 // namelessAbove reports whether no frame inside the one with an index has the name of a function that could wait itself.
 func (t thread) namelessAbove(index int) bool {

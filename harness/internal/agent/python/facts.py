@@ -27,20 +27,22 @@ STATES = {1: "established", 2: "connecting", 6: "time-wait", 7: "closed", 8: "cl
 def pace(pid: int) -> dict[str, float]:
     """Return what a process has done: processor seconds, with those of living descendants, and its threads' switches.
 
-    Besides, the seconds for which its threads were ready to run and had no processor: proc(5) has schedstat.
+    Besides, the seconds for which its threads were ready to run and had no processor: proc(5) has schedstat. The kernel
+    adds them when a thread gets a processor, so the number of threads that are ready now is there too.
 
     If there are too many processes to check each, descendants are left out.
     """
     now = time.monotonic()
     below = [] if procs.crowd() else [each.pid for each in procs.below(pid, procs.everything())]
     cpu = sum(procs.cpu_seconds(each) for each in [pid, *below])
-    switches, queued = 0, 0
+    switches, queued, ready = 0, 0, 0
     for thread in procs.threads(pid):
         times = _text(f"/proc/{pid}/task/{thread}/schedstat").split()  # in nanoseconds; a kernel may not count them
         queued += int(times[1]) if len(times) > 1 else 0
         fields = _fields(f"/proc/{pid}/task/{thread}/status")
+        ready += fields.get("State", "").startswith("R")
         switches += sum(int(fields.get(f"{kind}_ctxt_switches", 0)) for kind in ("voluntary", "nonvoluntary"))
-    return {"at": now, "cpu": cpu, "switches": switches, "queued": queued / 1e9}
+    return {"at": now, "cpu": cpu, "switches": switches, "queued": queued / 1e9, "ready": ready}
 
 
 def of(pid: int) -> str:

@@ -109,12 +109,16 @@ class Beat(TypedDict):
 
 
 class Progress(TypedDict):
-    """What a process has done: processor seconds, switches and seconds in a queue, at a time of the monotonic clock."""
+    """What a process has done: processor seconds, switches and seconds in a queue, at a time of the monotonic clock.
+
+    And how many of its threads are ready to run at that time.
+    """
 
     at: float
     cpu: float
     switches: int
     queued: float
+    ready: int
 
 
 class Dump(TypedDict):

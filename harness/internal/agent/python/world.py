@@ -25,6 +25,8 @@ STOP = struct.Struct("<BBBBBxxxqQ")
 """struct _stoptheworld_state: mutex, requested, world_stopped, is_global, stop_event, thread_countdown, requester."""
 MOMENT = 0.05
 """Seconds after which a stop that settled returns is still the same."""
+TRIES = 5
+"""How often it is looked for."""
 MUTEX = (1, 3)
 """A PyMutex that is locked, without and with a thread that waits for it."""
 
@@ -69,15 +71,20 @@ def read(pid: int, runtimes: list[range]) -> World | None:
 def settled(pid: int, runtimes: list[range]) -> World | None:
     """Return the threads as read does, and who stops the world only if nothing about that changes for a moment.
 
-    A world is stopped often, for a moment each time: a thread that runs Python code soon holds still.
+    A world is stopped often, for a moment each time: a thread that runs Python code soon holds still. A read while a
+    thread runs for a moment may show something else, so it is tried again.
     """
-    first = read(pid, runtimes)
-    if first is None or not first.stopper:
-        return first
-    time.sleep(MOMENT)
     last = read(pid, runtimes)
-    if last is None or (last.stopper, last.awaited, last.keeping) == (first.stopper, first.awaited, first.keeping):
-        return last
+    for _ in range(TRIES):
+        if last is None:
+            return None
+        time.sleep(MOMENT if last.stopper else 0)
+        first, last = last, read(pid, runtimes)
+        if last is None or not (first.stopper or last.stopper):
+            return last
+        if (last.stopper, last.awaited, last.keeping) == (first.stopper, first.awaited, first.keeping):
+            return last
+    assert last is not None
     return dataclasses.replace(last, stopper=0, awaited=0)
 
 

@@ -3,14 +3,17 @@
 import multiprocessing
 import socket
 import subprocess
+import sys
 
 import hangs
+import pytest
 
 
 def test_first() -> None:
     assert True
 
 
+@pytest.mark.timeout(15 if sys.version_info >= (3, 14) else 3)  # a fork server has to start before
 def test_multiprocessing_child() -> None:
     child = multiprocessing.Process(target=hangs.native_park)
     child.start()
