@@ -106,7 +106,8 @@ func crateOf(b *bundle.Bundle) (string, error) {
 	return found[0], nil
 }
 
-// Rebuild builds a crate as that of a bundle was built, on the same packages, and prepares the bundle's test to run with it.
+// Rebuild builds a crate as that of a bundle was built, on the same packages, and prepares the bundle's test to run with it,
+// under the bundle's pressure.
 // What the bundle brings runs none of its code where there is a network, and in no place that another build reads.
 func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate string, emit report.Emit) (*repro.Prepared, error) {
 	r := &run{
@@ -125,7 +126,7 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 		return nil, err
 	}
 	recipe := r.suite.recipe(r.sources.dependencies)
-	recipe.On = packages
+	recipe.On, recipe.Hooks = packages, b.Run.Pressure.Code != ""
 	recipe.Network = false // the bundle's packages run code whenever Python starts
 	built, err := extension.Ensure(ctx, e, tools, network, r.sources.tree, recipe, emit)
 	if err != nil {
@@ -135,7 +136,14 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 	if err != nil {
 		return nil, err
 	}
-	return repro.On(e, b, r.sources.tree, built, store)
+	p, err := repro.On(ctx, e, b, r.sources.tree, built, store)
+	if err == nil && recipe.Hooks {
+		err = p.FindEdges(ctx, e)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.Under(b.Run.Pressure), nil
 }
 
 // rebuildError is a failed build, explained.

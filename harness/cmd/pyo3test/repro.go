@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,11 @@ settings, without a network. The bundle is the file that the failed test names; 
 checked before any of it is used, and its test is confined as all tests are. For each run it says whether the test passed,
 failed in the same place, failed in another place, or failed in another way. Ctrl-C ends the runs, and shows what is known by then.
 
+With --pressure, the test runs with its threads delayed here and there, and under other conditions in which races show more
+often. It tries these 20 times each, and then runs the test 200 times under the one that made it fail most often, which it
+keeps as a bundle. What fails under pressure can fail without it. Delays in the crate's code need its sources to be built once more.
+--pressure=WAY is one of none, interpreter, processor, quota, load, calls, crate, lines and functions.
+
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
 in the same way beside the same packages; the exit code is 0 if it fails less often there, which is unlikely to be chance.
 
@@ -42,6 +48,7 @@ cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
   pyo3test repro --until-failure --for 10m test_once.pyo3test
+  pyo3test repro --pressure test_once.pyo3test          make it hang more often
   pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
@@ -52,6 +59,8 @@ cannot be used.`,
 	flags.IntVarP(&f.options.Jobs, "jobs", "j", 1, "how many run at the same time (`N`), each in a container of its own")
 	flags.BoolVar(&f.options.UntilFailure, "until-failure", false, "end with the first run that fails as the bundle's test did")
 	flags.DurationVar(&f.options.For, "for", 0, "begin no run after this `time`, such as 10m")
+	flags.StringVar(&f.pressure, "pressure", "", "make the failure frequent, in the best way that is found or in this `way`")
+	flags.Lookup("pressure").NoOptDefVal = search
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
 	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
@@ -65,8 +74,15 @@ type reproFlags struct {
 	options               repro.Options
 	limits, verbose, json bool
 	compare               bool
+	pressure              string // the name of a way, or search; "" is the bundle's own
 	save                  string
 }
+
+// search as a way of pressure means that the best is to be found.
+const search = "search"
+
+// pressureRuns is how often a test runs under pressure if nothing else is asked for.
+const pressureRuns = 200
 
 // ownLimits are those that a bundle may ask for if it is trusted.
 var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Time: 1000 * time.Hour}
@@ -81,6 +97,9 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	}
 	if f.options.Runs == 0 && f.options.For == 0 && !f.options.UntilFailure {
 		f.options.Runs = 1
+		if f.pressure != "" {
+			f.options.Runs = pressureRuns
+		}
 	}
 	b, err := bundle.Open(file)
 	if err != nil {
@@ -93,6 +112,9 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	}
 	screen.line("%12s %s  %s", "pyo3test", report.Version, filepath.Base(file))
 	screen.line("%12s %s  %s", "Test", visible.Word(b.Test.NodeID), visible.Word(b.Test.What()))
+	if f.pressure == search && f.save == "" {
+		f.save = strings.TrimSuffix(file, bundle.Extension) + ".pressure" + bundle.Extension
+	}
 	results, err := f.run(c.Context(), b, crate, screen)
 	screen.clear()
 	passed := len(results) > 0
@@ -126,7 +148,10 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 // split returns the bundle and, if they are compared, the crate.
 func (f reproFlags) split(args []string) (file, crate string, err error) {
 	file = args[0]
+	isWay := func(w repro.Way) bool { return w.Name == f.pressure }
 	switch {
+	case f.pressure != "" && f.pressure != search && !slices.ContainsFunc(repro.Ways(), isWay):
+		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
 	case f.options.UntilFailure && f.options.Jobs > 1:
 		return "", "", errors.New("--until-failure needs -j 1: with several jobs, quick passes would be counted before slow failures, " +
 			"and the rate would come out too low")
@@ -179,8 +204,9 @@ func (f reproFlags) saveRate(b *bundle.Bundle, r repro.Result, screen *reproScre
 		return nil
 	}
 	if err := b.SaveRate(f.save, r.Runs, r.Failed); err != nil {
-		return fmt.Errorf("--save: %w", err)
+		return fmt.Errorf("keep the bundle with its rate: %w", err)
 	}
+	screen.line("%12s %s", "Kept", f.save)
 	return nil
 }
 
@@ -205,6 +231,9 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	for _, difference := range prepared.Differences {
 		screen.line("%12s %s", "Differs", visible.Word(difference))
 	}
+	if prepared, err = f.press(ctx, e, b, prepared, screen); err != nil {
+		return nil, err
+	}
 	sides := []*repro.Prepared{prepared}
 	if crate != "" {
 		other, err := harness.Rebuild(ctx, e, b, crate, screen.prepare)
@@ -214,7 +243,81 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 		sides = append(sides, other)
 	}
 	f.options.Each = screen.each
+	f.options.Seed = finalSeed
 	return repro.Run(ctx, f.options, sides...)
+}
+
+// finalSeed is that of the first run that counts: those of a search have smaller ones.
+const finalSeed = 1 << 20
+
+// wayNames returns the names of the kinds of pressure.
+func wayNames() string {
+	var names []string
+	for _, way := range repro.Ways() {
+		names = append(names, way.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// press puts the test under the pressure that the user or the bundle asks for, and finds it first if it is to be found.
+func (f reproFlags) press(ctx context.Context, e *engine.Engine, b *bundle.Bundle, p *repro.Prepared, screen *reproScreen) (*repro.Prepared, error) {
+	if (f.pressure != "" || b.Run.Pressure != bundle.Pressure{}) && b.Test.Kind != "" {
+		return nil, fmt.Errorf("only tests can be put under pressure, and the bundle is of %s", b.Test.NodeID)
+	}
+	var twin *repro.Prepared
+	build := func() (err error) {
+		if twin == nil {
+			screen.line("%12s %s", "Building", "the sources once more, with hooks: the same sources, and other machine code")
+			twin, err = p.Twin(ctx, e, f.limits, screen.prepare)
+		}
+		return err
+	}
+	switch f.pressure {
+	case "":
+	case search:
+		found, err := f.search(ctx, b, p, func() *repro.Prepared {
+			if err := build(); err != nil {
+				screen.line("%12s %v", "Left out", err)
+			}
+			return twin
+		}, screen)
+		if err != nil {
+			return nil, err
+		}
+		b.Run.Pressure = found
+	default:
+		for _, way := range repro.Ways() {
+			if way.Name == f.pressure {
+				b.Run.Pressure = way.Pressure
+			}
+		}
+	}
+	if b.Run.Pressure.Code == "" {
+		return p.Under(b.Run.Pressure), nil
+	}
+	if err := build(); err != nil {
+		return nil, err
+	}
+	return twin.Under(b.Run.Pressure), nil
+}
+
+// search finds the pressure under which the test fails most often, and shows what it tried.
+func (f reproFlags) search(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, twin func() *repro.Prepared, screen *reproScreen) (
+	bundle.Pressure, error) {
+	o := repro.Options{Jobs: f.options.Jobs, Each: screen.each}
+	chosen, trials, err := p.Search(ctx, repro.Applicable(b), o, twin, func(next repro.Way) { screen.trying = next.Name + ", " })
+	screen.trying = ""
+	title := "Tried"
+	for _, trial := range trials {
+		if trial.Runs > 0 {
+			screen.line("%12s %-12s %d of %d  %s", title, trial.Name, trial.Failed, trial.Runs, repro.Words(trial.Pressure))
+			title = ""
+		}
+	}
+	if err == nil {
+		screen.line("%12s %s: only the runs from here on count", "Chosen", chosen.Name)
+	}
+	return chosen.Pressure, err
 }
 
 // reproScreen shows runs.
@@ -225,8 +328,10 @@ type reproScreen struct {
 
 	mutex sync.Mutex
 	live  string // the line that is drawn now
-	last  time.Time
-	shown map[string]bool // the signatures of which a report was shown
+	// trying is what is tried in a search, to be shown before what it has found so far.
+	trying string
+	last   time.Time
+	shown  map[string]bool // the signatures of which a report was shown
 }
 
 func newReproScreen(out io.Writer, f reproFlags) *reproScreen {
@@ -295,7 +400,7 @@ func (s *reproScreen) progress(text string) {
 
 // each shows a run.
 func (s *reproScreen) each(results []repro.Result, end report.TestEnded) {
-	single := s.flags.options.Runs == 1 && len(results) == 1
+	single := s.flags.options.Runs == 1 && len(results) == 1 && s.trying == ""
 	if end.Outcome.Red() && !s.shown[end.Signature] && (s.flags.verbose || single) {
 		s.shown[end.Signature] = true
 		s.line("%s", end.Describe())
@@ -303,7 +408,7 @@ func (s *reproScreen) each(results []repro.Result, end report.TestEnded) {
 	if single {
 		return
 	}
-	text := fmt.Sprintf("after %v: ", results[0].Took.Round(time.Second))
+	text := fmt.Sprintf("%safter %v: ", s.trying, results[0].Took.Round(time.Second))
 	for i, result := range results {
 		if i > 0 {
 			text += " | "

@@ -29,6 +29,12 @@ import (
 //go:embed python/*.py python/site/pyo3test_plugin/*.py
 var programs embed.FS
 
+// pressure is the source of the library that delays threads. It is in a folder of its own because Go takes a C file beside its
+// own for one of its package.
+//
+//go:embed pressure/pressure.c
+var pressure []byte
+
 // Plugin returns the files of the pytest plugin by name. The plugin also works without an agent, by the options `-p
 // pyo3test_plugin.hooks --forked`.
 func Plugin() map[string][]byte {
@@ -67,7 +73,7 @@ const maxLine = 2 << 20
 
 // Programs returns the agent's files, for the tools image.
 func Programs() image.Programs {
-	found := image.Programs{}
+	found := image.Programs{"agent/pressure.c": pressure}
 	err := fs.WalkDir(programs, "python", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

@@ -22,7 +22,7 @@ const Extension = ".pyo3test"
 // not know. A new kind of entry is a new major version, because entries that are not known are refused.
 const (
 	formatMajor = 1
-	formatMinor = 0
+	formatMinor = 1
 )
 
 // The entries of a bundle. Sources and Built are folders: what is below them is named in the manifest, file by file.
@@ -61,6 +61,8 @@ type Test struct {
 	Cause   string `json:"cause,omitempty"` // of a hang, by its key
 	Title   string `json:"title,omitempty"` // the cause in a few words, or the signal
 	Place   string `json:"place,omitempty"` // in the sources, such as src/locks.rs:20
+	// Blocked holds the functions of the sources in which threads wait, of a hang. Its files are relative to the crate.
+	Blocked []report.Frame `json:"blocked,omitempty"`
 	// Signature is equal for two failures in the same place, whatever their addresses, lines and times.
 	Signature string `json:"signature"`
 	// Before holds the tests that had begun in its group before it, in their order.
@@ -96,7 +98,34 @@ type Run struct {
 	Unproved bool `json:"unproved,omitempty"`
 	// Network means that the tests reached the network, which those of a bundle never do.
 	Network bool `json:"network,omitempty"`
+	// Pressure is what makes the failure more frequent than it was; the zero value is none.
+	Pressure Pressure `json:"pressure,omitzero"`
 }
+
+// Pressure is what makes a rare failure of a test frequent: delays of its threads, and conditions that it runs under. Delays
+// reach only what could happen without them too.
+type Pressure struct {
+	// Calls delays threads at calls of the C library that synchronise them.
+	Calls bool `json:"calls,omitempty"`
+	// Code delays threads in the crate's own code, which is compiled with hooks for that: the same sources, and other
+	// machine code. It is one of [Lines], [Functions] and [Crate], or "" for none.
+	Code string `json:"code,omitempty"`
+	// OneProcessor makes all threads of the test share one.
+	OneProcessor bool `json:"one_processor,omitempty"`
+	// Quota gives the test a fraction of the time of one processor.
+	Quota bool `json:"quota,omitempty"`
+	// Load lets other processes compute beside the test.
+	Load bool `json:"load,omitempty"`
+	// Interpreter makes Python switch between its threads, and collect garbage, as often as it can.
+	Interpreter bool `json:"interpreter,omitempty"`
+}
+
+// Where in the code of a crate threads are delayed.
+const (
+	Lines     = "lines"     // near the lines at which the threads of the hang wait
+	Functions = "functions" // in the functions around these
+	Crate     = "crate"     // anywhere, in some places of each run
+)
 
 // Build is what the test ran with.
 type Build struct {
@@ -171,6 +200,12 @@ func Of(e report.Event, crate string) Test {
 		failure = e.Failure
 	}
 	t.Cause, t.Signature = failure.Hang, failure.Signature
+	for _, frame := range failure.Blocked {
+		if below, err := filepath.Rel(crate, frame.File); err == nil {
+			frame.File = filepath.ToSlash(below)
+			t.Blocked = append(t.Blocked, frame)
+		}
+	}
 	if failure.Hang != "" {
 		t.Title = hang.Key(failure.Hang).Title()
 		if failure.HangPlace.File != "" {

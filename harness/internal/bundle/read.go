@@ -173,6 +173,8 @@ func (b *Bundle) checkRun() error {
 		return wrong(fmt.Sprintf("%d failures in %d runs", test.Failed, test.Ran))
 	case !slices.Contains([]string{"forked", "subprocess", "inprocess"}, r.Isolation):
 		return wrong(fmt.Sprintf("isolation %q", r.Isolation))
+	case !slices.Contains([]string{"", Lines, Functions, Crate}, r.Pressure.Code):
+		return wrong(fmt.Sprintf("pressure in %q", r.Pressure.Code))
 	case r.Workers < 0 || r.Workers > maxWorkers:
 		return wrong(fmt.Sprintf("%d workers", r.Workers))
 	case r.CPUs < 0 || r.Memory <= 0 || r.Processes <= 0:

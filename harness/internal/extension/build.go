@@ -198,7 +198,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	config, err := json.Marshal(map[string]any{
 		"phase": phase, "crate": tree.Crate, "workspace": tree.Workspace, "project": tree.Name,
 		"profile": recipe.Profile, "features": nonNil(recipe.Features), "no_default_features": recipe.NoDefaultFeatures,
-		"maturin_args": nonNil(recipe.MaturinArgs), "fetch": b.fetchKey(), "local": recipe.Dependencies.Local,
+		"maturin_args": nonNil(recipe.MaturinArgs), "hooks": recipe.Hooks, "fetch": b.fetchKey(), "local": recipe.Dependencies.Local,
 		"default": recipe.defaultEnvironment(), "dependencies": recipe.Dependencies, "installed": nonNil(b.installed),
 	})
 	if err != nil {

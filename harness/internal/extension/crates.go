@@ -80,6 +80,7 @@ func (b builder) compileCrates(ctx context.Context, skeleton project.Tree, volum
 func (b builder) cratesKey(skeleton project.Skeleton) string {
 	recipe := b.recipe
 	recipe.Timeout, recipe.Dependencies = 0, project.Dependencies{}
+	recipe.On, recipe.Hooks, recipe.Place = "", false, "" // which concern the project's own code, or what is installed
 	var text strings.Builder
 	_ = json.NewEncoder(&text).Encode([]any{
 		b.tools.ID, buildPrograms, skeleton.Key, recipe, buildEnvironment(recipe), b.network.Offline().Key(),

@@ -4,6 +4,7 @@
 package extension
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,11 @@ type Recipe struct {
 	// On, unless it is "", is an image to build on whose packages come from elsewhere: such a build has volumes of its own, so
 	// that no other build reads what it wrote.
 	On string
+	// Hooks compiles the crate's own code with the hooks at which the library of package agent delays threads. Such a module can
+	// only be imported beside that library.
+	Hooks bool
+	// Place, unless it is "", stands for the crate's place on this host: another copy with the same Place shares its volumes.
+	Place string
 }
 
 // Extension is a built crate with its test environment.
@@ -177,10 +183,12 @@ func CrateID(tree project.Tree, tools image.Image) string {
 
 // id is that of the crate, or of the crate on packages from elsewhere.
 func (b builder) id() string {
+	tree := b.tree
+	tree.Root = cmp.Or(b.recipe.Place, tree.Root)
 	if b.recipe.On == "" {
-		return CrateID(b.tree, b.tools)
+		return CrateID(tree, b.tools)
 	}
-	return project.Sum(CrateID(b.tree, b.tools) + b.recipe.On)[:16]
+	return project.Sum(CrateID(tree, b.tools) + b.recipe.On)[:16]
 }
 
 // lookUp finds an image with the key for which every Python file that its build read is unchanged. An image of a crate

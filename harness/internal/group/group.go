@@ -60,7 +60,9 @@ type Config struct {
 
 	Debug           bool // one test, in the foreground, without a limit
 	NoDeadlockProof bool // a deadlocked test uses up its budget
-	FailLeaky       bool // a test that leaves processes running is red
+	// Pressure, unless it is nil, makes a rare failure of one test frequent.
+	Pressure  *protocol.Pressure
+	FailLeaky bool // a test that leaves processes running is red
 
 	// Provider returns "group" or "extra" and the name of the one that requires a package.
 	Provider func(pkg string) (kind, name string)
@@ -107,6 +109,7 @@ type group struct {
 	fate        string           // how the container ended too early, "" if it did not
 	problems    []report.Problem // that are not reported yet
 	redSeen     bool             // a test failed
+	delays      protocol.Delays  // of the test under pressure
 	warnings    int              // of the earlier attempts
 }
 
@@ -252,7 +255,7 @@ func (g *group) startCommand(compiled []string) protocol.Start {
 		Python: layout.Venv + "/bin/python", Dir: g.dir(), Env: g.environment(),
 		Args: append(args, g.Tests...), Isolation: g.Isolation, Workers: g.Workers, Unproved: g.NoDeadlockProof,
 		Out: layout.Out, Imports: g.modules(), Restore: layout.BuiltTree, Into: layout.Sources,
-		Compiled: append([]string{}, compiled...), Outputs: append([]string{}, g.Outputs...),
+		Compiled: append([]string{}, compiled...), Outputs: append([]string{}, g.Outputs...), Pressure: g.Pressure,
 	}
 }
 

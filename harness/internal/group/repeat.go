@@ -6,6 +6,7 @@ import (
 
 	"pyo3test/harness/internal/agent"
 	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
 )
 
@@ -32,10 +33,15 @@ const maxRepeats = 50
 func NewRepeated(config Config) *Repeated { return &Repeated{config: config} }
 
 // Once runs the tests, and reports to a stream that has the group's start already. It does not run a culprit again for what
-// that could show.
-func (r *Repeated) Once(ctx context.Context, stream *report.Stream) {
+// that could show. If a test is under pressure, the seed is that of its delays, which are returned.
+func (r *Repeated) Once(ctx context.Context, stream *report.Stream, seed uint32) protocol.Delays {
 	config := r.config
 	config.Stream = stream
+	if config.Pressure != nil {
+		under := *config.Pressure
+		under.Seed = seed
+		config.Pressure = &under
+	}
 	if r.container != nil {
 		config.Extension.Modules = nil // the container's first run has imported them
 	}
@@ -62,6 +68,7 @@ func (r *Repeated) Once(ctx context.Context, stream *report.Stream) {
 	}
 	g.sayProblems()
 	g.emit(g.ended())
+	return g.delays
 }
 
 // open starts the agent of the next run.

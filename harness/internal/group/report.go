@@ -118,6 +118,9 @@ func (g *group) failure(seen hang.Report) report.Failure {
 	if seen.Cause.File != "" {
 		f.HangPlace = g.place(seen.Cause.File, seen.Cause.Line)
 	}
+	for _, frame := range seen.Blocked() {
+		f.Blocked = append(f.Blocked, report.Frame{Function: frame.Function, Place: g.place(frame.File, frame.Line)})
+	}
 	return f
 }
 

@@ -182,6 +182,8 @@ func (g *group) takeOther(e protocol.Event) {
 		g.takePace(e)
 	case protocol.Dump:
 		g.endDump(e)
+	case protocol.Delays:
+		g.delays = e
 	case protocol.Error:
 		g.problem("the agent in the container: %s", e.Message)
 	case protocol.Garbage:

@@ -7,7 +7,7 @@ import (
 	"github.com/ianlancetaylor/demangle"
 )
 
-// canonical returns the path of a native function in one form, however the compiler and the tool that read it write it:
+// Canonical returns the path of a native function in one form, however the compiler and the tool that read it write it:
 //
 //	std::sync::poison::mutex::Mutex<T>::lock::h4f6230125e64be56    legacy symbols
 //	<std::sync::poison::mutex::Mutex<i32>>::lock                   v0 symbols
@@ -16,7 +16,7 @@ import (
 // are all std::sync::poison::mutex::Mutex::lock. Generic arguments, hashes and the suffixes of clones are removed; a method
 // of a trait becomes one of its type, <T as Drop>::drop for example T::drop. DWARF does not name the type: what it has is
 // module::{impl}::drop. Names of C are as they are.
-func canonical(name string) string {
+func Canonical(name string) string {
 	if strings.HasPrefix(name, "_R") || strings.HasPrefix(name, "_ZN") {
 		name = demangle.Filter(name, demangle.NoParams)
 	}

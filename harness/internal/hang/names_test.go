@@ -123,7 +123,7 @@ func TestCanonical(t *testing.T) {
 		"a::<":                          {"a", nothing},
 		"<>::":                          {"::", nothing},
 	} {
-		path := canonical(raw)
+		path := Canonical(raw)
 		require.Equal(t, want.path, path, raw)
 		require.Equal(t, want.wait, waitIn(frame{Name: path}), raw)
 	}

@@ -58,6 +58,30 @@ func (t thread) userFunctions() (functions []string) {
 	return slices.Compact(functions) // recursion is of any depth
 }
 
+// Frame is a function on a stack, and where it is.
+type Frame struct {
+	Function string
+	File     string // in the container
+	Line     int
+}
+
+// Blocked returns the frames of the user's compiled code in threads that wait, each once: between these, and before them,
+// other threads got in each other's way.
+func (r Report) Blocked() (frames []Frame) {
+	for _, t := range r.Dump.threads() {
+		if t.waitsFor() == nothing {
+			continue
+		}
+		for _, f := range t.Frames {
+			frame := Frame{f.Name, f.Filename, f.Line}
+			if f.native() && userFile(f.Filename) && f.Line > 0 && !slices.Contains(frames, frame) {
+				frames = append(frames, frame)
+			}
+		}
+	}
+	return frames
+}
+
 // fatalFunction matches a frame of the user's code in what faulthandler writes when a process crashes.
 var fatalFunction = regexp.MustCompile(`(?m)^  File "` + regexp.QuoteMeta(layout.Sources) + `/(?:.*/)?([^/"]+)", line \d+ in (.*)$`)
 

@@ -115,7 +115,7 @@ func (d Dump) threads() []thread {
 		for i := range t.Frames {
 			f := &t.Frames[i]
 			if f.native() {
-				f.Name = canonical(f.Name)
+				f.Name = Canonical(f.Name)
 			}
 			if !path.IsAbs(f.Filename) && strings.HasSuffix(f.Filename, ".rs") &&
 				!strings.HasPrefix(f.Filename, "library/") {

@@ -29,6 +29,7 @@ type (
 		Debugger  bool              `json:"debugger"`          // gdb runs pytest; a crash sends the stacks as a dump
 		Outputs   []string          `json:"outputs"`           // patterns of what to copy to Out, relative to Dir
 		Compiled  []string          `json:"compiled"`          // files of bytecode below Into that need not be reported
+		Pressure  *Pressure         `json:"pressure,omitempty"`
 	}
 	// Run lets pytest run the tests with these collection indices, in this order.
 	Run struct {
@@ -53,6 +54,28 @@ type (
 	// Stop ends everything, including the agent.
 	Stop struct{}
 )
+
+// Pressure is what makes a rare failure of one test frequent, in its setup and its call: delays of its threads, and
+// conditions. Probabilities and shares are from 0 to 1, and 0 is none; times are in seconds.
+type Pressure struct {
+	Test string `json:"test"` // the node id
+	Seed uint32 `json:"seed"` // of the delays; at most 2^31-1
+	// Calls is the probability of a delay at each call of the C library that synchronises threads.
+	Calls float64 `json:"calls"`
+	// Code is the probability of a delay at each active edge of code that was compiled with hooks.
+	Code float64 `json:"code"`
+	// Directed holds the offsets of the active edges in their module; if there are none, the seed chooses a Share of all.
+	Directed []uint32 `json:"directed"`
+	Share    float64  `json:"share"`
+	Longest  float64  `json:"longest"` // delay
+	// Budget bounds the sum of all delays, beside a quarter of the time that the test takes.
+	Budget float64 `json:"budget"`
+
+	SwitchInterval float64 `json:"switch_interval"` // Python's, 0 for its own
+	Garbage        bool    `json:"garbage"`         // Python collects garbage as often as it can
+	OneProcessor   bool    `json:"one_processor"`   // the test's threads share one
+	Load           int     `json:"load"`            // processes that compute beside it
+}
 
 // Module is a module to import before the tests do. The import must load this file with this content.
 type Module struct {

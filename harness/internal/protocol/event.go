@@ -109,6 +109,13 @@ type (
 		DiskFull bool   `json:"disk_full"` // the container's disk is full
 		Text     string `json:"text"`      // the end of its output
 	}
+	// Delays is what the pressure on a test did.
+	Delays struct {
+		Sites []DelayedSite `json:"sites"` // those with the longest delays, at most 200
+		Slept float64       `json:"slept"` // seconds, of all sites and threads
+		Timed int           `json:"timed"` // the test's own waits with a time limit
+		Lost  int           `json:"lost"`  // points of more sites than can be counted
+	}
 	// Garbage is a line that something other than the plugin wrote to its stream of events.
 	Garbage struct {
 		Text string `json:"text"`
@@ -120,6 +127,15 @@ type (
 	// Done is the last event.
 	Done struct{}
 )
+
+// DelayedSite is a place in a program that was delayed.
+type DelayedSite struct {
+	Kind   string  `json:"kind"`   // the C library's function, or "code"
+	Module string  `json:"module"` // the file of the caller, "python" for the program itself
+	Offset uint64  `json:"offset"` // of the caller in its module's symbol table
+	Delays int     `json:"delays"`
+	Slept  float64 `json:"slept"` // seconds
+}
 
 // ProcessInfo describes a process.
 type ProcessInfo struct {
@@ -272,6 +288,7 @@ func (Gone) Kind() string         { return "gone" }
 func (Bytecode) Kind() string     { return "bytecode" }
 func (JUnit) Kind() string        { return "junit" }
 func (Exit) Kind() string         { return "exit" }
+func (Delays) Kind() string       { return "delays" }
 func (Garbage) Kind() string      { return "garbage" }
 func (Error) Kind() string        { return "error" }
 func (Done) Kind() string         { return "done" }
@@ -297,7 +314,7 @@ var events = func() map[string]reflect.Type {
 	byKind := map[string]reflect.Type{}
 	for _, e := range []Event{
 		Ready{}, Importing{}, Import{}, Started{}, Beat{}, Dump{}, Pace{}, Deadlock{}, Killed{}, Gone{}, Bytecode{},
-		JUnit{}, Exit{}, Garbage{}, Error{}, Done{},
+		JUnit{}, Delays{}, Exit{}, Garbage{}, Error{}, Done{},
 		Session{}, Collecting{}, CollectError{}, CollectSkip{}, Item{}, Collected{}, TestStart{}, TestPhase{},
 		TestReport{}, TestFinish{}, Warning{}, Foreign{}, Missing{}, Sections{}, Finished{}, Leave{},
 	} {

@@ -208,6 +208,8 @@ type Failure struct {
 	// Hang and HangPlace are the cause of a hang, a key of package hang, and its place in the user's code.
 	Hang      string `json:"hang,omitempty"`
 	HangPlace Place  `json:"hang_place,omitzero"`
+	// Blocked holds the functions of the user's compiled code in which threads wait, of a hang.
+	Blocked []Frame `json:"blocked,omitempty"`
 	// Signature is equal for two failures in the same place.
 	Signature string `json:"signature,omitempty"`
 	// Bundle is the file that the pyo3test command runs the test again from, "" if there is none.
@@ -231,6 +233,12 @@ type ListedTest struct {
 type Place struct {
 	File string `json:"file"`
 	Line int    `json:"line,omitempty"`
+}
+
+// Frame is a function on a stack, and where it is.
+type Frame struct {
+	Function string `json:"function"`
+	Place
 }
 
 func (p Place) String() string {

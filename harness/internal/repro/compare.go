@@ -1,6 +1,7 @@
 package repro
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -15,9 +16,13 @@ import (
 
 // On returns the bundle's test, to run with another build of its crate. It may have the limits
 // that it asks for: check them before, unless the bundle is one's own.
-func On(e *engine.Engine, b *bundle.Bundle, tree project.Tree, built extension.Extension, store *bytecode.Store) (*Prepared, error) {
-	p := &Prepared{bundle: b}
-	var err error
+func On(ctx context.Context, e *engine.Engine, b *bundle.Bundle, tree project.Tree, built extension.Extension,
+	store *bytecode.Store) (*Prepared, error) {
+	machine, err := e.Machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{bundle: b, processors: machine.Processors}
 	p.config, err = p.configuration(e, built, tree, store)
 	return p, err
 }
@@ -35,7 +40,11 @@ func Compare(bundle, other Result) Comparison {
 }
 
 // Better reports whether the other crate's test fails less often, which is unlikely to be chance, and fails in no other way.
-func (c Comparison) Better() bool { return c.separates() && c.less() && c.Other.Other == 0 }
+// Under pressure, a crate that never failed counts only if threads were delayed where the failure was.
+func (c Comparison) Better() bool {
+	shown := c.Other.Under == "" || c.Other.Near > 0 || c.Other.Failed > 0
+	return c.separates() && c.less() && c.Other.Other == 0 && shown
+}
 
 func (c Comparison) separates() bool { return c.P < rate.Significance }
 
@@ -54,6 +63,8 @@ func (c Comparison) Sentence() string {
 		return fmt.Sprintf("the other crate failed in another way in %s: nothing is known of this one", plural.Count(c.Other.Other, "run"))
 	case c.Bundle.Failed == 0 && c.Other.Failed == 0:
 		return fmt.Sprintf("neither %s, so nothing is known of the difference: run more often", what)
+	case c.Other.Under != "" && c.Other.Near == 0 && c.Other.Failed == 0:
+		return "no thread was delayed where the hang was, with the other crate: that it passed shows nothing"
 	case c.separates() && c.less():
 		return chance + ": the test " + what + " less often with the other crate, which is unlikely to be chance"
 	case c.separates():

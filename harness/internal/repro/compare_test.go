@@ -23,7 +23,7 @@ func TestComparison(t *testing.T) {
 		{0, 0, 0, 0, false, "there is nothing to compare yet"},
 	} {
 		result := func(failed, runs int) Result {
-			r := newResult(bundle.Test{Outcome: "hung"}, "/crate")
+			r := resultOf(bundle.Test{Outcome: "hung"}, "/crate")
 			r.Failed, r.Runs = failed, runs
 			return r
 		}

@@ -47,6 +47,9 @@ type Prepared struct {
 	Differences []string
 	bundle      *bundle.Bundle
 	config      group.Config
+	processors  int             // of the engine's machine
+	pressure    bundle.Pressure // on the test
+	edges       edges           // of instrumented modules, by their offsets
 }
 
 // Prepare unpacks a bundle and finds or makes an image with its extension. Its tests get no network, and no limits above
@@ -55,11 +58,11 @@ func Prepare(ctx context.Context, e *engine.Engine, b *bundle.Bundle, most Limit
 	if err := checkLimits(b, most); err != nil {
 		return nil, err
 	}
-	p := &Prepared{bundle: b}
 	machine, err := e.Machine(ctx)
 	if err != nil {
 		return nil, err
 	}
+	p := &Prepared{bundle: b, processors: machine.Processors}
 	if made := b.Host.Architecture; made != machine.Architecture {
 		return nil, unusable("the bundle's extension was built for %s, and this engine's machine is %s: run it on one like that",
 			made, machine.Architecture)

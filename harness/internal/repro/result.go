@@ -35,15 +35,50 @@ type Result struct {
 	// Interval is that of the rate of Failed, with 95 % confidence, once the runs have ended.
 	Interval rate.Interval `json:"interval"`
 	// UntilFailure means that the runs ended because one failed, which makes the plain rate too high.
-	UntilFailure bool   `json:"until_failure"`
-	crate        string // its folder on this host
-	outcome      verdict.Outcome
-	signature    string
+	UntilFailure bool `json:"until_failure"`
+	// Under is the pressure on the test, in a few words, "" if there was none.
+	Under string `json:"under,omitempty"`
+	// Sites are where threads were delayed, those with the most delays first; Near is in how many runs it was where the
+	// threads of the failure wait.
+	Sites []Site `json:"sites,omitempty"`
+	Near  int    `json:"near,omitempty"`
+	// Timed is in how many runs the test waited with time limits of its own, which delays can exceed.
+	Timed     int    `json:"timed,omitempty"`
+	crate     string // its folder on this host
+	outcome   verdict.Outcome
+	signature string
 }
 
 // newResult returns the result of no run.
-func newResult(test bundle.Test, crate string) Result {
-	return Result{crate: crate, Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
+func newResult(p *Prepared) Result {
+	test := p.bundle.Test
+	r := Result{crate: p.crate(), Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
+	if p.pressure != (bundle.Pressure{}) {
+		r.Under = Words(p.pressure)
+	}
+	return r
+}
+
+// countDelays adds where the threads of a run were delayed.
+func (r *Result) countDelays(sites []Site, timed int) {
+	near := false
+	for _, site := range sites {
+		near = near || site.Near && site.Delays > 0
+		at := slices.IndexFunc(r.Sites, func(s Site) bool { return s.Where == site.Where })
+		if at < 0 {
+			at = len(r.Sites)
+			r.Sites = append(r.Sites, Site{Where: site.Where, Near: site.Near})
+		}
+		r.Sites[at].Delays += site.Delays
+		r.Sites[at].Slept += site.Slept
+	}
+	slices.SortStableFunc(r.Sites, func(a, b Site) int { return cmp.Compare(b.Delays, a.Delays) })
+	if near {
+		r.Near++
+	}
+	if timed > 0 {
+		r.Timed++
+	}
 }
 
 // count counts a run, and reports whether it failed as the bundle's test did. A run that says nothing of the test does not
@@ -144,5 +179,32 @@ func (r Result) Rates() string {
 		lines = append(lines, fmt.Sprintf("the first after %v, %v in all", r.First.Round(time.Millisecond),
 			r.Took.Round(time.Millisecond)))
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(append(lines, r.delays()...), "\n")
+}
+
+// shownSites is how many sites a result names.
+const shownSites = 5
+
+// delays says where threads were delayed, in lines; none if the test was not under pressure.
+func (r Result) delays() (lines []string) {
+	if r.Under == "" {
+		return nil
+	}
+	total := 0
+	var most []string
+	for i, site := range r.Sites {
+		total += site.Delays
+		if i < shownSites {
+			most = append(most, fmt.Sprintf("%d at %s", site.Delays, site.Where))
+		}
+	}
+	lines = append(lines, fmt.Sprintf("under pressure (%s): %s", r.Under, plural.Count(total, "delay")))
+	if total > 0 {
+		lines[0] += ", most " + strings.Join(most, ", ")
+	}
+	if r.Timed > 0 {
+		lines = append(lines, fmt.Sprintf("in %s the test waited with time limits of its own: a failure there can come from the delays alone",
+			plural.Count(r.Timed, "run")))
+	}
+	return lines
 }

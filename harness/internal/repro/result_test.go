@@ -24,7 +24,7 @@ func failure(outcome verdict.Outcome, signature string, line int) report.Failure
 }
 
 func TestResult(t *testing.T) {
-	r := newResult(bundle.Test{NodeID: "t.py::t", Outcome: "hung", Signature: "here"}, "/crate")
+	r := resultOf(bundle.Test{NodeID: "t.py::t", Outcome: "hung", Signature: "here"}, "/crate")
 	require.Equal(t, "no runs: the rate is unknown", r.Sentence())
 	at := time.Duration(0)
 	count := func(times int, end report.TestEnded, failed bool) {
@@ -59,7 +59,7 @@ func TestOneRun(t *testing.T) {
 		"again, in the same place: hung: cycle of the GIL and a lock, src/lib.rs:3":                     ended(verdict.Hung, "here", 3),
 		"again, in another place: hung: cycle of the GIL and a lock, src/other.rs:4":                    other(),
 	} {
-		r := newResult(bundle.Test{Outcome: "hung", Signature: "here"}, "/crate")
+		r := resultOf(bundle.Test{Outcome: "hung", Signature: "here"}, "/crate")
 		r.count(end, time.Second)
 		require.Equal(t, want, r.Text())
 	}
@@ -99,4 +99,11 @@ func TestPinned(t *testing.T) {
 		_, err := pinned([]string{"pytest==9.2.0", wrong})
 		require.ErrorContains(t, err, "did not come from a package index", wrong)
 	}
+}
+
+// resultOf returns the result of no run of a test.
+func resultOf(test bundle.Test, crate string) Result {
+	r := newResult(&Prepared{bundle: &bundle.Bundle{Manifest: bundle.Manifest{Test: test}}})
+	r.crate = crate
+	return r
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/rate"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/verdict"
@@ -20,6 +22,7 @@ type Options struct {
 	Runs         int           // how often; 0 is no bound
 	For          time.Duration // after which no run begins; 0 is no bound
 	UntilFailure bool          // end with the first run that fails as the bundle's test did
+	Seed         uint32        // of the delays of the first run; each run has the next
 	Jobs         int           // how many run at the same time, each in a container of its own
 	// Each is called after each run, one call at a time, with the results so far and the end of the test.
 	Each func(so []Result, end report.TestEnded)
@@ -37,7 +40,7 @@ func (p *Prepared) Run(ctx context.Context, o Options) (Result, error) {
 func Run(ctx context.Context, o Options, sides ...*Prepared) ([]Result, error) {
 	s := &series{options: o, began: time.Now(), sides: sides}
 	for _, side := range sides {
-		s.results = append(s.results, newResult(side.bundle.Test, side.crate()))
+		s.results = append(s.results, newResult(side))
 	}
 	ctx, s.end = context.WithCancel(ctx)
 	defer s.end()
@@ -80,9 +83,13 @@ func (s *series) work(ctx context.Context) {
 		repeated = append(repeated, one)
 		defer func() { s.fail(one.Close(context.WithoutCancel(ctx))) }()
 	}
-	for s.next(ctx) {
+	for {
+		number, ok := s.next(ctx)
+		if !ok {
+			return
+		}
 		for i, side := range s.sides {
-			end, err := side.once(ctx, repeated[i])
+			end, delays, err := side.once(ctx, repeated[i], s.options.Seed+uint32(number))
 			if ctx.Err() != nil {
 				return // what was under way has no verdict
 			}
@@ -91,47 +98,48 @@ func (s *series) work(ctx context.Context) {
 				s.end()
 				return
 			}
-			s.count(i, end)
+			s.count(i, end, delays)
 		}
 	}
 }
 
-// once runs the test once, and returns its end.
-func (p *Prepared) once(ctx context.Context, in *group.Repeated) (report.TestEnded, error) {
+// once runs the test once, and returns its end, and where its threads were delayed.
+func (p *Prepared) once(ctx context.Context, in *group.Repeated, seed uint32) (report.TestEnded, protocol.Delays, error) {
 	seen := &seen{test: p.bundle.Test}
 	stream := report.NewStream(seen)
 	_ = stream.Emit(report.RunStarted{Name: "repro"}) // seen objects to nothing
 	_ = stream.Emit(report.GroupStarted{Group: p.config.Name})
-	in.Once(ctx, stream)
+	delays := in.Once(ctx, stream, seed&math.MaxInt32)
 	switch {
 	case seen.end == nil, seen.problem != "" && !seen.end.Outcome.Red(), // a failure that was seen stays one, whatever follows
 		seen.problem != "" && seen.end.Outcome == verdict.NotRun:
-		return report.TestEnded{}, fmt.Errorf("run %s of %s: %s", seen.test.NodeID, p.crate(), seen.why())
+		return report.TestEnded{}, delays, fmt.Errorf("run %s of %s: %s", seen.test.NodeID, p.crate(), seen.why())
 	case seen.apart && p.config.Isolation == "inprocess":
 		seen.end.Outcome = verdict.NotRun // as what it is to be seen with
 	}
-	return *seen.end, nil
+	return *seen.end, delays, nil
 }
 
-// next reports whether another run of each side begins.
-func (s *series) next(ctx context.Context) bool {
+// next returns the number of the run of each side that begins now, from 0, unless there is to be none.
+func (s *series) next(ctx context.Context) (number int, ok bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	o := s.options
 	if ctx.Err() != nil || o.Runs > 0 && s.begun >= o.Runs || o.For > 0 && s.begun > 0 && time.Since(s.began) > o.For {
-		return false
+		return 0, false
 	}
 	s.begun++
-	return true
+	return s.begun - 1, true
 }
 
-func (s *series) count(side int, end report.TestEnded) {
+func (s *series) count(side int, end report.TestEnded, delays protocol.Delays) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if s.over {
 		return // a run that another worker had begun before the last one
 	}
 	failed := s.results[side].count(end, time.Since(s.began))
+	s.results[side].countDelays(s.sides[side].sites(delays), delays.Timed)
 	if failed && s.options.UntilFailure {
 		s.over, s.results[side].UntilFailure = true, true
 		s.end()

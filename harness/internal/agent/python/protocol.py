@@ -26,6 +26,23 @@ class Module(TypedDict):
     sha256: str
 
 
+class Pressure(TypedDict):
+    """What makes a rare failure of one test frequent. Probabilities and shares are from 0 to 1, times in seconds."""
+
+    test: str
+    seed: int
+    calls: float
+    code: float
+    share: float
+    directed: list[int]
+    longest: float
+    budget: float
+    switch_interval: float
+    garbage: bool
+    one_processor: bool
+    load: int
+
+
 class Start(TypedDict):
     """Run pytest. It is the first command."""
 
@@ -43,6 +60,7 @@ class Start(TypedDict):
     debugger: NotRequired[bool]
     outputs: NotRequired[list[str]]
     compiled: NotRequired[list[str]]
+    pressure: NotRequired[Pressure]
 
 
 class Run(TypedDict):
@@ -190,6 +208,25 @@ class Exit(TypedDict):
     memory: str
     disk_full: bool
     text: str
+
+
+class DelayedSite(TypedDict):
+    """A place that was delayed: a kind of point, in a module, at an offset in its symbol table."""
+
+    kind: str
+    module: str
+    offset: int
+    delays: int
+    slept: float
+
+
+class Delays(TypedDict):
+    """What the pressure on a test did: its sites, and how many of the test's own waits had a time limit."""
+
+    sites: list[DelayedSite]
+    slept: float
+    timed: int
+    lost: int
 
 
 class Garbage(TypedDict):
@@ -454,6 +491,7 @@ AGENT = {
     "gone": Shape(OfProcess),
     "bytecode": Shape(Bytecode),
     "junit": Shape(JUnit),
+    "delays": Shape(Delays),
     "exit": Shape(Exit),
     "garbage": Shape(Garbage),
     "error": Shape(Error),

@@ -20,6 +20,7 @@ import gdb
 import outputs
 import procs
 import protocol
+from pressure import Pressure
 from pyo3test_plugin import memory
 from pyo3test_plugin.linux import HIGH, signal_name
 from relay import Splitter
@@ -126,6 +127,7 @@ class Job:
         self.pipe = pipe
         self.splitter = Splitter()
         self.killed_because = ""
+        self.pressure = Pressure(command["pressure"], command["out"]) if command.get("pressure") else None
         self.log = os.path.join(command["out"], self.log_name)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -152,8 +154,9 @@ class Job:
         agent.selector.register(self.pipe, selectors.EVENT_READ, self.read)
 
     def environment(self) -> dict[str, str]:
-        """Return the complete environment of the process."""
-        return {str(name): str(value) for name, value in self.command["env"].items()}
+        """Return the complete environment of the process. A module with hooks needs the library to be imported."""
+        env = {str(name): str(value) for name, value in self.command["env"].items()}
+        return self.pressure.environment(env) if self.pressure is not None else env
 
     def observe(self, pid: int) -> None:
         """Start checking whether this process can still make progress by itself."""
@@ -263,6 +266,8 @@ class Import(Job):
     def conclude(self) -> bool:
         """Check that all modules were imported and that the process ended by itself."""
         status, number = self.how()
+        if self.pressure is not None:
+            self.pressure.end()
         missing = len(self.results) < len(self.command["imports"])
         if missing or status != 0:
             if self.killed_because:
@@ -309,6 +314,7 @@ class Pytest(Job):
             "stacks": self.stacks,
             "stacks_signal": STACKS_SIGNAL,
             "modules": [{**module, "state": _state(module["file"])} for module in command["imports"]],
+            "pressure": command.get("pressure"),
         }
         self.junit = os.path.join(out, "junit.xml")
         junit = f"--junitxml={self.junit}"
@@ -430,6 +436,8 @@ class Pytest(Job):
         killed = memory.words() if not self.killed_because and self.memory.explains(number) else ""
         if self.garbage > GARBAGE:
             self.agent.say("garbage", text=f"and {self.garbage - GARBAGE} more lines")
+        if self.pressure is not None:
+            self.agent.say("delays", **self.pressure.end())
         self._tell_junit()
         self._keep_outputs()
         if self.command.get("debugger"):

@@ -72,6 +72,16 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
+HOOKS = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=3",
+    "-Cllvm-args=-sanitizer-coverage-trace-pc-guard",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+]
+"""With these, rustc puts a call at each edge of the control flow. They are for the crate alone: build scripts and macros
+would not run with them."""
+
+
 def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:
     """Build an editable wheel, as ``maturin develop`` does, but leave the installation to uv."""
     wheels = SCRATCH / "wheels"
@@ -82,7 +92,10 @@ def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:
         argv += ["--features", ",".join(config["features"])]
     if config["no_default_features"]:
         argv += ["--no-default-features"]
-    run([*argv, *config["maturin_args"]], crate, "building with maturin", relay)
+    argv += config["maturin_args"]
+    if config["hooks"] and config["phase"] == "build":
+        argv += HOOKS if "--" in argv else ["--", *HOOKS]
+    run(argv, crate, "building with maturin", relay)
     (wheel,) = wheels.glob("*.whl")
     return wheel
 

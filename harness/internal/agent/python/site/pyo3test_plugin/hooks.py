@@ -26,6 +26,7 @@ from .import_check import ImportCheck
 from .kept import os
 from .ledger import Ledger
 from .missing import Missing
+from .pressure import Pressure
 from .sections import Sections
 from .session import Phases, SessionLoop
 from .settings import Settings
@@ -233,6 +234,8 @@ def _register(
         _register_stacks(settings)
     config.stash[long_output.KEY] = long_output.LongOutput(settings.out)
     config.stash[RUNNER_KEY] = runner
+    if settings.pressure is not None:
+        others["pressure"] = Pressure(settings.pressure)
     for name, plugin in {**others, "forkrunner": runner, "phases": Phases(runner), "built": built}.items():
         config.pluginmanager.register(plugin, f"pyo3test_{name}")
 

@@ -14,7 +14,8 @@ VARIABLE = "PYO3TEST_PLUGIN"
 class Settings:
     """The plugin's configuration.
 
-    If `workers` is 0, the project's own -n sets the number. `out` is the folder that is kept.
+    If `workers` is 0, the project's own -n sets the number. `out` is the folder that is kept. `pressure`
+    is what makes a rare failure of one test frequent.
     """
 
     events: int
@@ -25,6 +26,7 @@ class Settings:
     stacks: str
     stacks_signal: int
     modules: list[dict[str, Any]]
+    pressure: dict[str, Any] | None = None
 
     @classmethod
     def without_agent(cls) -> Settings:

@@ -1,0 +1,206 @@
+package repro
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"pyo3test/harness/internal/bundle"
+	"pyo3test/harness/internal/hang"
+	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/protocol"
+	"pyo3test/harness/internal/report"
+)
+
+// The pressure on a test. The probability and the longest delay are those that made most hangs frequent in measurements on a
+// crate with three races; so is the share, which was 12 to 30 %.
+const (
+	chance  = 0.5   // of a delay at a point
+	share   = 0.2   // of the edges that are active in a run, if they are anywhere in the crate
+	longest = 0.010 // seconds
+	budget  = 2.0   // seconds of delays, beside a quarter of the test's time
+	// interval is Python's switch interval, in seconds; its own is 0.005.
+	interval = 1e-5
+	// quota is the fraction of a processor.
+	quota = 0.5
+)
+
+// Ways returns the kinds of pressure by name, the cheapest first.
+func Ways() []Way {
+	return []Way{
+		{"none", bundle.Pressure{}},
+		{"interpreter", bundle.Pressure{Interpreter: true}},
+		{"processor", bundle.Pressure{OneProcessor: true}},
+		{"quota", bundle.Pressure{Quota: true}},
+		{"load", bundle.Pressure{Load: true}},
+		{"calls", bundle.Pressure{Calls: true}},
+		{"crate", bundle.Pressure{Calls: true, Code: bundle.Crate}},
+		{"lines", bundle.Pressure{Code: bundle.Lines}},
+		{"functions", bundle.Pressure{Code: bundle.Functions}},
+	}
+}
+
+// Way is a kind of pressure and its name.
+type Way struct {
+	Name     string
+	Pressure bundle.Pressure
+}
+
+// Words describes pressure in a few words.
+func Words(p bundle.Pressure) string {
+	var parts []string
+	add := func(is bool, words string) {
+		if is {
+			parts = append(parts, words)
+		}
+	}
+	add(p.Calls, "delays where threads synchronise")
+	add(p.Code == bundle.Lines, "delays near the lines of the hang")
+	add(p.Code == bundle.Functions, "delays in the functions of the hang")
+	add(p.Code == bundle.Crate, "delays anywhere in the crate")
+	add(p.OneProcessor, "one processor")
+	add(p.Quota, "half the time of one processor")
+	add(p.Load, "other processes that compute")
+	add(p.Interpreter, "Python that switches threads and collects garbage as often as it can")
+	return cmp.Or(strings.Join(parts, " and "), "no pressure")
+}
+
+// Under returns the same test under pressure. Delays in the crate's code need a preparation that [Prepared.Twin] returned.
+func (p *Prepared) Under(pressure bundle.Pressure) *Prepared {
+	under := *p
+	under.pressure = pressure
+	if pressure == (bundle.Pressure{}) {
+		return &under
+	}
+	settings := protocol.Pressure{
+		Test: p.bundle.Test.NodeID, Longest: longest, Budget: budget, Directed: []uint32{},
+		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor,
+	}
+	if pressure.Calls {
+		settings.Calls = chance
+	}
+	switch pressure.Code {
+	case bundle.Crate:
+		settings.Code, settings.Share = chance, share
+	case bundle.Lines:
+		settings.Code, settings.Directed = chance, p.edges.offsets(p.edges.near(p.bundle.Test.Blocked, true))
+	case bundle.Functions:
+		settings.Code, settings.Directed = chance, p.edges.offsets(p.edges.near(p.bundle.Test.Blocked, false))
+	}
+	if pressure.Interpreter {
+		settings.SwitchInterval = interval
+	}
+	if pressure.Load {
+		settings.Load = 2 * p.processors
+	}
+	if pressure.Quota {
+		under.config.CPUs = quota
+	}
+	under.config.Pressure = &settings
+	return &under
+}
+
+// edge is a place in instrumented code at which a thread can be delayed.
+type edge struct {
+	offset    uint32
+	functions []report.Frame // the innermost first; the others are those that it was inlined into
+}
+
+type edges []edge
+
+// where describes an edge by its innermost function in the sources, or by that of a library that is compiled into the crate.
+func (e edge) where() string {
+	for _, f := range e.functions {
+		if below, ok := strings.CutPrefix(f.File, layout.Sources+"/"); ok {
+			return fmt.Sprintf("%s:%d (%s)", below, f.Line, simple(f.Function))
+		}
+	}
+	if len(e.functions) == 0 {
+		return "code without a name"
+	}
+	return fmt.Sprintf("%s (%s)", path.Base(e.functions[0].File), simple(e.functions[0].Function))
+}
+
+// offsets returns the offsets of some edges, ascending.
+func (es edges) offsets(some []int) []uint32 {
+	found := []uint32{}
+	for _, i := range some {
+		found = append(found, es[i].offset)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// before is how many lines before a wait are near it.
+const before = 2
+
+// near returns the indices of the edges near the frames of a hang: at the lines, or in the functions.
+func (es edges) near(blocked []report.Frame, lines bool) (found []int) {
+	matches := func(f report.Frame) bool {
+		return slices.ContainsFunc(blocked, func(b report.Frame) bool {
+			if !strings.HasSuffix(f.File, "/"+b.File) {
+				return false
+			}
+			if lines {
+				return f.Line <= b.Line && f.Line >= b.Line-before
+			}
+			return simple(f.Function) == simple(b.Function)
+		})
+	}
+	for i, e := range es {
+		if slices.ContainsFunc(e.functions, matches) {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// simple returns the last part of a function's name that is not a closure. What PyO3 generates around a function has the
+// function's name.
+func simple(function string) string {
+	parts := strings.Split(hang.Canonical(function), "::")
+	for len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], "{") {
+		parts = parts[:len(parts)-1]
+	}
+	name, _, _ := strings.Cut(parts[len(parts)-1], "<") // DWARF has generic arguments, and no path
+	if strings.HasPrefix(name, "{closure") {
+		return "a closure"
+	}
+	for _, prefix := range []string{"pymethod_", "pyfunction_"} { // some demanglers remove one of the underscores before it
+		if inner, ok := strings.CutPrefix(strings.Trim(name, "_"), prefix); ok {
+			return inner
+		}
+	}
+	return name
+}
+
+// Site is a place where threads were delayed.
+type Site struct {
+	Where  string  `json:"where"`
+	Near   bool    `json:"near"` // where the threads of the hang wait, or in a call that synchronises threads
+	Delays int     `json:"delays"`
+	Slept  float64 `json:"slept"` // seconds
+}
+
+// sites translates what a run reports.
+func (p *Prepared) sites(delays protocol.Delays) (sites []Site) {
+	near := map[uint32]bool{}
+	for _, i := range p.edges.near(p.bundle.Test.Blocked, false) {
+		near[p.edges[i].offset] = true
+	}
+	for _, s := range delays.Sites {
+		site := Site{Where: s.Kind + " in " + s.Module, Near: p.pressure.Code == "", Delays: s.Delays, Slept: s.Slept}
+		if s.Kind == "code" {
+			offset := uint32(s.Offset)
+			at, ok := slices.BinarySearchFunc(p.edges, offset, func(e edge, offset uint32) int { return cmp.Compare(e.offset, offset) })
+			site.Near = near[offset]
+			if ok {
+				site.Where = p.edges[at].where()
+			}
+		}
+		sites = append(sites, site)
+	}
+	return sites
+}

@@ -1,0 +1,130 @@
+package races_test
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"pyo3test/harness"
+	"pyo3test/harness/harnesstest"
+)
+
+// certain is the environment in which each race is as good as certain.
+var certain = map[string]string{"RACES_CERTAIN": "1"}
+
+// TestFixed: without the races, the tests pass in any case.
+func TestFixed(t *testing.T) {
+	harness.Run(t, harness.Suite{Crate: ".", Features: []string{"fixed"}, Env: certain})
+}
+
+// TestPressure: races that hang in few runs hang in most of those under pressure, and not at all in a fixed crate. The two
+// mutexes are taken without a call of the C library: only hooks in the crate reach them.
+func TestPressure(t *testing.T) {
+	command, bundles := command(t), bundles(t, "test_lock_across_detach", "test_two_orders")
+	for test, way := range map[string]string{"test_lock_across_detach": "calls", "test_two_orders": "functions"} {
+		t.Run(test, func(t *testing.T) {
+			var under struct {
+				Bundle, Other struct {
+					Runs, Failed, Near int
+					Places             []struct{ Same bool }
+				}
+				P float64
+			}
+			repro(t, &under, command, "--pressure="+way, "--compare", "-n", "12", bundles[test], fixed(t))
+			assert.GreaterOrEqual(t, under.Bundle.Failed, 6, "about one in a hundred without pressure")
+			assert.True(t, under.Bundle.Places[0].Same)
+			assert.Zero(t, under.Other.Failed)
+			assert.Equal(t, 12, under.Other.Near, "threads are delayed where it hung, in the fixed crate too")
+			assert.Less(t, under.P, 0.05)
+		})
+	}
+}
+
+// command builds the pyo3test command.
+func command(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pyo3test")
+	output, err := exec.Command("go", "build", "-o", file, "../../harness/cmd/pyo3test").CombinedOutput()
+	require.NoError(t, err, string(output))
+	return file
+}
+
+// repro runs a bundle, and decodes the result.
+func repro(t *testing.T, result any, command string, args ...string) {
+	t.Helper()
+	c := exec.Command(command, append([]string{"repro", "--json"}, args...)...)
+	var said strings.Builder
+	c.Stderr = &said
+	output, _ := c.Output() // its status says whether the test failed
+	t.Log(said.String())
+	require.NoError(t, json.Unmarshal(output, result), string(output))
+}
+
+// bundles makes each race hang for certain, and returns the bundles of some tests, by their names, without what made it so.
+func bundles(t *testing.T, tests ...string) map[string]string {
+	t.Helper()
+	folder := t.TempDir()
+	t.Setenv("PYO3TEST_ARTIFACTS", folder)
+	harnesstest.Record(t, harness.Suite{Crate: ".", Env: certain, Groups: []harness.Group{{Name: "all"}}})
+	found := map[string]string{}
+	for _, test := range tests {
+		left, err := filepath.Glob(filepath.Join(folder, "*", "all", test+".pyo3test"))
+		require.NoError(t, err)
+		require.Len(t, left, 1, test)
+		found[test] = filepath.Join(folder, test+".pyo3test")
+		rewrite(t, left[0], found[test])
+	}
+	return found
+}
+
+// rewrite copies a bundle without the environment of its tests.
+func rewrite(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := zip.OpenReader(from)
+	require.NoError(t, err)
+	defer in.Close()
+	file, err := os.Create(to)
+	require.NoError(t, err)
+	defer file.Close()
+	out := zip.NewWriter(file)
+	for _, entry := range in.File {
+		if entry.Name != "manifest.json" {
+			require.NoError(t, out.Copy(entry))
+			continue
+		}
+		reader, err := entry.Open()
+		require.NoError(t, err)
+		var manifest map[string]any
+		require.NoError(t, json.NewDecoder(reader).Decode(&manifest))
+		delete(manifest["run"].(map[string]any), "env")
+		writer, err := out.Create(entry.Name)
+		require.NoError(t, err)
+		require.NoError(t, json.NewEncoder(writer).Encode(manifest))
+	}
+	require.NoError(t, out.Close())
+}
+
+// fixed returns a copy of the crate that has no races.
+func fixed(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	require.NoError(t, os.CopyFS(folder, os.DirFS(".")))
+	manifest := filepath.Join(folder, "Cargo.toml")
+	file, err := os.Open(manifest)
+	require.NoError(t, err)
+	defer file.Close()
+	text, err := io.ReadAll(file)
+	require.NoError(t, err)
+	changed := strings.Replace(string(text), "[features]\n", "[features]\ndefault = [\"fixed\"]\n", 1)
+	require.NotEqual(t, string(text), changed)
+	require.NoError(t, os.WriteFile(manifest, []byte(changed), 0o644))
+	return folder
+}
