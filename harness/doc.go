@@ -158,6 +158,14 @@
 // packages, but with the environment of its own settings and without a network. The command says whether that fails less
 // often than chance explains (Fisher's exact test). [Repro] keeps a bundle as a regression test.
 //
+// With --pressure the test's threads are delayed: at calls of the C library that synchronise them, by a library that is loaded
+// before all others, and in the crate's own code, which is built once more for that, with hooks (the same sources, and other
+// machine code). A delay reaches only what could happen without it, so a hang under pressure is a real one; the exception is a
+// test that waits with time limits of its own, which is said. The delays are those of a seed for each run, but a seed does not
+// fix the order in which threads run: expect a rate, not a replay. Of several kinds of pressure, each is tried 20 times, and half
+// of them again, until one is left. Only the runs after that count, and where their delays were is said. A crate that is compared
+// under pressure and never failed is better only if threads were delayed where the bundle's hung.
+//
 // If the engine still has the image of that run, and it is of the same tools image, it is used. Otherwise one is made on the
 // tools image of this host, with the bundle's extension and the same versions of the packages, as wheels of the host's index:
 // nothing is compiled, and no code of a package runs while it is installed. Debian packages that the bundle names are installed

@@ -68,6 +68,8 @@ func Repro(t *testing.T, file string) {
 		t.Fatal(err)
 	case ctx.Err() != nil && result.Failed == 0:
 		t.Fatalf("%d of %d runs, when this was ended: %v", result.Runs, runs, context.Cause(ctx))
+	case result.Undelayed():
+		t.Fatal("no thread was delayed where the test hung, so that it passed shows nothing: has that code moved? Make a new bundle")
 	case result.Runs == 0:
 		t.Fatal("the test was skipped, or has no verdict: nothing is known of it")
 	case first != nil:
@@ -143,7 +145,7 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 	if err != nil {
 		return nil, err
 	}
-	return p.Under(b.Run.Pressure), nil
+	return p.Under(b.Run.Pressure)
 }
 
 // rebuildError is a failed build, explained.

@@ -20,6 +20,7 @@ import (
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
+	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/visible"
@@ -49,6 +50,7 @@ cannot be used.`,
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
   pyo3test repro --until-failure --for 10m test_once.pyo3test
   pyo3test repro --pressure test_once.pyo3test          make it hang more often
+  pyo3test repro --shell test_once.pyo3test             look at the process that hangs
   pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
@@ -62,6 +64,8 @@ cannot be used.`,
 	flags.StringVar(&f.pressure, "pressure", "", "make the failure frequent, in the best way that is found or in this `way`")
 	flags.Lookup("pressure").NoOptDefVal = search
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
+	flags.BoolVar(&f.shell, "shell", false, "a shell beside the process of the first hang, before it is killed")
+	flags.StringVar(&f.core, "core", "", "write a core of the first hang, and what a debugger needs for it, to this `file`, such as core.tar.gz")
 	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
@@ -75,7 +79,8 @@ type reproFlags struct {
 	limits, verbose, json bool
 	compare               bool
 	pressure              string // the name of a way, or search; "" is the bundle's own
-	save                  string
+	shell                 bool
+	core, save            string
 }
 
 // search as a way of pressure means that the best is to be found.
@@ -112,7 +117,7 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	}
 	screen.line("%12s %s  %s", "pyo3test", report.Version, filepath.Base(file))
 	screen.line("%12s %s  %s", "Test", visible.Word(b.Test.NodeID), visible.Word(b.Test.What()))
-	if f.pressure == search && f.save == "" {
+	if f.pressure == search && f.save == "" && !f.options.UntilFailure {
 		f.save = strings.TrimSuffix(file, bundle.Extension) + ".pressure" + bundle.Extension
 	}
 	results, err := f.run(c.Context(), b, crate, screen)
@@ -155,6 +160,8 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	case f.options.UntilFailure && f.options.Jobs > 1:
 		return "", "", errors.New("--until-failure needs -j 1: with several jobs, quick passes would be counted before slow failures, " +
 			"and the rate would come out too low")
+	case f.shell && (f.options.Jobs > 1 || f.json):
+		return "", "", errors.New("--shell needs the terminal: it goes with neither -j nor --json")
 	case f.options.UntilFailure && f.save != "":
 		return "", "", errors.New("--save needs a fixed number of runs: with --until-failure the rate comes out too high")
 	case !f.compare && len(args) > 1:
@@ -234,6 +241,9 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	if prepared, err = f.press(ctx, e, b, prepared, screen); err != nil {
 		return nil, err
 	}
+	if f.shell || f.core != "" {
+		prepared = prepared.Visit(f.visit(ctx, screen))
+	}
 	sides := []*repro.Prepared{prepared}
 	if crate != "" {
 		other, err := harness.Rebuild(ctx, e, b, crate, screen.prepare)
@@ -245,6 +255,47 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	f.options.Each = screen.each
 	f.options.Seed = finalSeed
 	return repro.Run(ctx, f.options, sides...)
+}
+
+// visit returns what to do with a hang before it is killed: with the first one, what the user asks for.
+func (f reproFlags) visit(ctx context.Context, screen *reproScreen) func(group.Hung) {
+	var once sync.Once
+	return func(hung group.Hung) {
+		once.Do(func() {
+			if f.core != "" {
+				screen.progress("writing a core")
+				if err := writeCore(ctx, hung, f.core); err != nil {
+					screen.line("%12s %v", "No core", err)
+				} else {
+					screen.line("%12s %s: unpack it, and run open.sh", "Core", f.core)
+				}
+			}
+			if f.shell {
+				screen.line("%12s beside process %d, which hangs until the shell ends: py-spy dump --pid $PYO3TEST_PID, gdb -p $PYO3TEST_PID",
+					"Shell", hung.PID)
+				if err := hung.Shell(ctx); err != nil {
+					screen.line("%12s %v", "No shell", err)
+				}
+			}
+		})
+	}
+}
+
+// writeCore writes a core to a file, whole or not at all.
+func writeCore(ctx context.Context, hung group.Hung, file string) (err error) {
+	part, err := os.CreateTemp(filepath.Dir(file), ".core-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(part.Name()))
+		}
+	}()
+	if err := errors.Join(hung.Core(ctx, part), part.Close()); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), file)
 }
 
 // finalSeed is that of the first run that counts: those of a search have smaller ones.
@@ -275,12 +326,7 @@ func (f reproFlags) press(ctx context.Context, e *engine.Engine, b *bundle.Bundl
 	switch f.pressure {
 	case "":
 	case search:
-		found, err := f.search(ctx, b, p, func() *repro.Prepared {
-			if err := build(); err != nil {
-				screen.line("%12s %v", "Left out", err)
-			}
-			return twin
-		}, screen)
+		found, err := f.search(ctx, b, p, func() (*repro.Prepared, error) { err := build(); return twin, err }, screen)
 		if err != nil {
 			return nil, err
 		}
@@ -293,26 +339,31 @@ func (f reproFlags) press(ctx context.Context, e *engine.Engine, b *bundle.Bundl
 		}
 	}
 	if b.Run.Pressure.Code == "" {
-		return p.Under(b.Run.Pressure), nil
+		return p.Under(b.Run.Pressure)
 	}
 	if err := build(); err != nil {
 		return nil, err
 	}
-	return twin.Under(b.Run.Pressure), nil
+	return twin.Under(b.Run.Pressure)
 }
 
 // search finds the pressure under which the test fails most often, and shows what it tried.
-func (f reproFlags) search(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, twin func() *repro.Prepared, screen *reproScreen) (
-	bundle.Pressure, error) {
+func (f reproFlags) search(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, twin func() (*repro.Prepared, error),
+	screen *reproScreen) (bundle.Pressure, error) {
 	o := repro.Options{Jobs: f.options.Jobs, Each: screen.each}
 	chosen, trials, err := p.Search(ctx, repro.Applicable(b), o, twin, func(next repro.Way) { screen.trying = next.Name + ", " })
 	screen.trying = ""
 	title := "Tried"
 	for _, trial := range trials {
-		if trial.Runs > 0 {
+		switch {
+		case trial.Err != nil && ctx.Err() == nil:
+			screen.line("%12s %-12s left out: %v", title, trial.Name, trial.Err)
+		case trial.Runs > 0:
 			screen.line("%12s %-12s %d of %d  %s", title, trial.Name, trial.Failed, trial.Runs, repro.Words(trial.Pressure))
-			title = ""
+		default:
+			continue
 		}
+		title = ""
 	}
 	if err == nil {
 		screen.line("%12s %s: only the runs from here on count", "Chosen", chosen.Name)

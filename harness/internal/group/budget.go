@@ -113,6 +113,10 @@ func (g *group) expire(test *test) {
 		seen.Notes = g.notes(test)
 		test.failure = g.failure(seen)
 		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
+		if g.Hung != nil {
+			g.Hung(Hung{g.container, test.pid, g.variables(), g.dir()})
+			g.clock.now = time.Now()
+		}
 		if test.pid == g.ledger.pid {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)
 			g.again = g.canGoOn()

@@ -50,11 +50,57 @@ func (g *group) shell(ctx context.Context) {
 	g.emit(report.Lent{Group: g.Name, Text: fmt.Sprintf("a shell in the tests' container %.12s: "+
 		"pytest, gdb and py-spy are in it (%s); it ends with the shell", g.container.ID, layout.Tools)})
 	defer g.emit(report.Returned{Group: g.Name})
-	// In the shell, pytest --forked uses our plugin, whether or not pytest-forked works with this pytest.
-	env := append(g.variables(), "PYTHONPATH="+layout.Agent+"/site",
-		"PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+g.Name+":\\w\\$ ")
-	if _, err := g.container.Foreground(ctx,
-		engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: g.dir()}); err != nil {
+	if err := openShell(ctx, g.container, g.Name, g.variables(), g.dir()); err != nil {
 		g.note("%v", err)
 	}
+}
+
+// openShell gives the user a shell in a container, which returns when that ends.
+func openShell(ctx context.Context, in *engine.Container, prompt string, env []string, dir string) error {
+	// In the shell, pytest --forked uses our plugin, whether or not pytest-forked works with this pytest.
+	env = append(env, "PYTHONPATH="+layout.Agent+"/site",
+		"PYTEST_ADDOPTS=-p no:forked -p pyo3test_plugin.hooks", "TERM=xterm", "PS1="+prompt+":\\w\\$ ")
+	_, err := in.Foreground(ctx, engine.Command{Argv: []string{"bash", "--norc", "-i"}, Env: env, Dir: dir})
+	return err
+}
+
+// Hung is a test that hangs.
+type Hung struct {
+	container *engine.Container
+	PID       int // of its process, in the container
+	env       []string
+	dir       string
+}
+
+// Shell gives the user a shell beside the process, and returns when that ends. In it, $PYO3TEST_PID is the process, and gdb
+// and py-spy are found.
+func (h Hung) Shell(ctx context.Context) error {
+	return openShell(ctx, h.container, "hung", append(h.env, fmt.Sprintf("PYO3TEST_PID=%d", h.PID)), h.dir)
+}
+
+// Core writes a core of the process and the files that it has mapped, as a compressed tar file whose open.sh starts gdb.
+func (h Hung) Core(ctx context.Context, to io.Writer) error {
+	p, err := h.container.Exec(ctx, engine.Command{
+		Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/core.py", fmt.Sprint(h.PID)}})
+	if err != nil {
+		return fmt.Errorf("write a core: %w", err)
+	}
+	defer p.Close()
+	said := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(io.LimitReader(p.Stderr, 64<<10)) // what there is of it
+		said <- strings.TrimSpace(string(text))
+		_, _ = io.Copy(io.Discard, p.Stderr)
+	}()
+	if _, err := io.Copy(to, p.Stdout); err != nil {
+		return fmt.Errorf("write a core: %w", err)
+	}
+	status, err := p.Wait(ctx)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("status %d: %s", status, <-said)
+	}
+	if err != nil {
+		return fmt.Errorf("write a core: %w", err)
+	}
+	return nil
 }

@@ -36,14 +36,13 @@ type Comparison struct {
 
 // Compare compares the results of two crates.
 func Compare(bundle, other Result) Comparison {
-	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.Runs)}
+	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.evidence())}
 }
 
 // Better reports whether the other crate's test fails less often, which is unlikely to be chance, and fails in no other way.
-// Under pressure, a crate that never failed counts only if threads were delayed where the failure was.
+// Where delays are aimed at the failure, only runs in which a thread was delayed there count as clean.
 func (c Comparison) Better() bool {
-	shown := c.Other.Under == "" || c.Other.Near > 0 || c.Other.Failed > 0
-	return c.separates() && c.less() && c.Other.Other == 0 && shown
+	return c.separates() && c.less() && c.Other.Other == 0
 }
 
 func (c Comparison) separates() bool { return c.P < rate.Significance }
@@ -63,7 +62,7 @@ func (c Comparison) Sentence() string {
 		return fmt.Sprintf("the other crate failed in another way in %s: nothing is known of this one", plural.Count(c.Other.Other, "run"))
 	case c.Bundle.Failed == 0 && c.Other.Failed == 0:
 		return fmt.Sprintf("neither %s, so nothing is known of the difference: run more often", what)
-	case c.Other.Under != "" && c.Other.Near == 0 && c.Other.Failed == 0:
+	case c.Other.aimed && c.Other.Near == 0 && c.Other.Failed == 0:
 		return "no thread was delayed where the hang was, with the other crate: that it passed shows nothing"
 	case c.separates() && c.less():
 		return chance + ": the test " + what + " less often with the other crate, which is unlikely to be chance"
@@ -76,6 +75,6 @@ func (c Comparison) Sentence() string {
 	if need == 0 {
 		return chance + ": the rates cannot be told apart yet: run both more often"
 	}
-	more := plural.Count(max(1, need-c.Other.Runs), "more run")
+	more := plural.Count(max(1, need-c.Other.evidence()), "more run")
 	return fmt.Sprintf("%s: the rates cannot be told apart yet; after %s of the other crate they could, if all pass", chance, more)
 }

@@ -3,6 +3,7 @@ package repro
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -67,13 +68,15 @@ func Words(p bundle.Pressure) string {
 	return cmp.Or(strings.Join(parts, " and "), "no pressure")
 }
 
-// Under returns the same test under pressure. Delays in the crate's code need a preparation that [Prepared.Twin] returned.
-func (p *Prepared) Under(pressure bundle.Pressure) *Prepared {
+// Under returns the same test under pressure. Delays in the crate's code need a preparation that [Prepared.Twin] returned; it is
+// an error if there is nothing to delay in it. The test may take twice its budget: pressure makes it slower.
+func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	under := *p
 	under.pressure = pressure
 	if pressure == (bundle.Pressure{}) {
-		return &under
+		return &under, nil
 	}
+	under.config.Budgets.Test *= 2
 	settings := protocol.Pressure{
 		Test: p.bundle.Test.NodeID, Longest: longest, Budget: budget, Directed: []uint32{},
 		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor,
@@ -85,21 +88,42 @@ func (p *Prepared) Under(pressure bundle.Pressure) *Prepared {
 	case bundle.Crate:
 		settings.Code, settings.Share = chance, share
 	case bundle.Lines:
-		settings.Code, settings.Directed = chance, p.edges.offsets(p.edges.near(p.bundle.Test.Blocked, true))
+		settings.Code, settings.Directed = chance, p.edges.offsets(p.near(true))
 	case bundle.Functions:
-		settings.Code, settings.Directed = chance, p.edges.offsets(p.edges.near(p.bundle.Test.Blocked, false))
+		settings.Code, settings.Directed = chance, p.edges.offsets(p.near(false))
+	}
+	if pressure.Code != "" && pressure.Code != bundle.Crate && len(settings.Directed) == 0 {
+		return nil, fmt.Errorf("none of the %s of the hang are in the code of this crate, so there is nothing to delay", pressure.Code)
 	}
 	if pressure.Interpreter {
 		settings.SwitchInterval = interval
 	}
 	if pressure.Load {
-		settings.Load = 2 * p.processors
+		settings.Load = 2 * max(1, int(math.Ceil(p.available())))
 	}
 	if pressure.Quota {
-		under.config.CPUs = quota
+		under.config.CPUs = min(quota, p.available())
 	}
 	under.config.Pressure = &settings
-	return &under
+	return &under, nil
+}
+
+// available returns how many processors the test has.
+func (p *Prepared) available() float64 {
+	if p.config.CPUs > 0 {
+		return p.config.CPUs
+	}
+	return float64(p.processors)
+}
+
+// near returns the indices of the edges near the places where the threads of the hang wait.
+func (p *Prepared) near(lines bool) []int {
+	var frames []report.Frame
+	for _, frame := range p.bundle.Test.Blocked {
+		frame.File = path.Join(layout.Sources, p.config.Tree.Crate, frame.File)
+		frames = append(frames, frame)
+	}
+	return p.edges.near(frames, lines)
 }
 
 // edge is a place in instrumented code at which a thread can be delayed.
@@ -140,13 +164,11 @@ const before = 2
 func (es edges) near(blocked []report.Frame, lines bool) (found []int) {
 	matches := func(f report.Frame) bool {
 		return slices.ContainsFunc(blocked, func(b report.Frame) bool {
-			if !strings.HasSuffix(f.File, "/"+b.File) {
-				return false
-			}
 			if lines {
-				return f.Line <= b.Line && f.Line >= b.Line-before
+				return f.File == b.File && f.Line <= b.Line && f.Line >= b.Line-before
 			}
-			return simple(f.Function) == simple(b.Function)
+			name := simple(f.Function)
+			return f.File == b.File && name == simple(b.Function) && name != closure // which are all alike
 		})
 	}
 	for i, e := range es {
@@ -166,7 +188,7 @@ func simple(function string) string {
 	}
 	name, _, _ := strings.Cut(parts[len(parts)-1], "<") // DWARF has generic arguments, and no path
 	if strings.HasPrefix(name, "{closure") {
-		return "a closure"
+		return closure
 	}
 	for _, prefix := range []string{"pymethod_", "pyfunction_"} { // some demanglers remove one of the underscores before it
 		if inner, ok := strings.CutPrefix(strings.Trim(name, "_"), prefix); ok {
@@ -176,6 +198,9 @@ func simple(function string) string {
 	return name
 }
 
+// closure stands for the name of a function that has none.
+const closure = "a closure"
+
 // Site is a place where threads were delayed.
 type Site struct {
 	Where  string  `json:"where"`
@@ -184,10 +209,10 @@ type Site struct {
 	Slept  float64 `json:"slept"` // seconds
 }
 
-// sites translates what a run reports.
+// sites translates what a run reports. Of calls, nothing says which are those of the hang.
 func (p *Prepared) sites(delays protocol.Delays) (sites []Site) {
 	near := map[uint32]bool{}
-	for _, i := range p.edges.near(p.bundle.Test.Blocked, false) {
+	for _, i := range p.near(false) {
 		near[p.edges[i].offset] = true
 	}
 	for _, s := range delays.Sites {

@@ -44,6 +44,7 @@ type Result struct {
 	Near  int    `json:"near,omitempty"`
 	// Timed is in how many runs the test waited with time limits of its own, which delays can exceed.
 	Timed     int    `json:"timed,omitempty"`
+	aimed     bool   // the delays are aimed at the place of the failure
 	crate     string // its folder on this host
 	outcome   verdict.Outcome
 	signature string
@@ -55,9 +56,24 @@ func newResult(p *Prepared) Result {
 	r := Result{crate: p.crate(), Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
 	if p.pressure != (bundle.Pressure{}) {
 		r.Under = Words(p.pressure)
+		r.aimed = p.pressure.Calls || p.pressure.Code != "" && len(test.Blocked) > 0
 	}
 	return r
 }
+
+// Undelayed reports whether delays were aimed at the place of the failure, and none was there in any run, nor a failure.
+func (r Result) Undelayed() bool { return r.aimed && r.Runs > 0 && r.evidence() == 0 }
+
+// evidence returns how many runs say something of the failure: if delays are aimed at it, those in which one was there.
+func (r Result) evidence() int {
+	if r.aimed {
+		return max(r.Failed, r.Near)
+	}
+	return r.Runs
+}
+
+// maxSites bounds how many sites are kept: delays anywhere in a crate are at others in each run.
+const maxSites = 1000
 
 // countDelays adds where the threads of a run were delayed.
 func (r *Result) countDelays(sites []Site, timed int) {
@@ -73,6 +89,7 @@ func (r *Result) countDelays(sites []Site, timed int) {
 		r.Sites[at].Slept += site.Slept
 	}
 	slices.SortStableFunc(r.Sites, func(a, b Site) int { return cmp.Compare(b.Delays, a.Delays) })
+	r.Sites = r.Sites[:min(len(r.Sites), maxSites)]
 	if near {
 		r.Near++
 	}
@@ -203,7 +220,7 @@ func (r Result) delays() (lines []string) {
 		lines[0] += ", most " + strings.Join(most, ", ")
 	}
 	if r.Timed > 0 {
-		lines = append(lines, fmt.Sprintf("in %s the test waited with time limits of its own: a failure there can come from the delays alone",
+		lines = append(lines, fmt.Sprintf("in %s the test waited with time limits of its own: a failure there may come from the delays alone",
 			plural.Count(r.Timed, "run")))
 	}
 	return lines

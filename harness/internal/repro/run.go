@@ -58,6 +58,13 @@ func Run(ctx context.Context, o Options, sides ...*Prepared) ([]Result, error) {
 	return s.results, errors.Join(s.errs...)
 }
 
+// Visit returns the same test, and calls visit with each of its hangs before the process is killed.
+func (p *Prepared) Visit(visit func(group.Hung)) *Prepared {
+	visited := *p
+	visited.config.Hung = visit
+	return &visited
+}
+
 // series is a number of runs under way.
 type series struct {
 	options Options
@@ -139,7 +146,9 @@ func (s *series) count(side int, end report.TestEnded, delays protocol.Delays) {
 		return // a run that another worker had begun before the last one
 	}
 	failed := s.results[side].count(end, time.Since(s.began))
-	s.results[side].countDelays(s.sides[side].sites(delays), delays.Timed)
+	if end.Outcome != verdict.Skipped && end.Outcome != verdict.NotRun {
+		s.results[side].countDelays(s.sides[side].sites(delays), delays.Timed)
+	}
 	if failed && s.options.UntilFailure {
 		s.over, s.results[side].UntilFailure = true, true
 		s.end()

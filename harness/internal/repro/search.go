@@ -3,6 +3,7 @@ package repro
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -14,7 +15,10 @@ import (
 type Trial struct {
 	Way
 	Runs   int
-	Failed int
+	Failed int   // in the place of the bundle's test, if that is known
+	Err    error // what kept it from being tried
+
+	order int
 }
 
 const (
@@ -24,56 +28,91 @@ const (
 	enough = 0.75
 )
 
+// errNoFailure means that nothing has made the test fail.
+var errNoFailure = UnusableError("no kind of pressure made the test fail in this search: without pressure, a rate needs many runs, " +
+	"such as -n 1000")
+
 // Search tries kinds of pressure, the cheapest first, and returns the one under which the test failed most often, with all
 // trials. It halves their number after each round. Of several that are equal, the one that was named last wins. For delays in
-// the crate's code it calls twin, once; without a twin, these are left out. It calls each before a trial.
-func (p *Prepared) Search(ctx context.Context, ways []Way, o Options, twin func() *Prepared, each func(next Way)) (Way, []Trial, error) {
-	trials := make([]Trial, len(ways))
-	for i, way := range ways {
-		trials[i].Way = way
-	}
-	twin = sync.OnceValue(twin)
-	left := len(trials)
-	for round := 0; ; round++ {
-		for i := range trials[:left] {
-			on := p
-			if trials[i].Pressure.Code != "" {
-				if on = twin(); on == nil {
-					continue
-				}
-			}
-			each(trials[i].Way)
-			one := Options{Runs: trialRuns, Jobs: o.Jobs, Each: o.Each, Seed: o.Seed + uint32((round*len(ways)+i)*trialRuns)}
-			result, err := on.Under(trials[i].Pressure).Run(ctx, one)
-			trials[i].Runs += result.Runs
-			trials[i].Failed += result.Failed
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return Way{}, trials, err
-			}
-			if float64(result.Failed) >= enough*float64(trialRuns) {
-				return trials[i].Way, trials, nil
+// the crate's code it calls twin, once. One that cannot be tried is left out. It calls each before a trial.
+func (p *Prepared) Search(ctx context.Context, ways []Way, o Options, twin func() (*Prepared, error), each func(next Way)) (Way, []Trial, error) {
+	twin = sync.OnceValues(twin)
+	return search(ctx, ways, func(way Way, number int) (runs, failed int, err error) {
+		on := p
+		if way.Pressure.Code != "" {
+			if on, err = twin(); err != nil {
+				return 0, 0, err
 			}
 		}
-		sortTrials(trials[:left])
-		if left /= 2; left <= 1 {
+		under, err := on.Under(way.Pressure)
+		if err != nil {
+			return 0, 0, err
+		}
+		each(way)
+		one := Options{Runs: trialRuns, Jobs: o.Jobs, Each: o.Each, Seed: o.Seed + uint32(number*trialRuns)}
+		result, err := under.Run(ctx, one)
+		return result.Runs, result.alike(), err
+	})
+}
+
+// search is Search with a function that makes the trial of a number, which is another one each time.
+func search(ctx context.Context, ways []Way, try func(way Way, number int) (runs, failed int, err error)) (Way, []Trial, error) {
+	trials := make([]Trial, len(ways))
+	for i, way := range ways {
+		trials[i] = Trial{Way: way, order: i}
+	}
+	number := 0
+	for left := trials; ; {
+		for i := range left {
+			runs, failed, err := try(left[i].Way, number)
+			number++
+			left[i].Runs += runs
+			left[i].Failed += failed
+			left[i].Err = err
+			if ctx.Err() != nil {
+				return Way{}, trials, errors.Join(err, ctx.Err())
+			}
+			if float64(failed) >= enough*trialRuns {
+				return left[i].Way, trials, nil
+			}
+		}
+		sortTrials(left)
+		if left = left[:len(left)/2]; len(left) <= 1 {
+			switch best := trials[0]; {
+			case best.Runs == 0:
+				return Way{}, trials, best.Err
+			case best.Failed == 0:
+				return Way{}, trials, errNoFailure
+			}
 			return trials[0].Way, trials, nil
 		}
 	}
 }
 
-// sortTrials puts those with the highest rates first; of equals, the ones that were last. Those that never ran come last.
+// sortTrials puts those with the highest rates first; of equals, the ones that were named last. Those that could not be
+// tried come last.
 func sortTrials(trials []Trial) {
-	slices.Reverse(trials)
 	share := func(t Trial) float64 {
-		if t.Runs == 0 {
+		if t.Runs == 0 || t.Err != nil {
 			return -1
 		}
 		return float64(t.Failed) / float64(t.Runs)
 	}
-	slices.SortStableFunc(trials, func(a, b Trial) int { return cmp.Compare(share(b), share(a)) })
+	slices.SortFunc(trials, func(a, b Trial) int { return cmp.Or(cmp.Compare(share(b), share(a)), b.order-a.order) })
+}
+
+// alike returns how many runs failed in the place of the bundle's test, or in its way if the place is not known. A test that is
+// only slower under pressure, and so exceeds its budget, does not count.
+func (r Result) alike() (runs int) {
+	if r.signature == "" {
+		return r.Failed
+	}
+	for _, place := range r.Places {
+		if place.Same {
+			runs += place.Runs
+		}
+	}
+	return runs
 }
 
 // Applicable returns the ways that can do anything for a bundle's test.

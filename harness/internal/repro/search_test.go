@@ -1,6 +1,8 @@
 package repro
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -9,16 +11,71 @@ import (
 	"pyo3test/harness/internal/report"
 )
 
-func TestSortTrials(t *testing.T) {
-	trial := func(name string, failed, runs int) Trial { return Trial{Way{Name: name}, runs, failed} }
-	trials := []Trial{trial("none", 0, 20), trial("calls", 5, 20), trial("unbuilt", 0, 0), trial("crate", 0, 20), trial("lines", 10, 40),
-		trial("functions", 6, 20)}
-	sortTrials(trials)
-	var order []string
-	for _, each := range trials {
-		order = append(order, each.Name)
+// rates answers trials with the failures of each round in turn, by the name of the way.
+type rates map[string][]int
+
+func (r rates) try(way Way, _ int) (runs, failed int, err error) {
+	left := r[way.Name]
+	if len(left) == 0 {
+		return 0, 0, errors.New("it cannot be tried")
 	}
-	assert.Equal(t, []string{"functions", "lines", "calls", "crate", "none", "unbuilt"}, order)
+	r[way.Name] = left[1:]
+	return trialRuns, left[0], nil
+}
+
+func ways(names ...string) (ways []Way) {
+	for _, name := range names {
+		ways = append(ways, Way{Name: name})
+	}
+	return ways
+}
+
+func TestSearch(t *testing.T) {
+	for name, c := range map[string]struct {
+		rates rates
+		ways  []Way
+		found string
+		order []string
+	}{
+		"the best": {rates{"none": {0}, "calls": {4, 4}, "crate": {2}, "functions": {9, 8}}, ways("none", "calls", "crate", "functions"),
+			"functions", []string{"functions", "calls", "crate", "none"}},
+		"rounds add up": {rates{"none": {0}, "calls": {5, 9}, "crate": {2}, "functions": {6, 1}}, ways("none", "calls", "crate", "functions"),
+			"calls", []string{"calls", "functions", "crate", "none"}},
+		"nothing else is tried": {rates{"none": {0}, "calls": {15}}, ways("none", "calls", "crate", "functions"),
+			"calls", []string{"none", "calls", "crate", "functions"}},
+		"of equals the last": {rates{"a": {1}, "b": {1}, "c": {1, 1}, "d": {1, 1}, "e": {1, 1, 1}, "f": {1, 1, 1}}, ways("a", "b", "c", "d", "e", "f"),
+			"f", []string{"f", "e", "d", "c", "b", "a"}},
+		"without a twin": {rates{"none": {0, 0}, "calls": {3, 3}}, ways("none", "calls", "crate", "functions"),
+			"calls", []string{"calls", "none", "functions", "crate"}},
+	} {
+		found, trials, err := search(t.Context(), c.ways, c.rates.try)
+		assert.NoError(t, err, name)
+		assert.Equal(t, c.found, found.Name, name)
+		var order []string
+		for _, trial := range trials {
+			order = append(order, trial.Name)
+		}
+		assert.Equal(t, c.order, order, name)
+	}
+}
+
+func TestSearchFindsNothing(t *testing.T) {
+	_, trials, err := search(t.Context(), ways("none", "calls"), rates{"none": {0}, "calls": {0}}.try)
+	assert.ErrorIs(t, err, errNoFailure)
+	assert.Len(t, trials, 2)
+
+	_, _, err = search(t.Context(), ways("none", "calls"), rates{}.try)
+	assert.ErrorContains(t, err, "it cannot be tried")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	_, trials, err = search(ctx, ways("none", "calls", "crate"), func(way Way, _ int) (runs, failed int, err error) {
+		if way.Name == "calls" {
+			cancel()
+		}
+		return 7, 1, nil
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, []int{7, 7, 0}, []int{trials[0].Runs, trials[1].Runs, trials[2].Runs}, "what is known by then")
 }
 
 func TestApplicable(t *testing.T) {

@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/BurntSushi/toml"
 
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/bytecode"
@@ -24,9 +25,6 @@ import (
 
 // twinTimeout bounds the build of a bundle's sources.
 const twinTimeout = 40 * time.Minute
-
-// elsewhere matches what makes cargo fetch from another place than crates.io.
-var elsewhere = regexp.MustCompile(`(?m)(^|[\s{,"])(git|registry|registry-index)"?\s*=|^\s*\[(patch|source|registries)`)
 
 // Twin returns the same test with the bundle's sources built once more, in the same way, with hooks at which threads can be
 // delayed: the same sources, and other machine code. What the sources have to say runs without a network. Crates are fetched
@@ -67,13 +65,62 @@ func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emi
 // onlyFromCratesIO returns an error if the sources make cargo fetch from anywhere else.
 func (p *Prepared) onlyFromCratesIO() error {
 	return p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
-		manifest := path.Base(below) == "Cargo.toml" && elsewhere.Match(data)
-		if manifest || path.Base(path.Dir(below)) == ".cargo" {
+		configuration := path.Base(path.Dir(below)) == ".cargo"
+		if path.Base(below) != "Cargo.toml" && path.Base(below) != "Cargo.lock" && !configuration {
+			return nil
+		}
+		settings := map[string]any{}
+		err := toml.Unmarshal(data, &settings)
+		if err != nil || fetchesElsewhere(settings, configuration) {
 			return unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
 				"run it with --limits if you trust whom it is from", below)
 		}
 		return nil
 	})
+}
+
+// cratesIO is the source of crates in a Cargo.lock.
+const cratesIO = "registry+https://github.com/rust-lang/crates.io-index"
+
+// fetchesElsewhere reports whether a manifest, a lock or a configuration of cargo's names another place than crates.io.
+func fetchesElsewhere(settings map[string]any, configuration bool) bool {
+	for key, value := range settings {
+		switch key {
+		case "patch", "replace":
+			return true
+		case "registries", "registry", "source", "net":
+			if configuration {
+				return true
+			}
+		case "package": // of a lock: a list
+			packages, _ := value.([]map[string]any)
+			for _, locked := range packages {
+				if source, ok := locked["source"]; ok && source != cratesIO {
+					return true
+				}
+			}
+		case "dependencies", "dev-dependencies", "build-dependencies":
+			specs, _ := value.(map[string]any)
+			for _, spec := range specs {
+				table, _ := spec.(map[string]any)
+				for _, place := range []string{"git", "registry", "registry-index"} {
+					if _, ok := table[place]; ok {
+						return true
+					}
+				}
+			}
+		case "target", "workspace": // which have tables of dependencies in them
+			if below, ok := value.(map[string]any); ok && fetchesElsewhere(below, false) {
+				return true
+			}
+		default:
+			if below, ok := value.(map[string]any); ok && fetchesElsewhere(map[string]any{"dependencies": below["dependencies"],
+				"dev-dependencies": below["dev-dependencies"], "build-dependencies": below["build-dependencies"]}, false) {
+				return true // target.'cfg(unix)'
+			}
+		}
+	}
+	return false
 }
 
 // FindEdges finds out where threads can be delayed in modules that were compiled with hooks.

@@ -89,7 +89,9 @@ static struct board *board;
 static uint64_t armed_at;           // nanoseconds
 static _Atomic uint32_t generation; // how often it was armed
 static _Atomic uint32_t ordinals;   // of the threads that have come to a point since then
+#if __GLIBC_PREREQ(2, 35)
 static int (*find_object)(void *, struct dl_find_object *);
+#endif
 
 static __thread struct {
 	uint32_t generation, ordinal;
@@ -163,7 +165,9 @@ static void resolve(void) {
 		pyo3test_pressure_real[index] = found ? found : dlsym(RTLD_NEXT, #name);               \
 	}
 	POINTS(RESOLVE)
+#if __GLIBC_PREREQ(2, 35)
 	find_object = (int (*)(void *, struct dl_find_object *))dlsym(RTLD_DEFAULT, "_dl_find_object");
+#endif
 	pyo3test_pressure_state &= ~UNRESOLVED;
 }
 
@@ -216,9 +220,11 @@ struct place {
 	uint64_t offset;
 };
 
-// locate finds a place without a lock of the loader's: a wait for that lock here could be a deadlock of our own making.
+// locate finds a place without a lock of the loader's: a wait for that lock here could be a deadlock of our own making. An
+// older C library has no function for that, so that all places are in a module without a name.
 static struct place locate(void *address) {
-	struct place place = {"", (uint64_t)address};
+	struct place place = {"?", (uint64_t)address};
+#if __GLIBC_PREREQ(2, 35)
 	struct dl_find_object found;
 	if (!find_object || find_object(address, &found) != 0)
 		return place;
@@ -226,6 +232,7 @@ static struct place locate(void *address) {
 	const char *slash = strrchr(name, '/');
 	place.module = slash ? slash + 1 : name;
 	place.offset = (uint64_t)address - found.dlfo_link_map->l_addr;
+#endif
 	return place;
 }
 
@@ -300,12 +307,20 @@ static int python(const char *module) {
 	return *module == 0 || !strncmp(module, "python", 6) || !strncmp(module, "libpython", 9);
 }
 
+// far reports whether a time is more than 6 milliseconds from now: the interpreter itself waits in steps of 5 at most.
+static int far(clockid_t clock, const struct timespec *end) {
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (end->tv_sec - t.tv_sec) * 1000000000ll + end->tv_nsec - t.tv_nsec > 6000000;
+}
+
 // timed reports whether a call waits with a time limit that the test's code has set.
 static int timed(uint32_t kind, const uint64_t *args, const char *module) {
 	switch (kind) {
 	case SEM_TIMEDWAIT:
+		return !python(module) || far(CLOCK_REALTIME, (const struct timespec *)args[1]);
 	case SEM_CLOCKWAIT:
-		return 1;
+		return !python(module) || far((clockid_t)args[1], (const struct timespec *)args[2]);
 	case COND_TIMEDWAIT:
 	case COND_CLOCKWAIT:
 		return !python(module);
@@ -336,7 +351,10 @@ HIDDEN void pyo3test_pressure_point(uint32_t kind, void *caller, const uint64_t 
 }
 
 // The states of an edge in this process, as its guard.
-enum { OFF = 0, UNDECIDED = 1, ACTIVE = 2 };
+enum { OFF = 0, UNDECIDED = 1, ACTIVE = 2 }; // an active one counts on from there
+
+// How often an active edge is passed before it is off: those in hot loops would cost more than their delays.
+enum { PASSES = 20000 };
 
 // An entry of the table of edges that the compiler makes beside the guards.
 struct edge {
@@ -383,7 +401,9 @@ void __sanitizer_cov_trace_pc_guard(uint32_t *guard) {
 		int active = board->directed ? directed(place.offset) : (uint32_t)mix(board->seed ^ id) < board->code_share;
 		*guard = active && board->code_chance ? ACTIVE : OFF;
 	}
-	if (*guard == ACTIVE)
+	if (*guard >= ACTIVE && ++*guard > PASSES)
+		*guard = OFF;
+	if (*guard != OFF)
 		maybe_delay(CODE, slot(CODE, place, id), id, board->code_chance);
 	self.busy = 0;
 }

@@ -20,8 +20,11 @@ UNKNOWN = "??"
 
 
 def run(*argv: str, words: str = "") -> str:
-    """Return what a program prints."""
-    return subprocess.run(argv, input=words, stdout=subprocess.PIPE, text=True, check=True).stdout
+    """Return what a program prints. Warnings, as of debug information that it does not know, do not matter."""
+    done = subprocess.run(argv, input=words, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{argv[0]} ended with status {done.returncode}: {done.stderr[-500:]}")
+    return done.stdout
 
 
 def addresses(module: str) -> list[int]:

@@ -7,7 +7,6 @@ counts are on a board: a file that is mapped into each process. The layout is th
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import struct
 import subprocess
@@ -48,54 +47,69 @@ KINDS = (
 
 
 class Pressure:
-    """The pressure on one run of pytest."""
+    """The pressure on one run of pytest. The library and its board are only there if threads are to be delayed."""
 
     def __init__(self, command: dict[str, Any], folder: str, library: str = LIBRARY) -> None:
-        if not os.path.exists(library):
-            raise ValueError(f"{library} is missing: delays are only made on x86_64 and aarch64")
         self.command = command
         self.library = library
-        self.board = os.path.join(folder, "pressure.board")
+        self.board = -1
+        self.path = os.path.join(folder, "pressure.board")
+        self.load: list[subprocess.Popen[bytes]] = []
+        if not command["calls"] and not command["code"]:
+            return
+        if not os.path.exists(library):
+            raise ValueError("there is no library for delays in the tools image: its base could not compile it")
         directed = sorted(command["directed"])
-        with open(self.board, "wb") as board:
-            board.write(
-                HEAD.pack(
-                    MAGIC,
-                    command["seed"],
-                    int(command["calls"] * WHOLE),
-                    int(command["code"] * WHOLE),
-                    int(command["share"] * WHOLE),
-                    len(directed),
-                    int(command["longest"] * 1e9),
-                    int(command["budget"] * 1e9),
-                    0,
-                    0,
-                    0,
-                )
-            )
-            board.write(bytes(SITE.size * SITES))
-            board.write(struct.pack(f"={len(directed)}I", *directed))
-        self.load = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"], stdin=subprocess.DEVNULL)
-            for _ in range(command["load"])
-        ]
+        head = HEAD.pack(
+            MAGIC,
+            command["seed"],
+            int(command["calls"] * WHOLE),
+            int(command["code"] * WHOLE),
+            int(command["share"] * WHOLE),
+            len(directed),
+            int(command["longest"] * 1e9),
+            int(command["budget"] * 1e9),
+            0,
+            0,
+            0,
+        )
+        # It stays open: a test may remove the file.
+        self.board = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.write(self.board, head + bytes(SITE.size * SITES) + struct.pack(f"={len(directed)}I", *directed))
+
+    def begin(self) -> None:
+        """Start the processes that compute beside the test."""
+        for _ in range(self.command["load"]):
+            argv = [sys.executable, "-I", "-S", "-c", "while True: pass"]
+            self.load.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:
         """Return an environment with the library, beside those that are preloaded anyway."""
-        others = env.get("LD_PRELOAD", "")
-        return {**env, "LD_PRELOAD": f"{self.library} {others}".strip(), VARIABLE: self.board}
+        if self.board < 0:
+            return env
+        others = env.get("LD_PRELOAD", "")  # sanitizers insist on being first
+        return {**env, "LD_PRELOAD": f"{others} {self.library}".strip(), VARIABLE: self.path}
+
+    def plugin(self) -> dict[str, Any]:
+        """Return what the plugin has to know."""
+        return {name: value for name, value in self.command.items() if name != "directed"}  # which can be long
 
     def end(self) -> dict[str, Any]:
         """Return the event that says what was delayed, and remove the board."""
         for process in self.load:
             process.kill()
             process.wait()
-        self.load = []
-        with open(self.board, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as board:
-            slept, timed, lost = HEAD.unpack_from(board)[-3:]
-            rows = [SITE.unpack_from(board, HEAD.size + number * SITE.size) for number in range(SITES)]
+        nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0}
+        if self.board < 0:
+            return nothing
+        board = os.pread(self.board, HEAD.size + SITES * SITE.size, 0)
+        os.close(self.board)
         with contextlib.suppress(OSError):
-            os.unlink(self.board)
+            os.unlink(self.path)
+        if len(board) < HEAD.size + SITES * SITE.size:  # a test truncated it
+            return nothing
+        slept, timed, lost = HEAD.unpack_from(board)[-3:]
+        rows = [SITE.unpack_from(board, HEAD.size + number * SITE.size) for number in range(SITES)]
         sites = [
             {
                 "kind": KINDS[kind] if kind < len(KINDS) else "",

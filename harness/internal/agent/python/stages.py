@@ -314,16 +314,20 @@ class Pytest(Job):
             "stacks": self.stacks,
             "stacks_signal": STACKS_SIGNAL,
             "modules": [{**module, "state": _state(module["file"])} for module in command["imports"]],
-            "pressure": command.get("pressure"),
+            "pressure": None,
         }
         self.junit = os.path.join(out, "junit.xml")
         junit = f"--junitxml={self.junit}"
         args = ["run", *PYTEST_ARGS, junit, *[str(arg) for arg in command["args"]]]
         under = gdb.runner() if command.get("debugger") else []
         super().__init__(agent, command, args, [events_theirs, control_theirs], events, under)
+        if self.pressure is not None:
+            self.pressure.begin()
 
     def environment(self) -> dict[str, str]:
         """Add one variable, which the plugin removes before any test sees it."""
+        if self.pressure is not None:
+            self.settings["pressure"] = self.pressure.plugin()
         return {**super().environment(), SETTINGS_VARIABLE: json.dumps(self.settings)}
 
     def take(self, line: bytes) -> None:

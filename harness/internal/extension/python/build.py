@@ -77,9 +77,11 @@ HOOKS = [
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-trace-pc-guard",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Clink-arg=/opt/pyo3test/agent/libpressure.so",
 ]
 """With these, rustc puts a call at each edge of the control flow. They are for the crate alone: build scripts and macros
-would not run with them."""
+would not run with them. The module needs the library with the calls; a process that has not preloaded it can import the
+module all the same."""
 
 
 def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:

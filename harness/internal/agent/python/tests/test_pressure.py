@@ -171,6 +171,52 @@ def test_the_conditions(suite: Suite, beside: None) -> None:
     assert run.one("delays")["sites"] == []
 
 
+def test_a_test_that_removes_everything(suite: Suite, beside: None) -> None:
+    """The counts are lost at worst, and nothing else."""
+    run = suite.write(
+        test_a="""
+        import glob
+        import os
+        import pytest
+
+        @pytest.mark.parametrize("what", [os.unlink, lambda file: open(file, "w").close()], ids=["remove", "truncate"])
+        def test_it(what):
+            what(os.environ["PYO3TEST_PRESSURE"])
+        """
+    ).run(pressure={**SETTINGS, "test": "test_a.py::test_none"})
+    assert run.one("delays")["sites"] == []
+    assert run.one("exit")["exit"] == 0
+
+
+def test_without_the_library(suite: Suite, tmp_path: Path) -> None:
+    """Delays that cannot be are an error, and conditions need no library."""
+    suite.write(
+        test_a="""
+        import os
+
+        def test_it():
+            assert "LD_PRELOAD" not in os.environ
+        """
+    )
+    talk = suite.talk()
+    talk.start(args=[], pressure=SETTINGS)
+    run = talk.listen(lambda event: None)
+    assert "there is no library for delays" in run.one("error")["message"]
+
+
+def test_conditions_need_no_library(suite: Suite) -> None:
+    """Nothing is preloaded for them."""
+    run = suite.write(
+        test_a="""
+        import os
+
+        def test_it():
+            assert "LD_PRELOAD" not in os.environ and len(os.sched_getaffinity(0)) == 1
+        """
+    ).run(pressure={**SETTINGS, "calls": 0.0, "one_processor": True})
+    assert run.report("test_it")["outcome"] == "passed" and run.one("delays")["sites"] == []
+
+
 def test_a_hang_still_counts_its_delays(suite: Suite, beside: None) -> None:
     """The counts do not need the test's own end."""
     run = suite.write(
@@ -253,7 +299,7 @@ def test_the_functions_still_work(library: Path, tmp_path: Path) -> None:
     from pressure import Pressure
 
     said = "result 42, futex -1 Connection timed out, page 1\n"
-    for calls in (0.0, 1.0):
+    for calls in (1e-9, 1.0):
         pressure = Pressure({**SETTINGS, "calls": calls}, str(tmp_path), str(library))
         done = subprocess.run(
             [tmp_path / "program"],
@@ -267,8 +313,8 @@ def test_the_functions_still_work(library: Path, tmp_path: Path) -> None:
         seen = pressure.end()
         assert seen["timed"] == 1
         kinds = {site["kind"]: site for site in seen["sites"]}
-        assert bool(kinds) == bool(calls)
-        if calls:
+        assert bool(kinds) == (calls == 1)
+        if calls == 1:
             assert set(kinds) >= {"pthread_mutex_lock", "pthread_create", "pthread_join", "sem_post", "futex"}
             assert kinds["pthread_create"]["module"] == "python"  # the program itself has no name
     plain = subprocess.run([tmp_path / "program"], capture_output=True, text=True, timeout=60, check=True)

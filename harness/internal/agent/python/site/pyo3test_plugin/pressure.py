@@ -29,6 +29,8 @@ class Pressure:
     def __init__(self, wanted: dict[str, Any]) -> None:
         self.wanted = wanted
         self.arm = _load() if wanted["calls"] or wanted["code"] else None
+        if self.arm is None and (wanted["calls"] or wanted["code"]):
+            raise pytest.UsageError("the library that delays threads is not loaded: something has changed LD_PRELOAD")
 
     @pytest.hookimpl(hookwrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, None]:
@@ -51,8 +53,8 @@ class Pressure:
             gc.set_threshold(1)
         if self.wanted["one_processor"]:
             os.sched_setaffinity(0, {min(processors)})
-        if self.arm is not None:
-            self.arm(1)
+        if self.arm is not None and not self.arm(1):
+            raise RuntimeError("threads cannot be delayed: the settings for that are gone")
         yield
         if self.arm is not None:
             self.arm(0)
