@@ -152,7 +152,7 @@
 // [Suite.Bundles]. `pyo3test repro` runs it: the same test with the same extension, packages, limits and settings, in a
 // fresh pytest each time and without a network, as often as is wanted. A test that shares its process with others runs after
 // those that ran before it; one that has a process of its own runs alone, because it is forked from a process in which no test
-// ran.
+// ran. With --minimise it runs after fewer and fewer of those, to find the fewest that the failure needs.
 //
 // With --compare it runs in turn with another build of the crate, with the same profile and features and beside the same
 // packages, but with the environment of its own settings and without a network. The command says whether that fails less

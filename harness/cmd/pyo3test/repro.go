@@ -21,6 +21,7 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/visible"
@@ -44,6 +45,10 @@ keeps as a bundle. What fails under pressure can fail without it. Delays in the 
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
 in the same way beside the same packages; the exit code is 0 if it fails less often there, which is unlikely to be chance.
 
+With --minimise, the test of a run in which all tests shared one process runs after fewer and fewer of the tests that ran before
+it, up to 2000 times, to find the fewest that its failure needs. They are listed, and a bundle with only them is kept, with the
+rate of 20 fresh runs.
+
 Without --compare the exit code is 0 if the test passed every time, 1 if it failed or never had a verdict. It is 2 if the bundle
 cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
@@ -51,7 +56,8 @@ cannot be used.`,
   pyo3test repro --until-failure --for 10m test_once.pyo3test
   pyo3test repro --pressure test_once.pyo3test          make it hang more often
   pyo3test repro --shell test_once.pyo3test             look at the process that hangs
-  pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?`,
+  pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?
+  pyo3test repro --minimise test_once.pyo3test          which earlier tests does it need?`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
 	}
@@ -66,6 +72,7 @@ cannot be used.`,
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
 	flags.BoolVar(&f.shell, "shell", false, "a shell beside the process of the first hang, before it is killed")
 	flags.StringVar(&f.core, "core", "", "write a core of the first hang, and what a debugger needs for it, to this `file`, such as core.tar.gz")
+	flags.BoolVar(&f.minimise, "minimise", false, "find the fewest earlier tests that the failure needs")
 	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
 	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
@@ -77,7 +84,7 @@ cannot be used.`,
 type reproFlags struct {
 	options               repro.Options
 	limits, verbose, json bool
-	compare               bool
+	compare, minimise     bool
 	pressure              string // the name of a way, or search; "" is the bundle's own
 	shell                 bool
 	core, save            string
@@ -101,9 +108,13 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 		return err
 	}
 	if f.options.Runs == 0 && f.options.For == 0 && !f.options.UntilFailure {
-		f.options.Runs = 1
-		if f.pressure != "" {
+		switch {
+		case f.minimise:
+			f.options.Runs = repro.FixedRuns
+		case f.pressure != "":
 			f.options.Runs = pressureRuns
+		default:
+			f.options.Runs = 1
 		}
 	}
 	b, err := bundle.Open(file)
@@ -111,14 +122,19 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	if f.minimise {
+		if err := repro.CheckMinimise(b); err != nil {
+			return err
+		}
+	}
 	screen := newReproScreen(visible.Unwrap(c.OutOrStdout()), f)
 	if f.json {
 		screen = newReproScreen(visible.Unwrap(c.ErrOrStderr()), f)
 	}
 	screen.line("%12s %s  %s", "pyo3test", report.Version, filepath.Base(file))
 	screen.line("%12s %s  %s", "Test", visible.Word(b.Test.NodeID), visible.Word(b.Test.What()))
-	if f.pressure == search && f.save == "" && !f.options.UntilFailure {
-		f.save = strings.TrimSuffix(file, bundle.Extension) + ".pressure" + bundle.Extension
+	if f.save == "" {
+		f.save = f.place(file)
 	}
 	results, err := f.run(c.Context(), b, crate, screen)
 	screen.clear()
@@ -150,6 +166,18 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	return nil
 }
 
+// place returns where the bundle is kept if the user names no file, "" if it is not.
+func (f reproFlags) place(file string) string {
+	base := strings.TrimSuffix(file, bundle.Extension)
+	switch {
+	case f.minimise:
+		return base + ".minimal" + bundle.Extension
+	case f.pressure == search && !f.options.UntilFailure: // whose rate is too high to be kept
+		return base + ".pressure" + bundle.Extension
+	}
+	return ""
+}
+
 // split returns the bundle and, if they are compared, the crate.
 func (f reproFlags) split(args []string) (file, crate string, err error) {
 	file = args[0]
@@ -157,6 +185,9 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	switch {
 	case f.pressure != "" && f.pressure != search && !slices.ContainsFunc(repro.Ways(), isWay):
 		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
+	case f.minimise && (f.compare || f.json || f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0):
+		return "", "", errors.New("--minimise decides how often the test runs, and its result is a bundle: " +
+			"leave out -n, --for, --until-failure, --compare and --json")
 	case f.options.UntilFailure && f.options.Jobs > 1:
 		return "", "", errors.New("--until-failure needs -j 1: with several jobs, quick passes would be counted before slow failures, " +
 			"and the rate would come out too low")
@@ -186,7 +217,7 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 		screen.line("%12s %s", title, strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", 13)))
 	}
 	result := any(results[0])
-	passed = results[0].Runs > 0 && results[0].Failed+results[0].Other == 0
+	passed = !slices.ContainsFunc(results, func(r repro.Result) bool { return r.Runs == 0 || r.Failed+r.Other > 0 })
 	switch {
 	case err != nil && results[0].Runs == 0: // the error says all
 	case crate == "":
@@ -240,6 +271,9 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	}
 	if prepared, err = f.press(ctx, e, b, prepared, screen); err != nil {
 		return nil, err
+	}
+	if f.minimise {
+		return f.leaveOut(ctx, b, prepared, screen)
 	}
 	if f.shell || f.core != "" {
 		prepared = prepared.Visit(f.visit(ctx, screen))
@@ -369,6 +403,45 @@ func (f reproFlags) search(ctx context.Context, b *bundle.Bundle, p *repro.Prepa
 		screen.line("%12s %s: only the runs from here on count", "Chosen", chosen.Name)
 	}
 	return chosen.Pressure, err
+}
+
+// leaveOut finds the earlier tests that the failure needs, leaves the others out of the bundle, and returns the results of fresh
+// runs, and of those after all earlier tests.
+func (f reproFlags) leaveOut(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, screen *reproScreen) ([]repro.Result, error) {
+	all := len(b.Test.Before)
+	o := repro.Options{Jobs: f.options.Jobs, Each: screen.each}
+	found, err := p.Minimise(ctx, o, func(tests int) { screen.trying = plural.Count(tests, "earlier test") + ", " })
+	screen.trying = ""
+	if found.All.Failed == 0 {
+		if err == nil {
+			screen.line("%12s %s", "Not searched", "the test never failed after all "+plural.Count(all, "earlier test"))
+		}
+		return []repro.Result{found.All}, err
+	}
+	screen.line("%12s %s", "After all", found.All.Sentence())
+	needed := fmt.Sprintf("%d of %s, found in %d runs", len(found.Before), plural.Count(all, "earlier test"), found.Runs)
+	switch {
+	case err != nil:
+		needed = "at most " + needed + ", when the search was ended"
+	case found.Bounded:
+		needed = "at most " + needed + ", where the search ends: fewer may suffice"
+	case len(found.Before) == 0:
+		needed += ": it fails alone"
+	}
+	screen.line("%12s %s", "Needed", needed)
+	for _, nodeID := range found.Before {
+		screen.line("%12s %s", "", visible.Word(nodeID))
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.Test.Before = found.Before
+	f.options.Each, f.options.Seed = screen.each, finalSeed
+	fresh, err := p.After(found.Before).Run(ctx, f.options)
+	if text := found.Compared(fresh); text != "" {
+		screen.line("%12s %s", "Compared", text)
+	}
+	return []repro.Result{fresh, found.All}, err
 }
 
 // reproScreen shows runs.

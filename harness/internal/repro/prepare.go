@@ -272,22 +272,28 @@ func (f files) Pack(w *tar.Writer) error {
 	})
 }
 
-// configuration returns how the test runs. Tests that share a process run after those that ran before it; one that has a
-// process of its own runs alone, because the process from which it is forked is the same whatever ran before.
-func (p *Prepared) configuration(e *engine.Engine, built extension.Extension, tree project.Tree,
-	store *bytecode.Store) (group.Config, error) {
-	r, test := p.bundle.Run, p.bundle.Test
-	order := []string{}
+// chosen returns the tests to run, and their order. Tests that share a process run after those that ran before them; one that
+// has a process of its own runs alone, because the process from which it is forked is the same whatever ran before.
+func chosen(r bundle.Run, test bundle.Test) (only map[string]bool, order []string) {
+	order = []string{}
 	if test.Kind != "" || r.Isolation == "inprocess" {
 		order = append(order, test.Before...)
 	}
 	if test.Kind == "" {
 		order = append(order, test.NodeID)
 	}
-	only := map[string]bool{}
+	only = map[string]bool{}
 	for _, nodeID := range order {
 		only[nodeID] = true
 	}
+	return only, order
+}
+
+// configuration returns how the test runs.
+func (p *Prepared) configuration(e *engine.Engine, built extension.Extension, tree project.Tree,
+	store *bytecode.Store) (group.Config, error) {
+	r := p.bundle.Run
+	only, order := chosen(r, p.bundle.Test)
 	matcher, err := subtest.NewMatcher("", "")
 	return group.Config{
 		Engine: e, Extension: built, Tree: tree, Bytecode: store, Evidence: new(evidence.Run),
