@@ -27,8 +27,8 @@ test-toolchains: ## hang in every known way on each Python and Rust, compare wha
 	@$(with_engine) go test -tags toolchains -v -count=1 -p 1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs \
 		./harness/internal/selftest/projects
 
-test-repros: ## hang in every known way, and run each hang again from its bundle
-	@$(with_engine) go test -tags repros -v -count=1 -timeout 60m -run '^TestRepros$$' ./pytests/hangs
+test-repros: ## hang in every known way, run each hang again from its bundle, and measure what pressure does to races
+	@$(with_engine) go test -tags repros -v -count=1 -p 1 -timeout 90m -run '^(TestRepros|TestRates)$$' ./pytests/hangs ./pytests/races
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

@@ -160,10 +160,10 @@
 //
 // With --pressure the test's threads are delayed: at calls of the C library that synchronise them, by a library that is loaded
 // before all others, and in the crate's own code, which is built once more for that, with hooks (the same sources, and other
-// machine code). A delay reaches only what could happen without it, so a hang under pressure is a real one; the exception is a
-// test that waits with time limits of its own, which is said. The delays are those of a seed for each run, but a seed does not
+// machine code). A delay causes nothing that could not happen without it, so a hang under pressure is a real one; the exception, which
+// the command points out, is a test with time limits of its own. The delays are those of a seed for each run, but a seed does not
 // fix the order in which threads run: expect a rate, not a replay. Of several kinds of pressure, each is tried 20 times, and half
-// of them again, until one is left. Only the runs after that count, and where their delays were is said. A crate that is compared
+// of them again, until one is left. Only the runs after that count, and the command says where their delays were. A crate that is compared
 // under pressure and never failed is better only if threads were delayed where the bundle's hung.
 //
 // If the engine still has the image of that run, and it is of the same tools image, it is used. Otherwise one is made on the

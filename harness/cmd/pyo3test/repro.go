@@ -38,16 +38,16 @@ checked before any of it is used, and its test is confined as all tests are. For
 failed in the same place, failed in another place, or failed in another way. Ctrl-C ends the runs, and shows what is known by then.
 
 With --pressure, the test runs with its threads delayed here and there, and under other conditions in which races show more
-often. It tries these 20 times each, and then runs the test 200 times under the one that made it fail most often, which it
+often. It tries each kind 20 times, and then runs the test 200 times under the one that made it fail most often, which it
 keeps as a bundle. What fails under pressure can fail without it. Delays in the crate's code need its sources to be built once more.
 --pressure=WAY is one of none, interpreter, processor, quota, load, calls, crate, lines and functions.
 
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
-in the same way beside the same packages; the exit code is 0 if it fails less often there, which is unlikely to be chance.
+in the same way beside the same packages; the exit code is 0 if it fails less often there, and chance is an unlikely explanation.
 
-With --minimise, the test of a run in which all tests shared one process runs after fewer and fewer of the tests that ran before
-it, up to 2000 times, to find the fewest that its failure needs. They are listed, and a bundle with only them is kept, with the
-rate of 20 fresh runs.
+With --minimise, if all tests of the run shared one process, the test runs after fewer and fewer of the earlier ones, up to 2000
+times, to find the fewest that its failure needs. They are listed, and a bundle with only them is kept, with the rate of 20 fresh
+runs.
 
 Without --compare the exit code is 0 if the test passed every time, 1 if it failed or never had a verdict. It is 2 if the bundle
 cannot be used.`,
@@ -70,7 +70,7 @@ cannot be used.`,
 	flags.StringVar(&f.pressure, "pressure", "", "make the failure frequent, in the best way that is found or in this `way`")
 	flags.Lookup("pressure").NoOptDefVal = search
 	flags.BoolVar(&f.compare, "compare", false, "compare the bundle's crate with the one in PATH")
-	flags.BoolVar(&f.shell, "shell", false, "a shell beside the process of the first hang, before it is killed")
+	flags.BoolVar(&f.shell, "shell", false, "open a shell beside the first process that hangs, before it is killed")
 	flags.StringVar(&f.core, "core", "", "write a core of the first hang, and what a debugger needs for it, to this `file`, such as core.tar.gz")
 	flags.BoolVar(&f.minimise, "minimise", false, "find the fewest earlier tests that the failure needs")
 	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
@@ -146,9 +146,17 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 		err = f.saveRate(b, results[0], screen)
 	}
 	var unusable repro.UnusableError
+	var none *repro.NotFoundError
 	var failed *extension.Error
 	if errors.As(err, &unusable) {
 		return err
+	}
+	if errors.As(err, &none) {
+		screen.line("%12s %v", "Summary", none)
+		if none.Other == 0 {
+			return nil
+		}
+		return status(exitFailed)
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %v\n", c.CommandPath(), err)
@@ -185,6 +193,8 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	switch {
 	case f.pressure != "" && f.pressure != search && !slices.ContainsFunc(repro.Ways(), isWay):
 		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
+	case f.minimise && (f.shell || f.core != ""):
+		return "", "", errors.New("--shell and --core show a hang, and --minimise has many: leave them out")
 	case f.minimise && (f.compare || f.json || f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0):
 		return "", "", errors.New("--minimise decides how often the test runs, and its result is a bundle: " +
 			"leave out -n, --for, --until-failure, --compare and --json")
@@ -237,11 +247,15 @@ func (f reproFlags) conclude(c *cobra.Command, screen *reproScreen, results []re
 
 // saveRate writes the bundle with what is known of its rate now.
 func (f reproFlags) saveRate(b *bundle.Bundle, r repro.Result, screen *reproScreen) error {
-	if r.Failed == 0 {
+	ran, failures := r.Runs, r.Failed
+	switch {
+	case failures == 0 && f.minimise: // it failed in the search
+		ran, failures = b.Test.Ran, b.Test.Failed
+	case failures == 0:
 		screen.line("%12s %s", "Not saved", "the test never failed, so there is no rate to keep")
 		return nil
 	}
-	if err := b.SaveRate(f.save, r.Runs, r.Failed); err != nil {
+	if err := b.SaveRate(f.save, ran, failures); err != nil {
 		return fmt.Errorf("keep the bundle with its rate: %w", err)
 	}
 	screen.line("%12s %s", "Kept", f.save)
@@ -276,6 +290,9 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 		return f.leaveOut(ctx, b, prepared, screen)
 	}
 	if f.shell || f.core != "" {
+		if b.Test.Kind != "" {
+			return nil, fmt.Errorf("--shell and --core are for tests that hang, and the bundle is of %s", b.Test.NodeID)
+		}
 		prepared = prepared.Visit(f.visit(ctx, screen))
 	}
 	sides := []*repro.Prepared{prepared}
@@ -301,7 +318,7 @@ func (f reproFlags) visit(ctx context.Context, screen *reproScreen) func(group.H
 				if err := writeCore(ctx, hung, f.core); err != nil {
 					screen.line("%12s %v", "No core", err)
 				} else {
-					screen.line("%12s %s: unpack it, and run open.sh", "Core", f.core)
+					screen.line("%12s %s: unpack it, then: gdb -nx -iex 'set auto-load off' -iex 'set sysroot root' program core", "Core", f.core)
 				}
 			}
 			if f.shell {
@@ -414,9 +431,10 @@ func (f reproFlags) leaveOut(ctx context.Context, b *bundle.Bundle, p *repro.Pre
 	screen.trying = ""
 	if found.All.Failed == 0 {
 		if err == nil {
-			screen.line("%12s %s", "Not searched", "the test never failed after all "+plural.Count(all, "earlier test"))
+			err = fmt.Errorf("the test passed in %d runs after all %s, so nothing can be left out: --pressure may make it fail more often",
+				found.All.Runs, plural.Count(all, "earlier test"))
 		}
-		return []repro.Result{found.All}, err
+		return nil, err
 	}
 	screen.line("%12s %s", "After all", found.All.Sentence())
 	needed := fmt.Sprintf("%d of %s, found in %d runs", len(found.Before), plural.Count(all, "earlier test"), found.Runs)
@@ -424,7 +442,7 @@ func (f reproFlags) leaveOut(ctx context.Context, b *bundle.Bundle, p *repro.Pre
 	case err != nil:
 		needed = "at most " + needed + ", when the search was ended"
 	case found.Bounded:
-		needed = "at most " + needed + ", where the search ends: fewer may suffice"
+		needed = "at most " + needed + ", which is the limit: fewer may suffice"
 	case len(found.Before) == 0:
 		needed += ": it fails alone"
 	}

@@ -103,7 +103,7 @@ type Run struct {
 }
 
 // Pressure is what makes a rare failure of a test frequent: delays of its threads, and conditions that it runs under. Delays
-// reach only what could happen without them too.
+// cause nothing that could not happen without them.
 type Pressure struct {
 	// Calls delays threads at calls of the C library that synchronise them.
 	Calls bool `json:"calls,omitempty"`

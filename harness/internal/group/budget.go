@@ -114,8 +114,7 @@ func (g *group) expire(test *test) {
 		test.failure = g.failure(seen)
 		test.Seen = g.hangText(test.name, test.deadlock.text(), seen)
 		if g.Hung != nil {
-			g.Hung(Hung{g.container, test.pid, g.variables(), g.dir()})
-			g.clock.now = time.Now()
+			g.visit(Hung{g.container, test.pid, g.variables(), g.dir()})
 		}
 		if test.pid == g.ledger.pid {
 			g.stopping = fmt.Sprintf("%s hung in pytest's own process, which was killed", test.NodeID)

@@ -112,6 +112,7 @@ type group struct {
 	problems    []report.Problem // that are not reported yet
 	redSeen     bool             // a test failed
 	delays      protocol.Delays  // of the test under pressure
+	visited     time.Duration    // how long a hang was shown to the user since the last tick
 	warnings    int              // of the earlier attempts
 }
 

@@ -78,11 +78,30 @@ func (g *group) followQuiet(stood time.Duration) {
 	if later == 0 || g.stopping != "" {
 		return
 	}
-	g.clock.stand(later)
-	g.dumps.stand(later)
-	g.ledger.stand(later)
-	if known && !g.clock.lastEnd.IsZero() {
-		g.clock.lastEnd = g.clock.lastEnd.Add(later)
+	end := g.clock.lastEnd
+	g.standAll(later)
+	if !known {
+		g.clock.lastEnd = end
+	}
+}
+
+// visit calls the user's function for a test that hangs, and moves all deadlines by the time that it takes.
+func (g *group) visit(h Hung) {
+	began := time.Now()
+	g.Hung(h)
+	g.clock.now = time.Now()
+	g.visited += g.clock.now.Sub(began)
+	g.standAll(g.clock.now.Sub(began))
+	g.clock.quiet.hear(g.clock.now)
+}
+
+// standAll moves all deadlines.
+func (g *group) standAll(still time.Duration) {
+	g.clock.stand(still)
+	g.dumps.stand(still)
+	g.ledger.stand(still)
+	if !g.clock.lastEnd.IsZero() {
+		g.clock.lastEnd = g.clock.lastEnd.Add(still)
 	}
 }
 

@@ -1,7 +1,9 @@
 package group
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -78,8 +80,16 @@ func (h Hung) Shell(ctx context.Context) error {
 	return openShell(ctx, h.container, "hung", append(h.env, fmt.Sprintf("PYO3TEST_PID=%d", h.PID)), h.dir)
 }
 
-// Core writes a core of the process and the files that it has mapped, as a compressed tar file whose open.sh starts gdb.
+const (
+	// coreTimeout bounds how long a core may take, and maxCore how many bytes it has, compressed and with its files.
+	coreTimeout = 10 * time.Minute
+	maxCore     = 8 << 30
+)
+
+// Core writes a core of the process, its program and the files that it has mapped, as a compressed tar file.
 func (h Hung) Core(ctx context.Context, to io.Writer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, coreTimeout, fmt.Errorf("it took longer than %v", coreTimeout))
+	defer cancel()
 	p, err := h.container.Exec(ctx, engine.Command{
 		Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/core.py", fmt.Sprint(h.PID)}})
 	if err != nil {
@@ -92,8 +102,8 @@ func (h Hung) Core(ctx context.Context, to io.Writer) error {
 		said <- strings.TrimSpace(string(text))
 		_, _ = io.Copy(io.Discard, p.Stderr)
 	}()
-	if _, err := io.Copy(to, p.Stdout); err != nil {
-		return fmt.Errorf("write a core: %w", err)
+	if n, err := io.Copy(to, io.LimitReader(p.Stdout, maxCore)); err != nil || n == maxCore {
+		return fmt.Errorf("write a core: after %d MiB: %w", n>>20, cmp.Or(context.Cause(ctx), err, errors.New("that is too much")))
 	}
 	status, err := p.Wait(ctx)
 	if err == nil && status != 0 {

@@ -85,7 +85,11 @@ func (w *watcher) event(e protocol.Event) error {
 func (w *watcher) ended(why error) { w.windDown(why.Error()) }
 
 func (w *watcher) tick(now time.Time) error {
-	stood := now.Sub(w.last)
+	if now.Before(w.clock.now) { // of before an event that took long
+		return nil
+	}
+	stood := now.Sub(w.last) - w.visited
+	w.visited = 0
 	w.last, w.clock.now = now, now
 	w.askWhetherPaused()
 	w.followQuiet(stood)

@@ -150,6 +150,36 @@ func TestUnmergedFrames(t *testing.T) {
 	}
 }
 
+// TestPythonThreadsInNativeCode: the main thread joins two threads of Python's, each of which waits for a lock in Rust.
+func TestPythonThreadsInNativeCode(t *testing.T) {
+	python := func(line int) frame { return frame{Name: "pay", Filename: "/src/tests/test_a.py", Line: line} }
+	wait := frame{Name: "syscall", Filename: "/usr/lib/x86_64-linux-gnu/libc.so.6"}
+	lock := frame{Name: "std::sys::sync::mutex::futex::Mutex::lock_contended", Filename: "library/std/src/sys/sync/mutex/futex.rs"}
+	blocked := func(id int) thread {
+		return thread{OSID: id, Name: fmt.Sprint("Thread-", id-7),
+			Frames: []frame{wait, lock, {Name: "bank::transfer", Filename: "/src/src/lib.rs", Line: 90 + id}, python(44)}}
+	}
+	join := frame{Name: "Thread.join", Filename: "/usr/lib/python3.11/threading.py", Line: 1112}
+	main := thread{OSID: 7, Name: "MainThread", Frames: []frame{{Name: "PyThread_acquire_lock_timed", Filename: "/usr/bin/python3.11"}, join, python(18)}}
+	diagnose := func(threads ...thread) Cause {
+		stacks, err := json.Marshal(threads)
+		require.NoError(t, err)
+		return Dump{PID: 7, Stacks: stacks}.Diagnose(Circumstances{})
+	}
+	cause := diagnose(main, blocked(8), blocked(9))
+	require.Equal(t, NativeWait, cause.Key, cause.Sentence)
+	require.Equal(t, "/src/src/lib.rs:98", fmt.Sprintf("%s:%d", cause.File, cause.Line))
+	require.Contains(t, cause.Sentence, `for another Python thread, and thread 8 "Thread-1" waits in native code (/src/src/lib.rs:98) for a Rust lock`)
+	require.Equal(t, []string{`thread 8 "Thread-1" waits for a Rust lock (/src/src/lib.rs:98)`,
+		`thread 9 "Thread-2" waits for a Rust lock (/src/src/lib.rs:99)`}, cause.Chain)
+
+	asleep := thread{OSID: 8, Name: "Thread-1", Frames: []frame{{Name: "time_sleep", Filename: "/usr/bin/python3.11"}, python(44)}}
+	require.Equal(t, PythonWait, diagnose(main, asleep).Key)
+	idle := blocked(8)
+	idle.Frames[1].Name = "std::sync::mpmc::list::Channel<T>::recv"
+	require.Equal(t, PythonWait, diagnose(main, idle).Key, "a worker that waits for work")
+}
+
 // TestKernelWaits: what the kernel shows names the right thread, and is not believed of a thread that has run since.
 func TestKernelWaits(t *testing.T) {
 	python := frame{Name: "test_a", Filename: "/src/tests/test_a.py", Line: 3}

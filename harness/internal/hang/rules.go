@@ -294,6 +294,30 @@ func (k *knot) alone(i int, functions *regexp.Regexp) bool {
 	return true
 }
 
+// others says what the threads other than the main one wait for in the user's code, a line each.
+func (k *knot) others() (lines []string) {
+	for i, other := range k.threads {
+		if file, _ := other.userFrame(); i != k.mainAt && file != "" && k.waits[i] != nothing {
+			lines = append(lines, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
+		}
+	}
+	return lines
+}
+
+// nativelyBlocked returns the index of the first thread of Python, other than the main one, that waits for a lock in the user's
+// compiled code, or -1.
+func (k *knot) nativelyBlocked() int {
+	for i, t := range k.threads {
+		inner := slices.IndexFunc(t.Frames, func(f frame) bool { return userFile(f.Filename) })
+		python := slices.ContainsFunc(t.Frames, func(f frame) bool { return !f.native() })
+		locked := k.waits[i] == forMutex || k.waits[i] == forOnce || k.waits[i] == forCLock
+		if i != k.mainAt && locked && inner >= 0 && t.Frames[inner].native() && python {
+			return i
+		}
+	}
+	return -1
+}
+
 // mainCause returns the cause, judged by the thread that runs the test, if no holder of the GIL shows it.
 func (k *knot) mainCause(c Circumstances) Cause {
 	t, w := k.main, k.waits[k.mainAt]
@@ -340,6 +364,13 @@ func (k *knot) mainCause(c Circumstances) Cause {
 	case forPyThread:
 		cause.Key, cause.Cure = PythonWait, curePythonLock
 		cause.Sentence = fmt.Sprintf("%s waits%s for another Python thread, which does not end", t, t.where())
+		if at := k.nativelyBlocked(); at >= 0 {
+			other, w := k.threads[at], k.waits[at]
+			cause.Key, cause.Cure, cause.Chain = NativeWait, cureNativeWait, k.others()
+			cause.File, cause.Line = other.userFrame()
+			cause.Sentence = fmt.Sprintf("%s waits%s for another Python thread, and %s waits in native code%s for %s, which does not come",
+				t, t.where(), other, other.where(), w)
+		}
 	case forChild:
 		cause.Key, cause.Cure = ChildProcess, cureChild
 		cause.Sentence = fmt.Sprintf("%s waits%s for a child process that does not end", t, t.where())
@@ -352,11 +383,7 @@ func (k *knot) mainCause(c Circumstances) Cause {
 		cause.Key, cause.Cure = NativeWait, cureNativeWait
 		cause.Sentence = fmt.Sprintf("%s waits natively%s%s for %s, which does not end", t, t.where(),
 			without, w)
-		for i, other := range k.threads {
-			if file, _ := other.userFrame(); i != k.mainAt && file != "" && k.waits[i] != nothing {
-				cause.Chain = append(cause.Chain, fmt.Sprintf("%s waits for %s%s", other, k.waits[i], other.where()))
-			}
-		}
+		cause.Chain = k.others()
 	case forTime:
 		cause.Key = NativeWait
 		if t.runsPython() {

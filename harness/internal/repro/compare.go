@@ -36,7 +36,7 @@ type Comparison struct {
 
 // Compare compares the results of two crates.
 func Compare(bundle, other Result) Comparison {
-	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.Runs, other.Failed, other.evidence())}
+	return Comparison{bundle, other, rate.Fisher(bundle.Failed, bundle.evidence(), other.Failed, other.evidence())}
 }
 
 // Better reports whether the other crate's test fails less often, which is unlikely to be chance, and fails in no other way.
@@ -48,7 +48,7 @@ func (c Comparison) Better() bool {
 func (c Comparison) separates() bool { return c.P < rate.Significance }
 
 func (c Comparison) less() bool {
-	return c.Other.Failed*c.Bundle.Runs < c.Bundle.Failed*c.Other.Runs
+	return c.Other.Failed*c.Bundle.evidence() < c.Bundle.Failed*c.Other.evidence()
 }
 
 // Sentence says what the numbers allow to say, and how many runs would say more.
@@ -71,10 +71,11 @@ func (c Comparison) Sentence() string {
 	case c.Other.Failed > 0:
 		return chance + ": the rates cannot be told apart: run both more often"
 	}
-	need := rate.RunsToSeparate(c.Bundle.Failed, c.Bundle.Runs)
+	need := rate.RunsToSeparate(c.Bundle.Failed, c.Bundle.evidence())
 	if need == 0 {
 		return chance + ": the rates cannot be told apart yet: run both more often"
 	}
-	more := plural.Count(max(1, need-c.Other.evidence()), "more run")
+	lacking := max(1, need-c.Other.evidence())
+	more := plural.Count((lacking*c.Other.Runs+c.Other.evidence()-1)/c.Other.evidence(), "more run")
 	return fmt.Sprintf("%s: the rates cannot be told apart yet; after %s of the other crate they could, if all pass", chance, more)
 }

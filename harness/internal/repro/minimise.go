@@ -46,7 +46,7 @@ func (p *Prepared) After(before []string) *Prepared {
 // CheckMinimise returns an error if no earlier test can matter to a bundle's test.
 func CheckMinimise(b *bundle.Bundle) error {
 	switch {
-	case b.Run.Isolation != "inprocess":
+	case b.Test.Kind == "" && b.Run.Isolation != "inprocess":
 		return unusable("each test of the bundle's run had a process of its own, so %s needs no earlier test: "+
 			"it runs alone already", b.Test.NodeID)
 	case len(b.Test.Before) == 0:
@@ -63,14 +63,17 @@ func (p *Prepared) Minimise(ctx context.Context, o Options, next func(tests int)
 	try := func(before []string, runs int, untilFailure bool) (failed, ran int, err error) {
 		next(len(before))
 		one := Options{Runs: runs, UntilFailure: untilFailure, Jobs: o.Jobs, Seed: o.Seed, Each: o.Each}
+		if untilFailure {
+			one.Jobs = 1 // quick passes beside a slow failure would lower the rate
+		}
 		o.Seed += uint32(runs)
 		result, err := p.After(before).Run(ctx, one)
 		if all == nil {
 			all = &result
-		} else if result.Runs == 0 && result.Unknown == maxUnknown {
+		} else if result.Runs == 0 && result.Unknown >= maxUnknown {
 			err = nil // an earlier test needs one that was left out, and ends pytest without it
 		}
-		return result.Failed, result.Runs + result.Unknown, err
+		return result.Failed, result.Runs, err
 	}
 	found, err := minimise(ctx, p.bundle.Test.Before, try)
 	found.All = *all

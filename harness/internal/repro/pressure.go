@@ -93,7 +93,7 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 		settings.Code, settings.Directed = chance, p.edges.offsets(p.near(false))
 	}
 	if pressure.Code != "" && pressure.Code != bundle.Crate && len(settings.Directed) == 0 {
-		return nil, fmt.Errorf("none of the %s of the hang are in the code of this crate, so there is nothing to delay", pressure.Code)
+		return nil, unusable("this crate's code has none of the %s where the test hung, so there is nothing to delay", pressure.Code)
 	}
 	if pressure.Interpreter {
 		settings.SwitchInterval = interval

@@ -125,7 +125,7 @@ func TestUnder(t *testing.T) {
 
 	p.edges = p.edges[3:]
 	_, err := p.Under(bundle.Pressure{Code: bundle.Functions})
-	assert.ErrorContains(t, err, "none of the functions of the hang are in the code of this crate")
+	assert.ErrorContains(t, err, "none of the functions where the test hung")
 }
 
 func TestSites(t *testing.T) {
@@ -180,37 +180,53 @@ func TestNoDelayIsNoEvidence(t *testing.T) {
 	p.bundle.Test.Blocked = nil
 	hung, clean = results(bundle.Pressure{Code: bundle.Crate})
 	assert.True(t, Compare(hung, clean).Better(), "nobody knows where it hung")
+
+	p = prepared(t)
+	hung, clean = results(bundle.Pressure{Code: bundle.Functions})
+	hung.Failed, clean.Failed, clean.Near = 20, 4, 10
+	assert.False(t, Compare(hung, clean).Better(), "4 of 10 is more than 20 of 200")
 }
 
 func TestFetchesElsewhere(t *testing.T) {
-	for text, want := range map[string]bool{
-		"[dependencies]\npyo3 = \"0.30\"\nx = { version = \"1\", path = \"../x\" }": false,
-		"[features]\ngit = []\n[package]\nname = \"registry\"":                      false,
-		"[dependencies]\nx = { git = \"https://x\" }":                               true,
-		"[dependencies]\nx.git = \"https://x\"":                                     true,
-		"[dependencies.x]\n'git' = \"https://x\"":                                   true,
-		"[build-dependencies]\nx = { registry = \"corp\", version = \"1\" }":        true,
-		"[dev-dependencies]\nx = { registry-index = \"https://x\" }":                true,
-		"[target.'cfg(unix)'.dependencies]\nx = { \"\\u0067it\" = \"https://x\" }":  true,
-		"[workspace.dependencies]\nx = { git = \"https://x\" }":                     true,
-		"patch.crates-io.x.path = \"x\"":                                            true,
-		"[ \"replace\" ]\n\"x:1.0.0\" = { git = \"https://x\" }":                    true,
-		"[[package]]\nname = \"x\"\nsource = \"" + cratesIO + "\"":                  false,
-		"[[package]]\nname = \"x\"\nsource = \"git+https://x#1\"":                   true,
-		"[source.crates-io]\nreplace-with = \"x\"":                                  false, // of a manifest, which cargo does not read
+	for name, texts := range map[string]map[string]bool{
+		"Cargo.toml": {
+			"[dependencies]\npyo3 = \"0.30\"\nx = { version = \"1\", path = \"../x\" }": false,
+			"[features]\ngit = []\n[package]\nname = \"registry\"":                      false,
+			"[source.crates-io]\nreplace-with = \"x\"":                                  false, // cargo does not read it there
+			"[dependencies]\nx = { git = \"https://x\" }":                               true,
+			"[dependencies]\nx.git = \"https://x\"":                                     true,
+			"[dependencies.x]\n'git' = \"https://x\"":                                   true,
+			"[build-dependencies]\nx = { registry = \"corp\", version = \"1\" }":        true,
+			"[dev_dependencies]\nx = { registry-index = \"https://x\" }":                true,
+			"[target.'cfg(unix)'.dependencies]\nx = { \"\\u0067it\" = \"https://x\" }":  true,
+			"[target.package.dependencies]\nx = { git = \"https://x\" }":                true,
+			"[target.dependencies.dependencies]\nx = { git = \"https://x\" }":           true,
+			"[workspace.dependencies]\nx = { git = \"https://x\" }":                     true,
+			"patch.crates-io.x.path = \"x\"":                                            true,
+			"[ \"replace\" ]\n\"x:1.0.0\" = { git = \"https://x\" }":                    true,
+		},
+		"Cargo.lock": {
+			"version = 4": false,
+			"[[package]]\nname = \"x\"\nsource = \"" + cratesIO + "\"":   false,
+			"[[package]]\nname = \"x\"\nsource = \"git+https://x#1\"":    true,
+			"package = [{ name = \"x\", source = \"git+https://x#1\" }]": true,
+		},
+		"config.toml": {
+			"[target.x86_64-apple-darwin]\nrustflags = [\"-C\", \"link-arg=-undefined\"]": false,
+			"[source.crates-io]\nreplace-with = \"x\"":                                    true,
+			"registries.corp.index = \"https://x\"":                                       true,
+			"[net]\nretry = 2":                                                            true,
+			"include = [\"other.toml\"]":                                                  true,
+		},
 	} {
-		settings := map[string]any{}
-		require.NoError(t, toml.Unmarshal([]byte(text), &settings), text)
-		assert.Equal(t, want, fetchesElsewhere(settings, false), text)
+		for text, want := range texts {
+			settings := map[string]any{}
+			require.NoError(t, toml.Unmarshal([]byte(text), &settings), text)
+			assert.Equal(t, want, fetchesElsewhere(name, settings), text)
+		}
 	}
-	for text, want := range map[string]bool{
-		"[target.x86_64-apple-darwin]\nrustflags = [\"-C\", \"link-arg=-undefined\"]": false,
-		"[source.crates-io]\nreplace-with = \"x\"":                                    true,
-		"registries.corp.index = \"https://x\"":                                       true,
-		"[net]\nretry = 2":                                                            true,
-	} {
-		settings := map[string]any{}
-		require.NoError(t, toml.Unmarshal([]byte(text), &settings), text)
-		assert.Equal(t, want, fetchesElsewhere(settings, true), text)
+	for _, name := range []string{"Cargo.toml", "a/Cargo.lock", ".cargo/config", "a/.cargo/config.toml"} {
+		assert.True(t, forCargo(name), name)
 	}
+	assert.False(t, forCargo("cargo/config.toml"))
 }

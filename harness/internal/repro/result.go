@@ -40,8 +40,9 @@ type Result struct {
 	Under string `json:"under,omitempty"`
 	// Sites are where threads were delayed, those with the most delays first; Near is in how many runs it was where the
 	// threads of the failure wait.
-	Sites []Site `json:"sites,omitempty"`
-	Near  int    `json:"near,omitempty"`
+	Sites  []Site `json:"sites,omitempty"`
+	Delays int    `json:"delays,omitempty"` // at all sites, also those that are not kept
+	Near   int    `json:"near,omitempty"`
 	// Timed is in how many runs the test waited with time limits of its own, which delays can exceed.
 	Timed     int    `json:"timed,omitempty"`
 	aimed     bool   // the delays are aimed at the place of the failure
@@ -56,13 +57,13 @@ func newResult(p *Prepared) Result {
 	r := Result{crate: p.crate(), Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
 	if p.pressure != (bundle.Pressure{}) {
 		r.Under = Words(p.pressure)
-		r.aimed = p.pressure.Calls || p.pressure.Code != "" && len(test.Blocked) > 0
+		r.aimed = p.pressure.Code != "" && len(test.Blocked) > 0 || p.pressure.Code == "" && p.pressure.Calls
 	}
 	return r
 }
 
-// Undelayed reports whether delays were aimed at the place of the failure, and none was there in any run, nor a failure.
-func (r Result) Undelayed() bool { return r.aimed && r.Runs > 0 && r.evidence() == 0 }
+// Undelayed reports whether delays were aimed at the place of the failure, and missed it in most runs.
+func (r Result) Undelayed() bool { return r.aimed && 2*r.evidence() < r.Runs }
 
 // evidence returns how many runs say something of the failure: if delays are aimed at it, those in which one was there.
 func (r Result) evidence() int {
@@ -85,6 +86,7 @@ func (r *Result) countDelays(sites []Site, timed int) {
 			at = len(r.Sites)
 			r.Sites = append(r.Sites, Site{Where: site.Where, Near: site.Near})
 		}
+		r.Delays += site.Delays
 		r.Sites[at].Delays += site.Delays
 		r.Sites[at].Slept += site.Slept
 	}
@@ -207,16 +209,12 @@ func (r Result) delays() (lines []string) {
 	if r.Under == "" {
 		return nil
 	}
-	total := 0
 	var most []string
-	for i, site := range r.Sites {
-		total += site.Delays
-		if i < shownSites {
-			most = append(most, fmt.Sprintf("%d at %s", site.Delays, site.Where))
-		}
+	for _, site := range r.Sites[:min(len(r.Sites), shownSites)] {
+		most = append(most, fmt.Sprintf("%d at %s", site.Delays, site.Where))
 	}
-	lines = append(lines, fmt.Sprintf("under pressure (%s): %s", r.Under, plural.Count(total, "delay")))
-	if total > 0 {
+	lines = append(lines, fmt.Sprintf("under pressure (%s): %s", r.Under, plural.Count(r.Delays, "delay")))
+	if r.Delays > 0 {
 		lines[0] += ", most " + strings.Join(most, ", ")
 	}
 	if r.Timed > 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -16,6 +17,7 @@ type Trial struct {
 	Way
 	Runs   int
 	Failed int   // in the place of the bundle's test, if that is known
+	Other  int   // failed otherwise
 	Err    error // what kept it from being tried
 
 	order int
@@ -28,35 +30,45 @@ const (
 	enough = 0.75
 )
 
-// errNoFailure means that nothing has made the test fail.
-var errNoFailure = UnusableError("no kind of pressure made the test fail in this search: without pressure, a rate needs many runs, " +
-	"such as -n 1000")
+// NotFoundError means that nothing has made the test fail in the place of the bundle's test.
+type NotFoundError struct {
+	Runs  int
+	Other int // in how many of the runs it failed otherwise
+}
+
+func (e *NotFoundError) Error() string {
+	if e.Other > 0 {
+		return fmt.Sprintf("under pressure the test failed in %d of %d runs, but not in the same place: to see where, name a way, such as --pressure=calls",
+			e.Other, e.Runs)
+	}
+	return fmt.Sprintf("no kind of pressure made the test fail in %d runs", e.Runs)
+}
 
 // Search tries kinds of pressure, the cheapest first, and returns the one under which the test failed most often, with all
 // trials. It halves their number after each round. Of several that are equal, the one that was named last wins. For delays in
 // the crate's code it calls twin, once. One that cannot be tried is left out. It calls each before a trial.
 func (p *Prepared) Search(ctx context.Context, ways []Way, o Options, twin func() (*Prepared, error), each func(next Way)) (Way, []Trial, error) {
 	twin = sync.OnceValues(twin)
-	return search(ctx, ways, func(way Way, number int) (runs, failed int, err error) {
+	return search(ctx, ways, func(way Way, number int) (t Trial, err error) {
 		on := p
 		if way.Pressure.Code != "" {
 			if on, err = twin(); err != nil {
-				return 0, 0, err
+				return t, err
 			}
 		}
 		under, err := on.Under(way.Pressure)
 		if err != nil {
-			return 0, 0, err
+			return t, err
 		}
 		each(way)
 		one := Options{Runs: trialRuns, Jobs: o.Jobs, Each: o.Each, Seed: o.Seed + uint32(number*trialRuns)}
 		result, err := under.Run(ctx, one)
-		return result.Runs, result.alike(), err
+		return Trial{Runs: result.Runs, Failed: result.alike(), Other: result.Failed + result.Other - result.alike()}, err
 	})
 }
 
 // search is Search with a function that makes the trial of a number, which is another one each time.
-func search(ctx context.Context, ways []Way, try func(way Way, number int) (runs, failed int, err error)) (Way, []Trial, error) {
+func search(ctx context.Context, ways []Way, try func(way Way, number int) (Trial, error)) (Way, []Trial, error) {
 	trials := make([]Trial, len(ways))
 	for i, way := range ways {
 		trials[i] = Trial{Way: way, order: i}
@@ -64,15 +76,16 @@ func search(ctx context.Context, ways []Way, try func(way Way, number int) (runs
 	number := 0
 	for left := trials; ; {
 		for i := range left {
-			runs, failed, err := try(left[i].Way, number)
+			seen, err := try(left[i].Way, number)
 			number++
-			left[i].Runs += runs
-			left[i].Failed += failed
+			left[i].Runs += seen.Runs
+			left[i].Failed += seen.Failed
+			left[i].Other += seen.Other
 			left[i].Err = err
 			if ctx.Err() != nil {
 				return Way{}, trials, errors.Join(err, ctx.Err())
 			}
-			if float64(failed) >= enough*trialRuns {
+			if float64(seen.Failed) >= enough*trialRuns {
 				return left[i].Way, trials, nil
 			}
 		}
@@ -82,7 +95,12 @@ func search(ctx context.Context, ways []Way, try func(way Way, number int) (runs
 			case best.Runs == 0:
 				return Way{}, trials, best.Err
 			case best.Failed == 0:
-				return Way{}, trials, errNoFailure
+				none := &NotFoundError{}
+				for _, trial := range trials {
+					none.Runs += trial.Runs
+					none.Other += trial.Other
+				}
+				return Way{}, trials, none
 			}
 			return trials[0].Way, trials, nil
 		}

@@ -14,13 +14,13 @@ import (
 // rates answers trials with the failures of each round in turn, by the name of the way.
 type rates map[string][]int
 
-func (r rates) try(way Way, _ int) (runs, failed int, err error) {
+func (r rates) try(way Way, _ int) (Trial, error) {
 	left := r[way.Name]
 	if len(left) == 0 {
-		return 0, 0, errors.New("it cannot be tried")
+		return Trial{}, errors.New("it cannot be tried")
 	}
 	r[way.Name] = left[1:]
-	return trialRuns, left[0], nil
+	return Trial{Runs: trialRuns, Failed: left[0], Other: 1}, nil
 }
 
 func ways(names ...string) (ways []Way) {
@@ -61,18 +61,21 @@ func TestSearch(t *testing.T) {
 
 func TestSearchFindsNothing(t *testing.T) {
 	_, trials, err := search(t.Context(), ways("none", "calls"), rates{"none": {0}, "calls": {0}}.try)
-	assert.ErrorIs(t, err, errNoFailure)
+	var none *NotFoundError
+	assert.ErrorAs(t, err, &none)
+	assert.ErrorContains(t, err, "failed in 2 of 40 runs, but not in the same place")
 	assert.Len(t, trials, 2)
+	assert.EqualError(t, &NotFoundError{Runs: 40}, "no kind of pressure made the test fail in 40 runs")
 
 	_, _, err = search(t.Context(), ways("none", "calls"), rates{}.try)
 	assert.ErrorContains(t, err, "it cannot be tried")
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, trials, err = search(ctx, ways("none", "calls", "crate"), func(way Way, _ int) (runs, failed int, err error) {
+	_, trials, err = search(ctx, ways("none", "calls", "crate"), func(way Way, _ int) (Trial, error) {
 		if way.Name == "calls" {
 			cancel()
 		}
-		return 7, 1, nil
+		return Trial{Runs: 7, Failed: 1}, nil
 	})
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, []int{7, 7, 0}, []int{trials[0].Runs, trials[1].Runs, trials[2].Runs}, "what is known by then")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -64,64 +65,73 @@ func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emi
 
 // onlyFromCratesIO returns an error if the sources make cargo fetch from anywhere else.
 func (p *Prepared) onlyFromCratesIO() error {
-	return p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
-		configuration := path.Base(path.Dir(below)) == ".cargo"
-		if path.Base(below) != "Cargo.toml" && path.Base(below) != "Cargo.lock" && !configuration {
-			return nil
+	refuse := func(name string) error {
+		return unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
+			"run it with --limits if you trust whom it is from", name)
+	}
+	for name := range p.bundle.Links {
+		if path.Base(name) == ".cargo" || forCargo(name) {
+			return refuse(name)
 		}
+	}
+	return p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
 		settings := map[string]any{}
-		err := toml.Unmarshal(data, &settings)
-		if err != nil || fetchesElsewhere(settings, configuration) {
-			return unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
-				"run it with --limits if you trust whom it is from", below)
+		if forCargo(below) && (toml.Unmarshal(data, &settings) != nil || fetchesElsewhere(path.Base(below), settings)) {
+			return refuse(below)
 		}
 		return nil
 	})
+}
+
+// forCargo reports whether cargo reads a file of this name.
+func forCargo(name string) bool {
+	base := path.Base(name)
+	return base == "Cargo.toml" || base == "Cargo.lock" || path.Base(path.Dir(name)) == ".cargo"
 }
 
 // cratesIO is the source of crates in a Cargo.lock.
 const cratesIO = "registry+https://github.com/rust-lang/crates.io-index"
 
 // fetchesElsewhere reports whether a manifest, a lock or a configuration of cargo's names another place than crates.io.
-func fetchesElsewhere(settings map[string]any, configuration bool) bool {
-	for key, value := range settings {
-		switch key {
-		case "patch", "replace":
-			return true
-		case "registries", "registry", "source", "net":
-			if configuration {
-				return true
-			}
-		case "package": // of a lock: a list
-			packages, _ := value.([]map[string]any)
-			for _, locked := range packages {
-				if source, ok := locked["source"]; ok && source != cratesIO {
+func fetchesElsewhere(file string, settings map[string]any) bool {
+	names := func(keys ...string) bool {
+		return slices.ContainsFunc(keys, func(key string) bool { return settings[key] != nil })
+	}
+	switch file {
+	case "Cargo.toml":
+		return names("patch", "replace") || dependsElsewhere(settings)
+	case "Cargo.lock":
+		packages, ok := settings["package"].([]map[string]any)
+		return settings["package"] != nil && !ok || slices.ContainsFunc(packages, func(locked map[string]any) bool {
+			return locked["source"] != nil && locked["source"] != cratesIO
+		})
+	}
+	return names("registries", "registry", "source", "net", "patch", "include")
+}
+
+// dependsElsewhere reports whether a table of a manifest has, anywhere in it, a dependency from another place.
+func dependsElsewhere(table map[string]any) bool {
+	for key, value := range table {
+		below, ok := value.(map[string]any)
+		if !ok {
+			continue
+		}
+		if dependencies.MatchString(key) {
+			for _, spec := range below {
+				if its, ok := spec.(map[string]any); ok && (its["git"] != nil || its["registry"] != nil || its["registry-index"] != nil) {
 					return true
 				}
 			}
-		case "dependencies", "dev-dependencies", "build-dependencies":
-			specs, _ := value.(map[string]any)
-			for _, spec := range specs {
-				table, _ := spec.(map[string]any)
-				for _, place := range []string{"git", "registry", "registry-index"} {
-					if _, ok := table[place]; ok {
-						return true
-					}
-				}
-			}
-		case "target", "workspace": // which have tables of dependencies in them
-			if below, ok := value.(map[string]any); ok && fetchesElsewhere(below, false) {
-				return true
-			}
-		default:
-			if below, ok := value.(map[string]any); ok && fetchesElsewhere(map[string]any{"dependencies": below["dependencies"],
-				"dev-dependencies": below["dev-dependencies"], "build-dependencies": below["build-dependencies"]}, false) {
-				return true // target.'cfg(unix)'
-			}
+		}
+		if dependsElsewhere(below) {
+			return true
 		}
 	}
 	return false
 }
+
+// dependencies matches the names of the tables in which a manifest has them.
+var dependencies = regexp.MustCompile(`^((dev|build)[-_])?dependencies$`)
 
 // FindEdges finds out where threads can be delayed in modules that were compiled with hooks.
 func (p *Prepared) FindEdges(ctx context.Context, e *engine.Engine) (err error) {

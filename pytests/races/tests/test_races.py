@@ -2,8 +2,12 @@
 
 import os
 import threading
+import time
 
 import races
+
+LATER = 0.0005
+"""Seconds after which another thread has usually done its part."""
 
 if os.environ.get("RACES_CERTAIN"):
     races.make_certain()
@@ -33,7 +37,11 @@ def test_once_that_detaches():
         for index in range(5):
             races.look_up(index)
 
-    together(look_up, look_up)
+    def look_up_later():
+        time.sleep(LATER)
+        look_up()
+
+    together(look_up, look_up_later)
 
 
 def test_two_orders():
@@ -51,3 +59,4 @@ def test_drop_joins():
     called = []
     job = races.Job([1, 2, 3], lambda: called.append(True))
     assert job.result() > 0
+    time.sleep(LATER)

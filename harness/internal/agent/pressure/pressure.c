@@ -221,7 +221,7 @@ struct place {
 };
 
 // locate finds a place without a lock of the loader's: a wait for that lock here could be a deadlock of our own making. An
-// older C library has no function for that, so that all places are in a module without a name.
+// older C library has no function for that: the module is then "?", and no edge can be directed.
 static struct place locate(void *address) {
 	struct place place = {"?", (uint64_t)address};
 #if __GLIBC_PREREQ(2, 35)
@@ -302,9 +302,9 @@ static void maybe_delay(uint32_t kind, struct site *site, uint64_t id, uint32_t 
 	sleep_for(delay);
 }
 
-// python reports whether a module is Python itself, whose GIL is taken with a time limit all the time.
+// python reports whether a module is Python itself, whose GIL is taken with a time limit all the time, or may be.
 static int python(const char *module) {
-	return *module == 0 || !strncmp(module, "python", 6) || !strncmp(module, "libpython", 9);
+	return *module == 0 || *module == '?' || !strncmp(module, "python", 6) || !strncmp(module, "libpython", 9);
 }
 
 // far reports whether a time is more than 6 milliseconds from now: the interpreter itself waits in steps of 5 at most.

@@ -2,29 +2,23 @@
 
     core.py PID
 
-In the stream are `core`, every file that the process has mapped below `root/`, and `open.sh`, which starts gdb with all
-of it.
+In the stream are `core`, `program`, and below `root/` every file that the process has mapped, for gdb's "set sysroot".
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import re
+import resource
 import shutil
-import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
 
-OPEN = """#!/bin/sh
-# Open the core in gdb, with the files of the container that it is from.
-cd "$(dirname "$0")" && exec gdb -iex "set sysroot $PWD/root" -iex "set auto-load safe-path /" "root{program}" core
-"""
 LIMIT = 4 << 30
-"""Bytes of a core that are written at most."""
+"""Bytes of a core that are written at most, and of the files beside it."""
 
 
 def mapped(pid: int) -> list[str]:
@@ -38,6 +32,7 @@ def mapped(pid: int) -> list[str]:
 def dump(pid: int, folder: str) -> str:
     """Have gdb write the core, and return its path."""
     path = os.path.join(folder, "core")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))  # gdb inherits it
     done = subprocess.run(
         ["gdb", "--nx", "--batch", "-p", str(pid), "-ex", f"generate-core-file {path}"],
         stdin=subprocess.DEVNULL,
@@ -46,11 +41,9 @@ def dump(pid: int, folder: str) -> str:
         text=True,
         check=False,
     )
-    if not os.path.exists(path):
-        raise SystemExit(f"gdb wrote no core of process {pid}: {done.stdout.strip()[-500:]}")
-    size = os.path.getsize(path)
-    if size > LIMIT:
-        raise SystemExit(f"the core of process {pid} has {size >> 20} MiB, and at most {LIMIT >> 20} are kept")
+    if "Saved corefile" not in done.stdout:
+        said = done.stdout.strip()[-500:]
+        raise SystemExit(f"gdb wrote no core of process {pid}, which may have {LIMIT >> 30} GiB: {said}")
     return path
 
 
@@ -74,13 +67,13 @@ def main() -> None:
             gzip.open(sys.stdout.buffer, "wb", compresslevel=3) as stream,
             tarfile.open(fileobj=stream, mode="w|") as archive,
         ):
-            script = OPEN.format(program=files[0]).encode()
-            entry = tarfile.TarInfo("open.sh")
-            entry.size, entry.mode = len(script), stat.S_IRWXU
-            archive.addfile(entry, io.BytesIO(script))
             add(archive, core, "core")
+            add(archive, files[0], "program")
+            left = LIMIT
             for file in files:
-                add(archive, file, "root" + file)
+                left -= os.path.getsize(file)
+                if left > 0 and os.access(file, os.R_OK):
+                    add(archive, file, "root" + file)
 
 
 if __name__ == "__main__":

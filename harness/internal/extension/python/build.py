@@ -72,12 +72,13 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
+DELAYS = "/opt/pyo3test/agent/libpressure.so"
 HOOKS = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
     "-Cllvm-args=-sanitizer-coverage-trace-pc-guard",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Clink-arg=/opt/pyo3test/agent/libpressure.so",
+    f"-Clink-arg={DELAYS}",
 ]
 """With these, rustc puts a call at each edge of the control flow. They are for the crate alone: build scripts and macros
 would not run with them. The module needs the library with the calls; a process that has not preloaded it can import the
@@ -96,6 +97,8 @@ def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:
         argv += ["--no-default-features"]
     argv += config["maturin_args"]
     if config["hooks"] and config["phase"] == "build":
+        if not Path(DELAYS).exists():
+            raise BuildError("there is no library for delays in the tools image: its base could not compile it")
         argv += HOOKS if "--" in argv else ["--", *HOOKS]
     run(argv, crate, "building with maturin", relay)
     (wheel,) = wheels.glob("*.whl")

@@ -1,0 +1,41 @@
+//go:build repros
+
+package races_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// The rates of each race: without pressure, and under the two kinds that reach all of them. Whoever sees other rates has
+// another machine; that pressure raises them is what counts.
+func TestRates(t *testing.T) {
+	races := []string{"test_lock_across_detach", "test_once_that_detaches", "test_two_orders", "test_drop_joins"}
+	command, bundles := command(t), bundles(t, races...)
+	var table []string
+	for _, race := range races {
+		t.Run(race, func(t *testing.T) {
+			highest := map[string]float64{}
+			lowest := map[string]float64{}
+			for _, way := range []struct {
+				name string
+				runs int
+			}{{"none", 400}, {"calls", 100}, {"functions", 100}} {
+				var seen struct {
+					Runs, Failed int
+					Interval     struct{ Low, High float64 }
+				}
+				repro(t, &seen, command, "--pressure="+way.name, "-n", strconv.Itoa(way.runs), bundles[race])
+				lowest[way.name], highest[way.name] = seen.Interval.Low, seen.Interval.High
+				table = append(table, fmt.Sprintf("%-24s %-10s %3d of %3d   %5.1f %% (%.1f to %.1f)", race, way.name, seen.Failed, seen.Runs,
+					100*float64(seen.Failed)/float64(seen.Runs), 100*seen.Interval.Low, 100*seen.Interval.High))
+			}
+			assert.Greater(t, max(lowest["calls"], lowest["functions"]), 3*highest["none"])
+		})
+	}
+	t.Logf("\n%s", strings.Join(table, "\n"))
+}
