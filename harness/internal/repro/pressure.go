@@ -160,7 +160,8 @@ func (es edges) offsets(some []int) []uint32 {
 // before is how many lines before a wait are near it.
 const before = 2
 
-// near returns the indices of the edges near the frames of a hang: at the lines, or in the functions.
+// near returns the indices of the edges near the frames of a hang: at the lines, or in the functions and what is defined in
+// these.
 func (es edges) near(blocked []report.Frame, lines bool) (found []int) {
 	matches := func(f report.Frame) bool {
 		return slices.ContainsFunc(blocked, func(b report.Frame) bool {
@@ -168,7 +169,8 @@ func (es edges) near(blocked []report.Frame, lines bool) (found []int) {
 				return f.File == b.File && f.Line <= b.Line && f.Line >= b.Line-before
 			}
 			name := simple(f.Function)
-			return f.File == b.File && name == simple(b.Function) && name != closure // which are all alike
+			inside := strings.HasPrefix(hang.Canonical(f.Function), function(b.Function)+"::")
+			return f.File == b.File && (inside || name == simple(b.Function) && name != closure) // which are all alike
 		})
 	}
 	for i, e := range es {
@@ -181,12 +183,9 @@ func (es edges) near(blocked []report.Frame, lines bool) (found []int) {
 
 // simple returns the last part of a function's name that is not a closure. What PyO3 generates around a function has the
 // function's name.
-func simple(function string) string {
-	parts := strings.Split(hang.Canonical(function), "::")
-	for len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], "{") {
-		parts = parts[:len(parts)-1]
-	}
-	name, _, _ := strings.Cut(parts[len(parts)-1], "<") // DWARF has generic arguments, and no path
+func simple(of string) string {
+	whole := function(of)
+	name, _, _ := strings.Cut(whole[strings.LastIndex(whole, ":")+1:], "<") // DWARF has generic arguments, and no path
 	if strings.HasPrefix(name, "{closure") {
 		return closure
 	}
@@ -196,6 +195,15 @@ func simple(function string) string {
 		}
 	}
 	return name
+}
+
+// function returns the path of a function without the closures at its end.
+func function(of string) string {
+	parts := strings.Split(hang.Canonical(of), "::")
+	for len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], "{") {
+		parts = parts[:len(parts)-1]
+	}
+	return strings.Join(parts, "::")
 }
 
 // closure stands for the name of a function that has none.

@@ -58,6 +58,10 @@ func TestNear(t *testing.T) {
 	es := p.edges
 	assert.Equal(t, []uint32{10, 20, 30}, es.offsets(p.near(false)), "the functions, whoever calls them, and not those of another crate")
 	assert.Equal(t, []uint32{10, 20}, es.offsets(p.near(true)), "the lines before the wait")
+	inner, err := parseEdge([]byte(`[80, [["_ZN5races7Account8transfer4make17hb0c2614472528b5cE", "/src/pytests/races/src/lib.rs", 12]]]`))
+	require.NoError(t, err)
+	p.edges = append(p.edges, inner)
+	assert.Equal(t, []uint32{10, 20, 30, 80}, p.edges.offsets(p.near(false)), "what is defined in a function, too")
 	p.bundle.Test.Blocked = []report.Frame{{Function: "mine::{closure}", Place: report.Place{File: "src/lib.rs", Line: 99}}}
 	assert.Empty(t, p.near(false), "closures are all alike")
 	p.bundle.Test.Blocked = []report.Frame{{Function: "transfer", Place: report.Place{File: "../../other/src/lib.rs", Line: 99}}}
