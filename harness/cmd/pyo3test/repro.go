@@ -5,23 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
 	"pyo3test/harness"
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
-	"pyo3test/harness/internal/group"
-	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/report"
 	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/visible"
@@ -89,9 +84,6 @@ type reproFlags struct {
 	shell                 bool
 	core, save            string
 }
-
-// search as a way of pressure means that the best is to be found.
-const search = "search"
 
 // pressureRuns is how often a test runs under pressure if nothing else is asked for.
 const pressureRuns = 200
@@ -308,254 +300,5 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	return repro.Run(ctx, f.options, sides...)
 }
 
-// visit returns what to do with a hang before it is killed: with the first one, what the user asks for.
-func (f reproFlags) visit(ctx context.Context, screen *reproScreen) func(group.Hung) {
-	var once sync.Once
-	return func(hung group.Hung) {
-		once.Do(func() {
-			if f.core != "" {
-				screen.progress("writing a core")
-				if err := writeCore(ctx, hung, f.core); err != nil {
-					screen.line("%12s %v", "No core", err)
-				} else {
-					screen.line("%12s %s: unpack it, then: gdb -nx -iex 'set auto-load off' -iex 'set sysroot root' program core", "Core", f.core)
-				}
-			}
-			if f.shell {
-				screen.line("%12s beside process %d, which hangs until the shell ends: py-spy dump --pid $PYO3TEST_PID, gdb -p $PYO3TEST_PID",
-					"Shell", hung.PID)
-				if err := hung.Shell(ctx); err != nil {
-					screen.line("%12s %v", "No shell", err)
-				}
-			}
-		})
-	}
-}
-
-// writeCore writes a core to a file, whole or not at all.
-func writeCore(ctx context.Context, hung group.Hung, file string) (err error) {
-	part, err := os.CreateTemp(filepath.Dir(file), ".core-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(part.Name()))
-		}
-	}()
-	if err := errors.Join(hung.Core(ctx, part), part.Close()); err != nil {
-		return err
-	}
-	return os.Rename(part.Name(), file)
-}
-
 // finalSeed is that of the first run that counts: those of a search have smaller ones.
 const finalSeed = 1 << 20
-
-// wayNames returns the names of the kinds of pressure.
-func wayNames() string {
-	var names []string
-	for _, way := range repro.Ways() {
-		names = append(names, way.Name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// press puts the test under the pressure that the user or the bundle asks for, and finds it first if it is to be found.
-func (f reproFlags) press(ctx context.Context, e *engine.Engine, b *bundle.Bundle, p *repro.Prepared, screen *reproScreen) (*repro.Prepared, error) {
-	if (f.pressure != "" || b.Run.Pressure != bundle.Pressure{}) && b.Test.Kind != "" {
-		return nil, fmt.Errorf("only tests can be put under pressure, and the bundle is of %s", b.Test.NodeID)
-	}
-	var twin *repro.Prepared
-	build := func() (err error) {
-		if twin == nil {
-			screen.line("%12s %s", "Building", "the sources once more, with hooks: the same sources, and other machine code")
-			twin, err = p.Twin(ctx, e, f.limits, screen.prepare)
-		}
-		return err
-	}
-	switch f.pressure {
-	case "":
-	case search:
-		found, err := f.search(ctx, b, p, func() (*repro.Prepared, error) { err := build(); return twin, err }, screen)
-		if err != nil {
-			return nil, err
-		}
-		b.Run.Pressure = found
-	default:
-		for _, way := range repro.Ways() {
-			if way.Name == f.pressure {
-				b.Run.Pressure = way.Pressure
-			}
-		}
-	}
-	if b.Run.Pressure.Code == "" {
-		return p.Under(b.Run.Pressure)
-	}
-	if err := build(); err != nil {
-		return nil, err
-	}
-	return twin.Under(b.Run.Pressure)
-}
-
-// search finds the pressure under which the test fails most often, and shows what it tried.
-func (f reproFlags) search(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, twin func() (*repro.Prepared, error),
-	screen *reproScreen) (bundle.Pressure, error) {
-	o := repro.Options{Jobs: f.options.Jobs, Each: screen.each}
-	chosen, trials, err := p.Search(ctx, repro.Applicable(b), o, twin, func(next repro.Way) { screen.trying = next.Name + ", " })
-	screen.trying = ""
-	title := "Tried"
-	for _, trial := range trials {
-		switch {
-		case trial.Err != nil && ctx.Err() == nil:
-			screen.line("%12s %-12s left out: %v", title, trial.Name, trial.Err)
-		case trial.Runs > 0:
-			screen.line("%12s %-12s %d of %d  %s", title, trial.Name, trial.Failed, trial.Runs, repro.Words(trial.Pressure))
-		default:
-			continue
-		}
-		title = ""
-	}
-	if err == nil {
-		screen.line("%12s %s: only the runs from here on count", "Chosen", chosen.Name)
-	}
-	return chosen.Pressure, err
-}
-
-// leaveOut finds the earlier tests that the failure needs, leaves the others out of the bundle, and returns the results of fresh
-// runs, and of those after all earlier tests.
-func (f reproFlags) leaveOut(ctx context.Context, b *bundle.Bundle, p *repro.Prepared, screen *reproScreen) ([]repro.Result, error) {
-	all := len(b.Test.Before)
-	o := repro.Options{Jobs: f.options.Jobs, Each: screen.each}
-	found, err := p.Minimise(ctx, o, func(tests int) { screen.trying = plural.Count(tests, "earlier test") + ", " })
-	screen.trying = ""
-	if found.All.Failed == 0 {
-		if err == nil {
-			err = fmt.Errorf("the test passed in %d runs after all %s, so nothing can be left out: --pressure may make it fail more often",
-				found.All.Runs, plural.Count(all, "earlier test"))
-		}
-		return nil, err
-	}
-	screen.line("%12s %s", "After all", found.All.Sentence())
-	needed := fmt.Sprintf("%d of %s, found in %d runs", len(found.Before), plural.Count(all, "earlier test"), found.Runs)
-	switch {
-	case err != nil:
-		needed = "at most " + needed + ", when the search was ended"
-	case found.Bounded:
-		needed = "at most " + needed + ", which is the limit: fewer may suffice"
-	case len(found.Before) == 0:
-		needed += ": it fails alone"
-	}
-	screen.line("%12s %s", "Needed", needed)
-	for _, nodeID := range found.Before {
-		screen.line("%12s %s", "", visible.Word(nodeID))
-	}
-	if err != nil {
-		return nil, err
-	}
-	b.Test.Before = found.Before
-	f.options.Each, f.options.Seed = screen.each, finalSeed
-	fresh, err := p.After(found.Before).Run(ctx, f.options)
-	if text := found.Compared(fresh); text != "" {
-		screen.line("%12s %s", "Compared", text)
-	}
-	return []repro.Result{fresh, found.All}, err
-}
-
-// reproScreen shows runs.
-type reproScreen struct {
-	out      io.Writer
-	terminal bool
-	flags    reproFlags
-
-	mutex sync.Mutex
-	live  string // the line that is drawn now
-	// trying is what is tried in a search, to be shown before what it has found so far.
-	trying string
-	last   time.Time
-	shown  map[string]bool // the signatures of which a report was shown
-}
-
-func newReproScreen(out io.Writer, f reproFlags) *reproScreen {
-	file, ok := out.(*os.File)
-	return &reproScreen{out: out, terminal: ok && term.IsTerminal(file.Fd()) && os.Getenv("TERM") != "dumb", flags: f,
-		shown: map[string]bool{}, last: time.Now()}
-}
-
-// line prints a line above the live one.
-func (s *reproScreen) line(format string, args ...any) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.print(fmt.Sprintf(format, args...))
-}
-
-func (s *reproScreen) print(text string) {
-	s.erase()
-	fmt.Fprintln(s.out, visible.Text(text))
-}
-
-func (s *reproScreen) erase() {
-	if s.live != "" {
-		fmt.Fprint(s.out, "\r\x1b[K")
-	}
-	s.live = ""
-}
-
-// clear removes the live line.
-func (s *reproScreen) clear() {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.erase()
-}
-
-// prepare shows what happens before the runs.
-func (s *reproScreen) prepare(e report.Event) {
-	switch e := e.(type) {
-	case report.Note:
-		s.line("%12s %s", e.Topic, e.Text)
-	case report.Progress:
-		s.progress(e.Text)
-	}
-}
-
-// liveWidth is how many characters a line has that is drawn in place: one that a terminal breaks could not be erased.
-const liveWidth = 66
-
-// progress shows a line that replaces the one before, in a terminal, or one now and then.
-func (s *reproScreen) progress(text string) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	text = visible.Word(text)
-	switch {
-	case s.terminal:
-		s.erase()
-		if runes := []rune(text); len(runes) > liveWidth {
-			text = string(runes[:liveWidth])
-		}
-		s.live = text
-		fmt.Fprintf(s.out, "%12s %s", "", text)
-	case time.Since(s.last) > report.Heartbeat:
-		s.last = time.Now()
-		s.print(fmt.Sprintf("%12s %s", "", text))
-	}
-}
-
-// each shows a run.
-func (s *reproScreen) each(results []repro.Result, end report.TestEnded) {
-	single := s.flags.options.Runs == 1 && len(results) == 1 && s.trying == ""
-	if end.Outcome.Red() && !s.shown[end.Signature] && (s.flags.verbose || single) {
-		s.shown[end.Signature] = true
-		s.line("%s", end.Describe())
-	}
-	if single {
-		return
-	}
-	text := fmt.Sprintf("%safter %v: ", s.trying, results[0].Took.Round(time.Second))
-	for i, result := range results {
-		if i > 0 {
-			text += " | "
-		}
-		text += result.Count()
-	}
-	s.progress(text)
-}

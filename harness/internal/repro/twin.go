@@ -1,16 +1,12 @@
 package repro
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -20,7 +16,6 @@ import (
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/extension"
 	"pyo3test/harness/internal/image"
-	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/report"
 )
 
@@ -132,50 +127,3 @@ func dependsElsewhere(table map[string]any) bool {
 
 // dependencies matches the names of the tables in which a manifest has them.
 var dependencies = regexp.MustCompile(`^((dev|build)[-_])?dependencies$`)
-
-// FindEdges finds out where threads can be delayed in modules that were compiled with hooks.
-func (p *Prepared) FindEdges(ctx context.Context, e *engine.Engine) (err error) {
-	c, err := e.Start(ctx, engine.Spec{Image: p.config.Extension.Image, Purpose: "edges", User: layout.User, Confined: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	for _, module := range p.config.Extension.Modules {
-		file := module.Path
-		if below, ok := strings.CutPrefix(file, layout.Sources+"/"); ok {
-			file = path.Join(layout.BuiltTree, below)
-		}
-		var said bytes.Buffer
-		argv := []string{layout.Tools + "/python", "-I", layout.Agent + "/edges.py", file}
-		if err := image.Run(ctx, c, engine.Command{Argv: argv}, nil, &said); err != nil {
-			return fmt.Errorf("find the edges of %s: %w: %.500s", module.Name, err, said.String())
-		}
-		for line := range bytes.Lines(said.Bytes()) {
-			found, err := parseEdge(line)
-			if err != nil {
-				return fmt.Errorf("find the edges of %s: %w: %.200q", module.Name, err, line)
-			}
-			p.edges = append(p.edges, found)
-		}
-	}
-	slices.SortFunc(p.edges, func(a, b edge) int { return cmp.Compare(a.offset, b.offset) })
-	if len(p.edges) == 0 {
-		return fmt.Errorf("find the edges of the modules: there are none, so nothing could be delayed in them")
-	}
-	return nil
-}
-
-// parseEdge reads a line of edges.py.
-func parseEdge(line []byte) (e edge, err error) {
-	var functions [][3]any
-	if err := json.Unmarshal(line, &[]any{&e.offset, &functions}); err != nil {
-		return e, err
-	}
-	for _, f := range functions {
-		name, _ := f[0].(string)
-		file, _ := f[1].(string)
-		number, _ := f[2].(float64)
-		e.functions = append(e.functions, report.Frame{Function: name, Place: report.Place{File: file, Line: int(number)}})
-	}
-	return e, nil
-}
