@@ -136,3 +136,29 @@ func TestQuiet(t *testing.T) {
 	require.True(t, known)
 	require.False(t, q.tooLong(at(150)))
 }
+
+// TestVisitedHang: while a user looks at a hang, all deadlines stand still, once, and a tick from before does not count.
+func TestVisitedHang(t *testing.T) {
+	g, _ := underWay(t, 1)
+	g.Hung = func(h Hung) {
+		require.Equal(t, 10, h.PID)
+		time.Sleep(20 * time.Millisecond)
+	}
+	end := morning.Add(time.Hour)
+	g.clock.lastEnd, g.clock.grace = end, end
+	before := time.Now()
+	g.visit(Hung{PID: 10})
+	moved := g.clock.lastEnd.Sub(end)
+	require.GreaterOrEqual(t, moved, 20*time.Millisecond)
+	require.LessOrEqual(t, moved, time.Since(before))
+	require.Equal(t, g.clock.lastEnd, g.clock.grace)
+
+	w := &watcher{group: g, ctx: t.Context(), last: before.Add(-time.Millisecond), paused: make(chan bool, 1)}
+	moment := g.clock.now
+	require.NoError(t, w.tick(before))
+	require.Equal(t, moment, g.clock.now, "time does not go back")
+	w.last, g.visited, g.clock.lastEnd = moment.Add(-time.Hour), time.Hour, moment.Add(time.Hour) // as after an hour
+	_ = w.tick(moment.Add(time.Millisecond))
+	require.Equal(t, moment.Add(time.Hour), g.clock.lastEnd, "it was moved already")
+	require.Zero(t, g.visited)
+}
