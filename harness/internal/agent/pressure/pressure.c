@@ -4,9 +4,9 @@
 //
 // A delay only makes a thread slower than it might be anyway. So a program that hangs under pressure can hang without it.
 //
-// Two kinds of points are delayed: calls of the C library's functions that are listed in POINTS, and edges of functions
-// that were compiled with coverage hooks (-Cpasses=sancov-module). A call of a listed function goes on with a jump, so
-// that this library has no frame on the stack of a thread that waits.
+// Three kinds of points are delayed: calls of the C library's functions that are listed in POINTS, the starts of threads, and
+// edges of functions that were compiled with coverage hooks (-Cpasses=sancov-module). A call of a listed function goes on
+// with a jump, and so does the start of a thread, so that this library has no frame on the stack of a thread that waits.
 //
 // The settings and the counts are on a board: a file that the agent makes, and that all processes of the test share. Its
 // layout is also in pressure.py.
@@ -48,7 +48,8 @@
 	X(14, pthread_create, 0)                   \
 	X(15, pthread_join, 0)                     \
 	X(16, syscall, 0)
-enum { COND_TIMEDWAIT = 6, COND_CLOCKWAIT = 7, SEM_TIMEDWAIT = 11, SEM_CLOCKWAIT = 12, SYSCALL = 16, CALLS = 17, CODE = 17, KINDS = 18 };
+enum { COND_TIMEDWAIT = 6, COND_CLOCKWAIT = 7, SEM_TIMEDWAIT = 11, SEM_CLOCKWAIT = 12, CREATE = 14, SYSCALL = 16 };
+enum { CALLS = 17, CODE = 17, START = 18, KINDS = 19 }; // what follows the calls has no function
 
 enum { MAGIC = 0x70336F79, SITES = 1024, MODULE = 48 };
 
@@ -59,7 +60,7 @@ struct site {
 	_Atomic uint64_t slept;  // nanoseconds
 	_Atomic uint32_t hits;   // while armed
 	_Atomic uint32_t delays; // of these
-	uint32_t kind;           // an index of POINTS, or CODE
+	uint32_t kind;           // an index of POINTS, CODE or START
 	uint32_t pad;
 	char module[MODULE]; // the name of the module's file, truncated
 };
@@ -118,6 +119,12 @@ static __thread struct {
 			"jmp *pyo3test_pressure_real+8*" #index "(%rip)\n"                                          \
 			".cfi_endproc\n.size " #name ", . - " #name "\n");
 
+// Where a thread starts whose start was put off: its first function and argument come from begin_thread.
+__asm__(".text\n.type pyo3test_pressure_start, @function\npyo3test_pressure_start:\n.cfi_startproc\n"
+		"sub $8, %rsp\n.cfi_adjust_cfa_offset 8\ncall pyo3test_pressure_begin_thread\nadd $8, %rsp\n"
+		".cfi_adjust_cfa_offset -8\nmov %rdx, %rdi\njmp *%rax\n"
+		".cfi_endproc\n.size pyo3test_pressure_start, . - pyo3test_pressure_start\n");
+
 static long raw(long number, long a, long b, long c, long d) {
 	register long r10 __asm__("r10") = d;
 	long result;
@@ -139,6 +146,13 @@ static long raw(long number, long a, long b, long c, long d) {
 			"1:\nadrp x16, pyo3test_pressure_real\nadd x16, x16, #:lo12:pyo3test_pressure_real\n"                   \
 			"ldr x16, [x16, #8*" #index "]\nbr x16\n"                                                               \
 			".cfi_endproc\n.size " #name ", . - " #name "\n");
+
+// Where a thread starts whose start was put off: its first function and argument come from begin_thread.
+__asm__(".text\n.type pyo3test_pressure_start, %function\npyo3test_pressure_start:\n.cfi_startproc\n"
+		"stp x29, x30, [sp, #-16]!\n.cfi_adjust_cfa_offset 16\n.cfi_rel_offset x29, 0\n.cfi_rel_offset x30, 8\n"
+		"bl pyo3test_pressure_begin_thread\nldp x29, x30, [sp], #16\n.cfi_adjust_cfa_offset -16\n"
+		".cfi_restore x29\n.cfi_restore x30\nmov x16, x0\nmov x0, x1\nbr x16\n"
+		".cfi_endproc\n.size pyo3test_pressure_start, . - pyo3test_pressure_start\n");
 
 static long raw(long number, long a, long b, long c, long d) {
 	register long x8 __asm__("x8") = number;
@@ -330,9 +344,40 @@ static int timed(uint32_t kind, const uint64_t *args, const char *module) {
 	return 0;
 }
 
+// The first function of a thread, and its argument.
+struct first {
+	void *function, *argument;
+};
+
+extern void pyo3test_pressure_start(void);
+
+// put_off makes a new thread start with begin_thread, by other arguments of pthread_create.
+static void put_off(uint64_t *args) {
+	struct first *first = malloc(sizeof *first);
+	if (!first)
+		return;
+	*first = (struct first){(void *)args[2], (void *)args[3]};
+	args[2] = (uint64_t)pyo3test_pressure_start;
+	args[3] = (uint64_t)first;
+}
+
+// begin_thread is the first thing that a new thread does. It returns what that was started with.
+HIDDEN struct first pyo3test_pressure_begin_thread(struct first *put) {
+	struct first first = *put;
+	free(put);
+	if (pyo3test_pressure_state & ARMED) {
+		self.busy = 1;
+		struct place place = locate(first.function);
+		uint64_t id = key(START, place);
+		maybe_delay(START, slot(START, place, id), id, board->call_chance);
+		self.busy = 0;
+	}
+	return first;
+}
+
 // point is what a stub calls before its function, with the function's arguments. The program is here only if it is armed or
 // if a library's constructor came before ours.
-HIDDEN void pyo3test_pressure_point(uint32_t kind, void *caller, const uint64_t *args) {
+HIDDEN void pyo3test_pressure_point(uint32_t kind, void *caller, uint64_t *args) {
 	if (pyo3test_pressure_state & UNRESOLVED)
 		resolve();
 	if (!(pyo3test_pressure_state & ARMED) || !board || self.busy)
@@ -346,6 +391,8 @@ HIDDEN void pyo3test_pressure_point(uint32_t kind, void *caller, const uint64_t 
 	if (board->call_chance) {
 		uint64_t id = key(kind, place);
 		maybe_delay(kind, slot(kind, place, id), id, board->call_chance);
+		if (kind == CREATE)
+			put_off(args);
 	}
 	self.busy = 0;
 }

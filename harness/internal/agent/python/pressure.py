@@ -42,8 +42,9 @@ KINDS = (
     "pthread_join",
     "futex",
     "code",
+    "thread start",
 )
-"""The kinds of points by their number: calls, and edges of the crate's own code."""
+"""The kinds of points by their number: calls, edges of the crate's own code, and starts of threads."""
 
 
 class Pressure:

@@ -79,7 +79,7 @@ def test_calls_are_delayed_and_counted(suite: Suite, beside: None, isolation: st
     delays = run.one("delays")
     assert delays["slept"] > 0 and delays["lost"] == 0
     kinds = {site["kind"] for site in delays["sites"]}
-    assert {"pthread_mutex_lock", "pthread_create"} <= kinds and "code" not in kinds
+    assert {"pthread_mutex_lock", "pthread_create", "thread start"} <= kinds and "code" not in kinds
     assert sum(site["slept"] for site in delays["sites"]) == pytest.approx(delays["slept"])
     assert not (run.out / "pressure.board").exists()
 
@@ -315,7 +315,7 @@ def test_the_functions_still_work(library: Path, tmp_path: Path) -> None:
         kinds = {site["kind"]: site for site in seen["sites"]}
         assert bool(kinds) == (calls == 1)
         if calls == 1:
-            assert set(kinds) >= {"pthread_mutex_lock", "pthread_create", "pthread_join", "sem_post", "futex"}
+            assert set(kinds) >= {"pthread_create", "thread start", "pthread_join", "sem_post", "futex"}
             assert kinds["pthread_create"]["module"] == "python"  # the program itself has no name
     plain = subprocess.run([tmp_path / "program"], capture_output=True, text=True, timeout=60, check=True)
     assert plain.stdout == "armed -1\n" + said
