@@ -50,6 +50,7 @@ type Prepared struct {
 	processors  int             // of the engine's machine
 	pressure    bundle.Pressure // on the test
 	edges       edges           // of instrumented modules, by their offsets
+	nearby      map[uint32]bool // the offsets of those in the functions of the hang, if the test is under pressure
 }
 
 // Prepare unpacks a bundle and finds or makes an image with its extension. Its tests get no network, and no limits above

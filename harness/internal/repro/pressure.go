@@ -72,6 +72,11 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 		return &under, nil
 	}
 	under.config.Budgets.Test *= 2
+	functions := p.edges.offsets(p.near(false))
+	under.nearby = map[uint32]bool{}
+	for _, offset := range functions {
+		under.nearby[offset] = true
+	}
 	settings := protocol.Pressure{
 		Test: p.bundle.Test.NodeID, Longest: longest, Budget: budget, Directed: []uint32{},
 		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor,
@@ -85,7 +90,7 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	case bundle.Lines:
 		settings.Code, settings.Directed = chance, p.edges.offsets(p.near(true))
 	case bundle.Functions:
-		settings.Code, settings.Directed = chance, p.edges.offsets(p.near(false))
+		settings.Code, settings.Directed = chance, functions
 	}
 	if pressure.Code != "" && pressure.Code != bundle.Crate && len(settings.Directed) == 0 {
 		return nil, unusable("this crate's code has none of the %s where the test hung, so there is nothing to delay", pressure.Code)
@@ -121,16 +126,12 @@ type Site struct {
 
 // sites translates what a run reports. Of calls, nothing says which are those of the hang.
 func (p *Prepared) sites(delays protocol.Delays) (sites []Site) {
-	near := map[uint32]bool{}
-	for _, i := range p.near(false) {
-		near[p.edges[i].offset] = true
-	}
 	for _, s := range delays.Sites {
 		site := Site{Where: s.Kind + " in " + s.Module, Near: p.pressure.Code == "", Delays: s.Delays, Slept: s.Slept}
 		if s.Kind == "code" {
 			offset := uint32(s.Offset)
 			at, ok := slices.BinarySearchFunc(p.edges, offset, func(e edge, offset uint32) int { return cmp.Compare(e.offset, offset) })
-			site.Near = near[offset]
+			site.Near = p.nearby[offset]
 			if ok {
 				site.Where = p.edges[at].where()
 			}
