@@ -51,6 +51,9 @@ func TestPython(t *testing.T) {
 		if err := engine.PackFile(w, "pytest.txt", locked); err != nil {
 			return err
 		}
+		if err := engine.PackFile(w, "pressure/pressure.c", pressure); err != nil {
+			return err
+		}
 		return filepath.WalkDir("python", func(path string, entry os.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || filepath.Ext(path) != ".py" && filepath.Ext(path) != ".jsonl" {
 				return err
