@@ -233,3 +233,19 @@ def test_a_real_one(tmp_path: Path) -> None:
             assert "stops the world, which cannot stop while one is attached: " + str(keeper) in proofs[0].text
         finally:
             process.kill()
+
+
+def test_a_stop_is_read_until_it_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One torn read hides no stop, and a world that is stopped again and again is not one that stays so."""
+    running, stopped, another = world.World(()), world.World((), 7, 1), world.World((), 8, 1)
+    monkeypatch.setattr(world, "MOMENT", 0)
+    for reads, stopper in (
+        ([running, stopped, stopped], 7),
+        ([stopped, running, stopped, stopped], 7),
+        ([running, running], 0),
+        ([stopped, another] * 4, 0),
+    ):
+        following = iter(reads)
+        monkeypatch.setattr(world, "read", lambda pid, runtimes, following=following: next(following))
+        settled = world.settled(1, [])
+        assert settled is not None and settled.stopper == stopper, reads
