@@ -181,9 +181,9 @@ func (f reproFlags) place(file string) string {
 // split returns the bundle and, if they are compared, the crate.
 func (f reproFlags) split(args []string) (file, crate string, err error) {
 	file = args[0]
-	isWay := func(w repro.Way) bool { return w.Name == f.pressure }
+	_, isWay := repro.Named(f.pressure)
 	switch {
-	case f.pressure != "" && f.pressure != search && !slices.ContainsFunc(repro.Ways(), isWay):
+	case f.pressure != "" && f.pressure != search && !isWay:
 		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
 	case f.minimise && (f.shell || f.core != ""):
 		return "", "", errors.New("--shell and --core show a hang, and --minimise has many: leave them out")

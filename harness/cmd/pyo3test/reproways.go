@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/engine"
@@ -29,36 +30,29 @@ func (f reproFlags) press(ctx context.Context, e *engine.Engine, b *bundle.Bundl
 	if (f.pressure != "" || b.Run.Pressure != bundle.Pressure{}) && b.Test.Kind != "" {
 		return nil, fmt.Errorf("only tests can be put under pressure, and the bundle is of %s", b.Test.NodeID)
 	}
-	var twin *repro.Prepared
-	build := func() (err error) {
-		if twin == nil {
-			screen.line("%12s %s", "Building", "the sources once more, with hooks: the same sources, and other machine code")
-			twin, err = p.Twin(ctx, e, f.limits, screen.prepare)
-		}
-		return err
-	}
+	twin := sync.OnceValues(func() (*repro.Prepared, error) {
+		screen.line("%12s %s", "Building", "the sources once more, with hooks: the same sources, and other machine code")
+		return p.Twin(ctx, e, f.limits, screen.prepare)
+	})
 	switch f.pressure {
 	case "":
 	case search:
-		found, err := f.search(ctx, b, p, func() (*repro.Prepared, error) { err := build(); return twin, err }, screen)
+		found, err := f.search(ctx, b, p, twin, screen)
 		if err != nil {
 			return nil, err
 		}
 		b.Run.Pressure = found
 	default:
-		for _, way := range repro.Ways() {
-			if way.Name == f.pressure {
-				b.Run.Pressure = way.Pressure
-			}
+		way, _ := repro.Named(f.pressure) // split has checked it
+		b.Run.Pressure = way.Pressure
+	}
+	if b.Run.Pressure.Code != "" {
+		var err error
+		if p, err = twin(); err != nil {
+			return nil, err
 		}
 	}
-	if b.Run.Pressure.Code == "" {
-		return p.Under(b.Run.Pressure)
-	}
-	if err := build(); err != nil {
-		return nil, err
-	}
-	return twin.Under(b.Run.Pressure)
+	return p.Under(b.Run.Pressure)
 }
 
 // search finds the pressure under which the test fails most often, and shows what it tried.

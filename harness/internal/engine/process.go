@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types"
@@ -107,6 +108,32 @@ func (p *Process) Wait(ctx context.Context) (int, error) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// lastWords bounds what is kept of a command's stderr, in bytes.
+const lastWords = 64 << 10
+
+// Read runs a command and passes its stdout to read. Any status but 0 is an error, with what the command said on stderr.
+func (c *Container) Read(ctx context.Context, command Command, read func(stdout io.Reader) error) error {
+	p, err := c.Exec(ctx, command)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	said := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(io.LimitReader(p.Stderr, lastWords)) // what there is of it
+		said <- strings.TrimSpace(string(text))
+		_, _ = io.Copy(io.Discard, p.Stderr)
+	}()
+	if err := read(p.Stdout); err != nil {
+		return err
+	}
+	status, err := p.Wait(ctx)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("status %d: %s", status, <-said)
+	}
+	return err
 }
 
 // Close closes the streams.

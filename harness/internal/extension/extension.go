@@ -36,10 +36,11 @@ type Recipe struct {
 	// On, unless it is "", is an image to build on whose packages come from elsewhere: such a build has volumes of its own, so
 	// that no other build reads what it wrote.
 	On string
-	// Hooks compiles the crate's own code with the hooks at which the library of package agent delays threads. Such a module can
-	// only be imported beside that library.
+	// Hooks compiles the crate's own code with the hooks at which the library of package agent delays threads. Such a module
+	// needs that library, which the tools image has.
 	Hooks bool
-	// Place, unless it is "", stands for the crate's place on this host: another copy with the same Place shares its volumes.
+	// Place, unless it is "", is used in the names of volumes in place of the crate's folder on this host: copies of a crate
+	// with the same Place share them.
 	Place string
 }
 

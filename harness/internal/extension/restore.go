@@ -32,27 +32,9 @@ func Built(ctx context.Context, e *engine.Engine, built Extension,
 	if err := upload(ctx, c, project.Tree{Crate: "."}); err != nil {
 		return err
 	}
-	p, err := c.Exec(ctx, engine.Command{
-		Argv: []string{layout.Tools + "/python", "-I", path.Join(layout.Build, "pack.py"), built.Distribution}})
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	said := make(chan string, 1)
-	go func() {
-		text, _ := io.ReadAll(io.LimitReader(p.Stderr, 64<<10)) // what there is of it
-		said <- strings.TrimSpace(string(text))
-		_, _ = io.Copy(io.Discard, p.Stderr)
-	}()
-	if err := readTar(p.Stdout, each); err != nil {
+	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", path.Join(layout.Build, "pack.py"), built.Distribution}}
+	if err := c.Read(ctx, command, func(stdout io.Reader) error { return readTar(stdout, each) }); err != nil {
 		return fmt.Errorf("read what was built: %w", err)
-	}
-	status, err := p.Wait(ctx)
-	if err != nil {
-		return fmt.Errorf("read what was built: %w", err)
-	}
-	if status != 0 {
-		return fmt.Errorf("read what was built: status %d: %s", status, <-said)
 	}
 	return nil
 }

@@ -79,6 +79,13 @@ func (c *clock) stand(still time.Duration) {
 	}
 }
 
+// extend moves the end of the group.
+func (c *clock) extend(later time.Duration) {
+	if !c.lastEnd.IsZero() {
+		c.lastEnd = c.lastEnd.Add(later)
+	}
+}
+
 // giveUp returns why the container must be killed now, or nil. Nothing that runs in the container can delay this.
 func (c *clock) giveUp() error {
 	switch {

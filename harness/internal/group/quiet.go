@@ -78,10 +78,9 @@ func (g *group) followQuiet(stood time.Duration) {
 	if later == 0 || g.stopping != "" {
 		return
 	}
-	end := g.clock.lastEnd
-	g.standAll(later)
-	if !known {
-		g.clock.lastEnd = end
+	g.stand(later)
+	if known {
+		g.clock.extend(later)
 	}
 }
 
@@ -91,18 +90,16 @@ func (g *group) visit(h Hung) {
 	g.Hung(h)
 	g.clock.now = time.Now()
 	g.visited += g.clock.now.Sub(began)
-	g.standAll(g.clock.now.Sub(began))
+	g.stand(g.clock.now.Sub(began))
+	g.clock.extend(g.clock.now.Sub(began))
 	g.clock.quiet.hear(g.clock.now)
 }
 
-// standAll moves all deadlines.
-func (g *group) standAll(still time.Duration) {
+// stand moves the deadlines of the attempt, its dumps and its tests.
+func (g *group) stand(still time.Duration) {
 	g.clock.stand(still)
 	g.dumps.stand(still)
 	g.ledger.stand(still)
-	if !g.clock.lastEnd.IsZero() {
-		g.clock.lastEnd = g.clock.lastEnd.Add(still)
-	}
 }
 
 // lastMargin is the time for everything that has no budget of its own: the agent's start, stacks and kills.

@@ -3,7 +3,6 @@ package group
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -90,25 +89,14 @@ const (
 func (h Hung) Core(ctx context.Context, to io.Writer) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, coreTimeout, fmt.Errorf("it took longer than %v", coreTimeout))
 	defer cancel()
-	p, err := h.container.Exec(ctx, engine.Command{
-		Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/core.py", fmt.Sprint(h.PID)}})
-	if err != nil {
-		return fmt.Errorf("write a core: %w", err)
-	}
-	defer p.Close()
-	said := make(chan string, 1)
-	go func() {
-		text, _ := io.ReadAll(io.LimitReader(p.Stderr, 64<<10)) // what there is of it
-		said <- strings.TrimSpace(string(text))
-		_, _ = io.Copy(io.Discard, p.Stderr)
-	}()
-	if n, err := io.Copy(to, io.LimitReader(p.Stdout, maxCore)); err != nil || n == maxCore {
-		return fmt.Errorf("write a core: after %d MiB: %w", n>>20, cmp.Or(context.Cause(ctx), err, errors.New("that is too much")))
-	}
-	status, err := p.Wait(ctx)
-	if err == nil && status != 0 {
-		err = fmt.Errorf("status %d: %s", status, <-said)
-	}
+	command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/core.py", fmt.Sprint(h.PID)}}
+	err := h.container.Read(ctx, command, func(stdout io.Reader) error {
+		n, err := io.Copy(to, io.LimitReader(stdout, maxCore))
+		if err == nil && n == maxCore {
+			err = fmt.Errorf("it has more than %d MiB", maxCore>>20)
+		}
+		return cmp.Or(context.Cause(ctx), err)
+	})
 	if err != nil {
 		return fmt.Errorf("write a core: %w", err)
 	}

@@ -142,7 +142,7 @@ func TestUnmergedFrames(t *testing.T) {
 		"the interpreter": {[]frame{{Name: "_PyObject_MakeTpCall"}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}}, PythonLoop},
 		"native code": {[]frame{{Name: "mine::spin", Filename: "/src/src/lib.rs", Line: 3}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}},
 			NativeLoopGIL},
-		"nobody knows": {[]frame{{Name: "spin"}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}}, NativeLoopGIL},
+		"a function of no known file": {[]frame{{Name: "spin"}, {Name: "PyObject_Vectorcall"}, libc, {Name: "_start"}}, NativeLoopGIL},
 	} {
 		stacks, err := json.Marshal([]thread{{OSID: 7, Name: "MainThread", Active: true, OwnsGIL: true, Frames: append(c.native, python)}})
 		require.NoError(t, err)

@@ -1,18 +1,17 @@
 package repro
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/hang"
-	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/layout"
 	"pyo3test/harness/internal/report"
 )
@@ -107,7 +106,7 @@ func function(of string) string {
 	return strings.Join(parts, "::")
 }
 
-// closure stands for the name of a function that has none.
+// closure is what a function without a name is called.
 const closure = "a closure"
 
 // FindEdges finds out where threads can be delayed in modules that were compiled with hooks.
@@ -122,17 +121,24 @@ func (p *Prepared) FindEdges(ctx context.Context, e *engine.Engine) (err error) 
 		if below, ok := strings.CutPrefix(file, layout.Sources+"/"); ok {
 			file = path.Join(layout.BuiltTree, below)
 		}
-		var said bytes.Buffer
-		argv := []string{layout.Tools + "/python", "-I", layout.Agent + "/edges.py", file}
-		if err := image.Run(ctx, c, engine.Command{Argv: argv}, nil, &said); err != nil {
-			return fmt.Errorf("find the edges of %s: %w: %.500s", module.Name, err, said.String())
-		}
-		for line := range bytes.Lines(said.Bytes()) {
-			found, err := parseEdge(line)
-			if err != nil {
-				return fmt.Errorf("find the edges of %s: %w: %.200q", module.Name, err, line)
+		command := engine.Command{Argv: []string{layout.Tools + "/python", "-I", layout.Agent + "/edges.py", file}}
+		err := c.Read(ctx, command, func(stdout io.Reader) error {
+			lines := json.NewDecoder(stdout)
+			for lines.More() {
+				var line json.RawMessage
+				if err := lines.Decode(&line); err != nil {
+					return err
+				}
+				found, err := parseEdge(line)
+				if err != nil {
+					return fmt.Errorf("%w: %.200q", err, line)
+				}
+				p.edges = append(p.edges, found)
 			}
-			p.edges = append(p.edges, found)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("find the edges of %s: %w", module.Name, err)
 		}
 	}
 	slices.SortFunc(p.edges, func(a, b edge) int { return cmp.Compare(a.offset, b.offset) })

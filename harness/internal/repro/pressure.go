@@ -44,6 +44,16 @@ type Way struct {
 	Pressure bundle.Pressure
 }
 
+// Named returns the kind of pressure of a name.
+func Named(name string) (_ Way, ok bool) {
+	ways := Ways()
+	at := slices.IndexFunc(ways, func(w Way) bool { return w.Name == name })
+	if at < 0 {
+		return Way{}, false
+	}
+	return ways[at], true
+}
+
 // Words describes pressure in a few words.
 func Words(p bundle.Pressure) string {
 	var parts []string

@@ -183,7 +183,7 @@ func TestNoDelayIsNoEvidence(t *testing.T) {
 	assert.True(t, Compare(hung, clean).Better(), "conditions delay nothing")
 	p.bundle.Test.Blocked = nil
 	hung, clean = results(bundle.Pressure{Code: bundle.Crate})
-	assert.True(t, Compare(hung, clean).Better(), "nobody knows where it hung")
+	assert.True(t, Compare(hung, clean).Better(), "where it hung is not known")
 
 	p = prepared(t)
 	hung, clean = results(bundle.Pressure{Code: bundle.Functions})

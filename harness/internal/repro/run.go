@@ -145,16 +145,18 @@ func (s *series) count(side int, end report.TestEnded, delays protocol.Delays) {
 	if s.over {
 		return // a run that another worker had begun before the last one
 	}
-	failed := s.results[side].count(end, time.Since(s.began))
-	if end.Outcome != verdict.Skipped && end.Outcome != verdict.NotRun {
-		s.results[side].countDelays(s.sides[side].sites(delays), delays.Timed)
+	result := &s.results[side]
+	before := result.Runs
+	failed := result.count(end, time.Since(s.began))
+	if result.Runs > before {
+		result.countDelays(s.sides[side].sites(delays), delays.Timed)
 	}
 	if failed && s.options.UntilFailure {
-		s.over, s.results[side].UntilFailure = true, true
+		s.over, result.UntilFailure = true, true
 		s.end()
 	}
-	if so := s.results[side]; so.Runs == 0 && so.Unknown == maxUnknown {
-		s.errs = append(s.errs, fmt.Errorf("%d runs of %s of %s, and none gave the test a verdict: %s: %s", so.Unknown,
+	if result.Runs == 0 && result.Unknown == maxUnknown {
+		s.errs = append(s.errs, fmt.Errorf("%d runs of %s of %s, and none gave the test a verdict: %s: %s", result.Unknown,
 			s.sides[side].bundle.Test.NodeID, s.sides[side].crate(), end.Outcome, cmp.Or(end.Message, end.Text)))
 		s.end()
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"pyo3test/harness/internal/bundle"
 )
@@ -45,10 +44,9 @@ func (e *NotFoundError) Error() string {
 }
 
 // Search tries kinds of pressure, the cheapest first, and returns the one under which the test failed most often, with all
-// trials. It halves their number after each round. Of several that are equal, the one that was named last wins. For delays in
-// the crate's code it calls twin, once. One that cannot be tried is left out. It calls each before a trial.
+// trials. It halves their number after each round. Of several that are equal, the one that was named last wins. Delays in the
+// crate's code need the preparation that twin returns. One that cannot be tried is left out. It calls each before a trial.
 func (p *Prepared) Search(ctx context.Context, ways []Way, o Options, twin func() (*Prepared, error), each func(next Way)) (Way, []Trial, error) {
-	twin = sync.OnceValues(twin)
 	return search(ctx, ways, func(way Way, number int) (t Trial, err error) {
 		on := p
 		if way.Pressure.Code != "" {

@@ -88,7 +88,7 @@ func TestApplicable(t *testing.T) {
 		}
 		return names
 	}
-	assert.NotContains(t, names(bundle.Test{}), "functions", "nobody knows in which")
+	assert.NotContains(t, names(bundle.Test{}), "functions", "the functions are not known")
 	assert.Contains(t, names(bundle.Test{}), "crate")
 	assert.Contains(t, names(bundle.Test{Blocked: []report.Frame{{Function: "f"}}}), "functions")
 }

@@ -21,7 +21,7 @@ SITES = 1024
 MAGIC = 0x70336F79
 WHOLE = 2**32 - 1
 """A probability of 1."""
-TOLD = 200
+MOST = 200
 """How many sites are reported, those with the longest delays first."""
 KINDS = (
     "pthread_mutex_lock",
@@ -123,4 +123,4 @@ class Pressure:
             if key and delays
         ]
         sites.sort(key=lambda site: -float(str(site["slept"])))
-        return {"sites": sites[:TOLD], "slept": slept / 1e9, "timed": timed, "lost": lost}
+        return {"sites": sites[:MOST], "slept": slept / 1e9, "timed": timed, "lost": lost}

@@ -32,7 +32,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import crates
 import fetch
 import install
-from common import BUILT, INSTALL, SCRATCH, SOURCES, TARGET, TOOLS, VENV, BuildError, run, say, walk
+from common import BUILT, DELAYS, INSTALL, SCRATCH, SOURCES, TARGET, TOOLS, VENV, BuildError, run, say, walk
 
 NATIVE = re.compile(r"\.(so|pyd)$")
 PYTHON_SOURCE = re.compile(r"\.py$")
@@ -72,7 +72,6 @@ def restore_times() -> None:
     part.replace(manifest)
 
 
-DELAYS = "/opt/pyo3test/agent/libpressure.so"
 HOOKS = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
@@ -97,7 +96,7 @@ def build(config: dict[str, Any], crate: Path, relay: bool = True) -> Path:
         argv += ["--no-default-features"]
     argv += config["maturin_args"]
     if config["hooks"] and config["phase"] == "build":
-        if not Path(DELAYS).exists():
+        if not DELAYS.exists():
             raise BuildError("there is no library for delays in the tools image: its base could not compile it")
         argv += HOOKS if "--" in argv else ["--", *HOOKS]
     run(argv, crate, "building with maturin", relay)

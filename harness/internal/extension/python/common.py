@@ -16,6 +16,7 @@ TARGET = Path("/build")  # a volume of this crate alone: cargo's target folder
 CRATES = Path("/crates")  # a volume that is only read: a target folder with the crates that this one depends on
 BUILT = Path("/opt/pyo3test/built")
 TOOLS = Path("/opt/pyo3test/tools/bin")
+DELAYS = Path("/opt/pyo3test/agent/libpressure.so")  # missing if the base could not compile it
 VENV = Path("/opt/venv")
 SCRATCH = Path("/run/pyo3test")  # a tmpfs: settings and credentials, which no layer keeps
 
