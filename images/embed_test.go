@@ -59,7 +59,7 @@ func TestLocksHaveHashesAndNoPlaces(t *testing.T) {
 }
 
 func TestFilesHoldTheScripts(t *testing.T) {
-	for _, name := range []string{"Dockerfile", "cpython.sh", "debian-base.sh", "engine.sh", "tools.sh"} {
+	for _, name := range []string{"Dockerfile", "agent.sh", "cpython.sh", "debian-base.sh", "engine.sh", "tools.sh"} {
 		_, err := Files.ReadFile(name)
 		require.NoError(t, err)
 	}

@@ -39,14 +39,9 @@ echo "installing maturin, uv, pip and py-spy" >&2
 python3 -m venv "$home/tools"
 "$home/tools/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --require-hashes -r "$here/tools.txt"
 
-# Compile the harness's programs once: each container is new and would compile them again.
-"$home/tools/bin/python" -m compileall -q "$home"/agent
-
-# Beside them is the library that delays threads. It has parts for x86_64 and aarch64, and needs the C library's headers.
-gcc -O2 -fPIC -shared -o "$home/agent/libpressure.so" "$home/agent/pressure.c" ||
-	note "cannot compile pressure.c: repro --pressure has no delays"
+bash "$here/agent.sh"
 
 # The test environment stays empty here; each extension image fills its own.
 python3 -m venv --without-pip /opt/venv
-mkdir -p /home/pyo3test /src /cache/uv /cache/cargo /build "$home/out" "$home/built"
-chown -R 1000:1000 /home/pyo3test /src /cache /build "$home/out" "$home/built" /opt/venv
+mkdir -p /home/pyo3test /src /cache/uv /cache/cargo /build "$home"/{out,built,vendored}
+chown -R 1000:1000 /home/pyo3test /src /cache /build "$home"/{out,built,vendored} /opt/venv

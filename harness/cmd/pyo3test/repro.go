@@ -44,6 +44,9 @@ With --minimise, if all tests of the run shared one process, the test runs after
 times, to find the fewest that its failure needs. They are listed, and a bundle with only them is kept, with the rate of 20 fresh
 runs.
 
+With --full, it writes the bundle to a file with the image and the crates that the test needs, and runs nothing. On a machine
+with a Docker engine and no network, that file does all that is described here.
+
 Without --compare the exit code is 0 if the test passed every time, 1 if it failed or never had a verdict. It is 2 if the bundle
 cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
@@ -52,7 +55,8 @@ cannot be used.`,
   pyo3test repro --pressure test_once.pyo3test          make it hang more often
   pyo3test repro --shell test_once.pyo3test             look at the process that hangs
   pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?
-  pyo3test repro --minimise test_once.pyo3test          which earlier tests does it need?`,
+  pyo3test repro --minimise test_once.pyo3test          which earlier tests does it need?
+  pyo3test repro --full all.pyo3test test_once.pyo3test for a machine without a network`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
 	}
@@ -69,7 +73,8 @@ cannot be used.`,
 	flags.StringVar(&f.core, "core", "", "write a core of the first hang, and what a debugger needs for it, to this `file`, such as core.tar.gz")
 	flags.BoolVar(&f.minimise, "minimise", false, "find the fewest earlier tests that the failure needs")
 	flags.StringVar(&f.save, "save", "", "also write the bundle to this `file`, with the rate that was measured, from which harness.Repro decides how often to run the test")
-	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults")
+	flags.StringVar(&f.full, "full", "", "write the bundle to this `file` with all that it needs from elsewhere, and run nothing")
+	flags.BoolVar(&f.limits, "limits", false, "allow the bundle more memory, processes and time for a test than the defaults, and a larger image")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the report of the first failure in each place")
 	flags.BoolVar(&f.json, "json", false, "the result, if there is one, as one object on stdout, and nothing else there")
 	return c
@@ -82,14 +87,14 @@ type reproFlags struct {
 	compare, minimise     bool
 	pressure              string // the name of a way, or search; "" is the bundle's own
 	shell                 bool
-	core, save            string
+	core, save, full      string
 }
 
 // pressureRuns is how often a test runs under pressure if nothing else is asked for.
 const pressureRuns = 200
 
 // ownLimits are those that a bundle may ask for if it is trusted.
-var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Time: 1000 * time.Hour}
+var ownLimits = repro.Limits{Memory: 1 << 50, Processes: 1 << 22, Time: 1000 * time.Hour, Image: 1 << 50}
 
 func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	if f.options.Runs < 0 || f.options.Jobs < 1 || f.options.For < 0 {
@@ -130,8 +135,8 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 	}
 	results, err := f.run(c.Context(), b, crate, screen)
 	screen.clear()
-	passed := len(results) > 0
-	if passed {
+	passed := f.full != "" && err == nil
+	if len(results) > 0 {
 		passed, err = f.conclude(c, screen, results, crate, err)
 	}
 	if f.save != "" && err == nil && len(results) > 0 {
@@ -185,6 +190,9 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	switch {
 	case f.pressure != "" && f.pressure != search && !isWay:
 		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
+	case f.full != "" && (f.minimise || f.compare || f.shell || f.json || f.core != "" || f.save != "" || f.pressure != "" ||
+		f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0):
+		return "", "", errors.New("--full runs nothing: of the other flags it takes --limits alone")
 	case f.minimise && (f.shell || f.core != ""):
 		return "", "", errors.New("--shell and --core show a hang, and --minimise has many: leave them out")
 	case f.minimise && (f.compare || f.json || f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0):
@@ -264,7 +272,7 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	if _, err := e.Sweep(ctx); err != nil {
 		return nil, err
 	}
-	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Time: time.Hour}
+	most := repro.Limits{Memory: harness.DefaultMemory, Processes: harness.DefaultProcesses, Time: time.Hour, Image: defaultImage}
 	if f.limits {
 		most = ownLimits
 	}
@@ -274,6 +282,9 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	}
 	for _, difference := range prepared.Differences {
 		screen.line("%12s %s", "Differs", visible.Word(difference))
+	}
+	if f.full != "" {
+		return nil, f.saveFull(ctx, e, prepared, screen)
 	}
 	if prepared, err = f.press(ctx, e, b, prepared, screen); err != nil {
 		return nil, err
@@ -298,6 +309,22 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 	f.options.Each = screen.each
 	f.options.Seed = finalSeed
 	return repro.Run(ctx, f.options, sides...)
+}
+
+// defaultImage is how many bytes the image of a bundle may have.
+const defaultImage = 8 << 30
+
+// saveFull writes the bundle with all that it needs from elsewhere.
+func (f reproFlags) saveFull(ctx context.Context, e *engine.Engine, p *repro.Prepared, screen *reproScreen) error {
+	if err := p.SaveFull(ctx, e, f.full, f.limits, screen.prepare); err != nil {
+		return fmt.Errorf("write the full bundle %s: %w", f.full, err)
+	}
+	info, err := os.Stat(f.full)
+	if err != nil {
+		return err
+	}
+	screen.line("%12s %s (%d MiB)", "Kept", f.full, info.Size()>>20)
+	return nil
 }
 
 // finalSeed is that of the first run that counts: those of a search have smaller ones.

@@ -18,11 +18,13 @@ import (
 // Extension is how a bundle's file name ends.
 const Extension = ".pyo3test"
 
-// The version of the format. A reader takes any minor version of its own major one: it passes over fields that it does
-// not know. A new kind of entry is a new major version, because entries that are not known are refused.
+// The versions of the format. A reader takes any minor version of a major one that it knows: it passes over fields that it
+// does not know. A new kind of entry is a new major version, because entries that are not known are refused. Bundles without
+// an image are still written in the first.
 const (
-	formatMajor = 1
-	formatMinor = 1
+	format      = "1.1"
+	formatImage = "2.0"
+	formatMajor = 2 // the newest
 )
 
 // The entries of a bundle. Sources and Built are folders: what is below them is named in the manifest, file by file.
@@ -32,6 +34,7 @@ const (
 	Built        = "built/"          // what the build made, by its path in the container
 	Recording    = "recording.jsonl" // the events of the run up to there
 	Report       = "report.txt"      // what was seen of the test, for a reader
+	images       = "images/"         // an OCI layout with the image that the test runs on, if the bundle is full
 )
 
 // Manifest describes a bundle. It is the first entry, as JSON.
@@ -243,8 +246,8 @@ func (m Manifest) checkFormat() error {
 	if _, err := fmt.Sscanf(m.Format, "%d.%d", &major, &minor); err != nil {
 		return fmt.Errorf("its manifest has no format: it is no bundle of pyo3test")
 	}
-	if major != formatMajor {
-		return fmt.Errorf("it has format %s, made by pyo3test %s, and this version reads %d.x: use that version",
+	if major < 1 || major > formatMajor {
+		return fmt.Errorf("it has format %s, made by pyo3test %s, and this version reads 1.x to %d.x: use that version",
 			m.Format, m.PyO3Test, formatMajor)
 	}
 	return nil
@@ -252,5 +255,6 @@ func (m Manifest) checkFormat() error {
 
 // known reports whether an entry is of a kind that this version knows.
 func known(name string) bool {
-	return name == Recording || name == Report || strings.HasPrefix(name, Sources) || strings.HasPrefix(name, Built)
+	return name == Recording || name == Report || strings.HasPrefix(name, Sources) || strings.HasPrefix(name, Built) ||
+		inImages.MatchString(name)
 }

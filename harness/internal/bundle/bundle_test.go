@@ -159,7 +159,7 @@ func TestRefused(t *testing.T) {
 		"a file and a folder":        {with(entry{"sources/a.py/b", "x", 0o644}), "is a file and a folder"},
 		"built into the system":      {with(entry{"built/usr/bin/python3", "x", 0o755}), "a place that no build writes to"},
 		"built into the tools":       {with(entry{"built/opt/pyo3test/agent/agent.py", "x", 0o755}), "a place that no build writes to"},
-		"another major version":      {changed(func(m *Manifest) { m.Format, m.PyO3Test = "2.0", "9.9" }), "made by pyo3test 9.9, and this version reads 1.x"},
+		"another major version":      {changed(func(m *Manifest) { m.Format, m.PyO3Test = "3.0", "9.9" }), "made by pyo3test 9.9, and this version reads 1.x to 2.x"},
 		"no format":                  {changed(func(m *Manifest) { m.Format = "x" }), "no bundle of pyo3test"},
 		"a size that lies":           {changed(func(m *Manifest) { m.Entries[0].Size = 5 }), "is not what the manifest says"},
 		"a negative size":            {changed(func(m *Manifest) { m.Entries[0].Size = -1 }), "is not what the manifest says"},

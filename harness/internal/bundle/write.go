@@ -28,7 +28,7 @@ const (
 	maxManifest = 8 << 20
 )
 
-// Writer collects the entries of a bundle, compressed, in memory.
+// Writer collects the entries of a bundle, compressed: in memory, but for an image.
 type Writer struct {
 	secrets  Secrets
 	entries  []packed
@@ -39,8 +39,10 @@ type Writer struct {
 
 type packed struct {
 	Entry
-	crc        uint32
-	compressed []byte
+	method uint16 // of its compression
+	crc    uint32
+	size   int64                     // compressed, in bytes
+	open   func() (io.Reader, error) // what is compressed
 }
 
 // NewWriter returns a writer whose entries have no value of secrets in them.
@@ -78,22 +80,28 @@ func (w *Writer) room(name string, size int64) error {
 
 func (w *Writer) add(name string, executable bool, data []byte) error {
 	var compressed bytes.Buffer
-	deflate, err := flate.NewWriter(&compressed, flate.DefaultCompression)
+	entry, err := compress(&compressed, flate.DefaultCompression, bytes.NewReader(data))
 	if err != nil {
-		return err
+		return fmt.Errorf("add %s: %w", name, err)
 	}
-	if _, err := deflate.Write(data); err != nil {
-		return err
-	}
-	if err := deflate.Close(); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(data)
-	w.entries = append(w.entries, packed{
-		Entry: Entry{name, int64(len(data)), hex.EncodeToString(sum[:]), executable},
-		crc:   crc32.ChecksumIEEE(data), compressed: compressed.Bytes(),
-	})
+	entry.Name, entry.Executable, entry.size = name, executable, int64(compressed.Len())
+	entry.open = func() (io.Reader, error) { return bytes.NewReader(compressed.Bytes()), nil }
+	w.entries = append(w.entries, entry)
 	return nil
+}
+
+// compress compresses content, and returns an entry without a name.
+func compress(to io.Writer, level int, content io.Reader) (packed, error) {
+	deflate, err := flate.NewWriter(to, level)
+	if err != nil {
+		return packed{}, err
+	}
+	sum, crc := sha256.New(), crc32.NewIEEE()
+	size, err := io.Copy(io.MultiWriter(deflate, sum, crc), content)
+	if err = errors.Join(err, deflate.Close()); err != nil {
+		return packed{}, err
+	}
+	return packed{Entry: Entry{Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}, method: zip.Deflate, crc: crc.Sum32()}, nil
 }
 
 // Link adds a symbolic link of the sources, if it stays in them.
@@ -140,26 +148,27 @@ func (w *Writer) SHA256(name string) string {
 
 // SaveRate writes the bundle to another file, with how often its test ran and failed.
 func (b *Bundle) SaveRate(file string, ran, failed int) error {
-	w := NewWriter(Secrets{})
-	w.withheld, w.links = slices.Clone(b.Withheld), b.Links
-	for _, entry := range b.Entries {
-		data, err := b.read(entry)
-		if err == nil {
-			err = w.add(entry.Name, entry.Executable, data)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	m := b.Manifest
 	m.Test.Ran, m.Test.Failed = ran, failed
-	return w.Save(file, m)
+	return b.writer().Save(file, m)
+}
+
+// writer returns a writer with the bundle's entries, which it copies as they are.
+func (b *Bundle) writer() *Writer {
+	w := NewWriter(Secrets{})
+	w.withheld, w.links = slices.Clone(b.Withheld), maps.Clone(b.Links)
+	for _, entry := range b.Entries {
+		file := b.entries[entry.Name]
+		w.entries = append(w.entries, packed{Entry: entry, method: file.Method, crc: file.CRC32, size: int64(file.CompressedSize64),
+			open: file.OpenRaw})
+	}
+	return w
 }
 
 // Save writes the bundle to a file, whole or not at all. Equal entries and manifests give equal files. It sets the
 // manifest's Format, Entries, Links and Withheld.
 func (w *Writer) Save(file string, m Manifest) (err error) {
-	m.Format = fmt.Sprintf("%d.%d", formatMajor, formatMinor)
+	m.Format = w.format()
 	slices.SortFunc(w.entries, func(a, b packed) int { return strings.Compare(a.Name, b.Name) })
 	m.Entries, m.Links = nil, w.links
 	for _, entry := range w.entries {
@@ -216,8 +225,8 @@ func (w *Writer) write(to io.Writer, manifest []byte) error {
 	}
 	for _, entry := range w.entries {
 		header := zip.FileHeader{
-			Name: entry.Name, Method: zip.Deflate, CRC32: entry.crc, UncompressedSize64: uint64(entry.Size),
-			CompressedSize64: uint64(len(entry.compressed)),
+			Name: entry.Name, Method: entry.method, CRC32: entry.crc, UncompressedSize64: uint64(entry.Size),
+			CompressedSize64: uint64(entry.size),
 		}
 		mode := fs.FileMode(0o644)
 		if entry.Executable {
@@ -225,8 +234,12 @@ func (w *Writer) write(to io.Writer, manifest []byte) error {
 		}
 		header.SetMode(mode)
 		raw, err := archive.CreateRaw(&header)
+		var compressed io.Reader
 		if err == nil {
-			_, err = raw.Write(entry.compressed)
+			compressed, err = entry.open()
+		}
+		if err == nil {
+			_, err = io.Copy(raw, compressed)
 		}
 		if err != nil {
 			return err

@@ -212,6 +212,15 @@ func (c *Container) Download(ctx context.Context, path string) (io.ReadCloser, e
 	return stream, nil
 }
 
+// Export returns a tar stream of the container's root file system, without volumes and tmpfs.
+func (c *Container) Export(ctx context.Context) (io.ReadCloser, error) {
+	stream, err := c.engine.cli.ContainerExport(ctx, c.ID)
+	if err != nil {
+		return nil, fmt.Errorf("export container: %w", err)
+	}
+	return stream, nil
+}
+
 // Running reports whether the container is still running; one that is gone is not.
 func (c *Container) Running(ctx context.Context) (bool, error) {
 	inspect, err := c.engine.cli.ContainerInspect(ctx, c.ID)

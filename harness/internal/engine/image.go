@@ -26,6 +26,9 @@ type Image struct {
 	ID      string
 	Created int64 // seconds since 1970, if it was listed
 	Labels  map[string]string
+	// Architecture and Env, as NAME=VALUE, are those of an image that was looked up by its name.
+	Architecture string
+	Env          []string
 }
 
 // Image looks up an image in the engine's store; ok is false if it is not there.
@@ -37,9 +40,9 @@ func (e *Engine) Image(ctx context.Context, name string) (_ Image, ok bool, err 
 	if err != nil {
 		return Image{}, false, fmt.Errorf("inspect image %s: %w", name, err)
 	}
-	found := Image{ID: inspect.ID}
+	found := Image{ID: inspect.ID, Architecture: inspect.Architecture}
 	if inspect.Config != nil {
-		found.Labels = inspect.Config.Labels
+		found.Labels, found.Env = inspect.Config.Labels, inspect.Config.Env
 	}
 	return found, true, nil
 }

@@ -82,7 +82,7 @@ type builtFiles interface {
 func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, installed []string,
 	emit report.Emit) (id string, err error) {
 	key := project.Sum(strings.Join(append([]string{tools.ID, buildPrograms["install.py"], buildPrograms["build.py"]}, installed...), "\n"))[:16]
-	return restored(ctx, e, "packages-"+key, emit, func(ctx context.Context) (*engine.Container, error) {
+	return restored(ctx, e, "packages-"+key, nil, emit, func(ctx context.Context) (*engine.Container, error) {
 		b := builder{engine: e, tools: tools, network: network, tree: project.Tree{Crate: ".", Workspace: "."}, emit: emit,
 			installed: installed}
 		return b.inContainer(ctx, network, tools.ID, nil, func(c *engine.Container) error {
@@ -98,7 +98,7 @@ func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network 
 // Restore returns an image with an extension that was built elsewhere, on one with its packages.
 func Restore(ctx context.Context, e *engine.Engine, packages string, built builtFiles, emit report.Emit) (id string, err error) {
 	key := project.Sum(packages + "\n" + built.Key())[:16]
-	return restored(ctx, e, "restored-"+key, emit, func(ctx context.Context) (*engine.Container, error) {
+	return restored(ctx, e, "restored-"+key, nil, emit, func(ctx context.Context) (*engine.Container, error) {
 		c, err := e.Start(ctx, engine.Spec{Image: packages, Purpose: "build", User: layout.User, Confined: true})
 		if err != nil {
 			return nil, err
@@ -110,8 +110,8 @@ func Restore(ctx context.Context, e *engine.Engine, packages string, built built
 	})
 }
 
-// restored returns the image of a tag, and makes it of a container if it is not there. The newest of such images stay.
-func restored(ctx context.Context, e *engine.Engine, tag string, emit report.Emit,
+// restored returns the image of a tag, and makes it of a container, with more variables, if it is not there. The newest of such images stay.
+func restored(ctx context.Context, e *engine.Engine, tag string, env map[string]string, emit report.Emit,
 	make func(context.Context) (*engine.Container, error)) (id string, err error) {
 	name := repository + tag
 	if found, ok, err := e.Made(ctx, name); ok || err != nil {
@@ -140,7 +140,7 @@ func restored(ctx context.Context, e *engine.Engine, tag string, emit report.Emi
 	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
 	labels := Unlisted()
 	labels[environmentLabel] = "restored"
-	if id, err = c.Commit(ctx, name, labels, nil); err != nil {
+	if id, err = c.Commit(ctx, name, labels, env); err != nil {
 		return "", err
 	}
 	return id, prune(ctx, e, environmentLabel, "restored")

@@ -99,6 +99,11 @@ func (n Network) Offline() Network {
 	return off
 }
 
+// Nowhere returns the settings for a build that fetches nothing: it has no network, and nothing of this host's settings.
+func Nowhere() Network {
+	return Network{env: map[string]string{"HOME": layout.Scratch + "/home", "CARGO_HOME": layout.Scratch + "/cargo"}}.Offline()
+}
+
 func withoutSecrets(table map[string]any) map[string]any {
 	kept := map[string]any{}
 	for key, value := range table {

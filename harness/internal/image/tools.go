@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -119,7 +120,7 @@ func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned,
 
 // tools returns the tools image on a base; ok is false if the engine does not have it.
 func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (_ Image, ok bool, err error) {
-	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("tools.txt"), programs.hash())
+	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("agent.sh"), asset("tools.txt"), programs.hash())
 	found, ok, err := e.Made(ctx, i.Name)
 	i.ID, i.Python = found.ID, found.Labels[pythonLabel]
 	return i, ok, err
@@ -134,14 +135,7 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return err
 	}
 	defer func() { _ = c.Remove(context.WithoutCancel(ctx)) }()
-	pack := func(w *tar.Writer) error {
-		errs := []error{packAssets(w, "pyo3test/images/")}
-		for name, data := range programs {
-			errs = append(errs, engine.PackFile(w, "pyo3test/"+name, data))
-		}
-		return errors.Join(errs...)
-	}
-	if err := c.UploadTar(ctx, "/opt", pack); err != nil {
+	if err := programs.upload(ctx, c); err != nil {
 		return err
 	}
 	relay := &lastLines{pass: progress(emit)}
@@ -156,9 +150,47 @@ func (i *Image) make(ctx context.Context, e *engine.Engine, network Network, pro
 		return fmt.Errorf("ask for Python's version: %w", err)
 	}
 	i.Python = strings.TrimSpace(version.String())
-	labels := map[string]string{baseLabel: i.Base, baseIDLabel: i.BaseID, pythonLabel: i.Python}
-	i.ID, err = c.Commit(ctx, i.Name, labels, nil)
+	i.ID, err = c.Commit(ctx, i.Name, i.Labels(), nil)
 	return err
+}
+
+// Labels returns what a tools image was made from, as its labels say it.
+func (i Image) Labels() map[string]string {
+	return map[string]string{baseLabel: i.Base, baseIDLabel: i.BaseID, pythonLabel: i.Python}
+}
+
+// Labelled returns a tools image with an id and labels.
+func Labelled(id string, labels map[string]string) Image {
+	return Image{ID: id, Base: labels[baseLabel], BaseID: labels[baseIDLabel], Python: labels[pythonLabel]}
+}
+
+// upload brings the programs, and what the images are made from, into a container.
+func (p Programs) upload(ctx context.Context, c *engine.Container) error {
+	return c.UploadTar(ctx, path.Dir(layout.Home), func(w *tar.Writer) error {
+		home := path.Base(layout.Home) + "/"
+		errs := []error{packAssets(w, home+path.Base(layout.Images)+"/")}
+		for name, data := range p {
+			errs = append(errs, engine.PackFile(w, home+name, data))
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// Renew replaces the programs in a container, which may be of a tools image that another version made, by those of this one.
+// It needs a container whose user is root.
+func (p Programs) Renew(ctx context.Context, c *engine.Container) error {
+	var output strings.Builder
+	err := Run(ctx, c, engine.Command{Argv: []string{"rm", "-rf", layout.Agent, layout.Images}}, nil, &output)
+	if err == nil {
+		err = p.upload(ctx, c)
+	}
+	if err == nil {
+		err = Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/agent.sh"}}, nil, &output)
+	}
+	if err != nil {
+		return fmt.Errorf("renew the harness's programs: %w: %s", err, output.String())
+	}
+	return nil
 }
 
 // StartBuilder starts a container that reaches the network as the host does, or has no network if the settings are from

@@ -32,6 +32,7 @@ type Limits struct {
 	Memory    int64 // bytes
 	Processes int64
 	Time      time.Duration // of a test, or of a phase
+	Image     int64         // bytes of the image in a full bundle
 }
 
 // UnusableError says why a bundle that is in order cannot be used here.
@@ -106,6 +107,16 @@ func checkLimits(b *bundle.Bundle, most Limits) error {
 		return unusable("the bundle asks for %d processes, and may have %d: run it with --limits if you trust whom it is from",
 			r.Processes, most.Processes)
 	}
+	if b.Full() {
+		its, err := b.Image()
+		if err != nil {
+			return err
+		}
+		if its.Size > most.Image {
+			return unusable("the bundle's image has %d MiB, and may have %d: run it with --limits if you trust whom it is from",
+				its.Size>>20, most.Image>>20)
+		}
+	}
 	for _, budget := range []time.Duration{r.StartTimeout, r.CollectTimeout, r.TestTimeout, r.FinishTimeout, r.ExitTimeout} {
 		if budget > most.Time {
 			return unusable("the bundle asks for a budget of %v, and may have %v: run it with --limits if you trust whom it is from",
@@ -177,8 +188,13 @@ func (p *Prepared) image(ctx context.Context, e *engine.Engine, emit report.Emit
 	return built, err
 }
 
-// tools returns this host's tools image with the bundle's Python and Debian packages.
+// tools returns this host's tools image with the bundle's Python and Debian packages, or the image of a full bundle, which has no
+// network to fetch with.
 func tools(ctx context.Context, e *engine.Engine, b *bundle.Bundle, emit report.Emit) (image.Image, image.Network, error) {
+	if b.Full() {
+		loaded, err := load(ctx, e, b, emit)
+		return loaded, image.Nowhere(), err
+	}
 	network, err := image.HostNetwork()
 	if err != nil {
 		return image.Image{}, network, err
@@ -193,6 +209,9 @@ func tools(ctx context.Context, e *engine.Engine, b *bundle.Bundle, emit report.
 // packages returns the id of an image with the bundle's packages.
 func packages(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, b *bundle.Bundle,
 	emit report.Emit) (string, error) {
+	if b.Full() {
+		return tools.ID, nil
+	}
 	installed, err := pinned(b.Build.Installed)
 	if err != nil {
 		return "", err

@@ -27,25 +27,12 @@ const twinTimeout = 40 * time.Minute
 // before, from crates.io alone unless the bundle is trusted.
 func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emit report.Emit) (*Prepared, error) {
 	b := p.bundle
-	if !trusted {
-		if err := p.onlyFromCratesIO(); err != nil {
-			return nil, err
-		}
-	}
-	tools, network, packages, err := Base(ctx, e, b, emit)
+	tools, network, recipe, err := p.sources(ctx, e, trusted, emit)
 	if err != nil {
 		return nil, err
 	}
-	env := maps.Clone(b.Run.Env)
-	if !trusted {
-		for name := range image.Passed(env) {
-			delete(env, name)
-		}
-	}
-	built, err := extension.Ensure(ctx, e, tools, network, p.config.Tree, extension.Recipe{
-		Profile: b.Build.Profile, Features: b.Build.Features, NoDefaultFeatures: b.Build.NoDefaultFeatures,
-		MaturinArgs: b.Build.MaturinArgs, Env: env, Timeout: twinTimeout, On: packages, Hooks: true, Place: "bundle-" + b.Sum,
-	}, emit)
+	recipe.Hooks = true
+	built, err := extension.Ensure(ctx, e, tools, network, p.config.Tree, recipe, emit)
 	if err != nil {
 		return nil, fmt.Errorf("build the bundle's sources with hooks: %w", err)
 	}
@@ -56,6 +43,28 @@ func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emi
 	twin := *p
 	twin.config.Extension, twin.config.Bytecode = built, store
 	return &twin, twin.FindEdges(ctx, e)
+}
+
+// sources returns how the bundle's sources are built once more: with what tools, network and recipe.
+func (p *Prepared) sources(ctx context.Context, e *engine.Engine, trusted bool, emit report.Emit) (image.Image, image.Network,
+	extension.Recipe, error) {
+	b := p.bundle
+	if !trusted && !b.Full() { // which has no network
+		if err := p.onlyFromCratesIO(); err != nil {
+			return image.Image{}, image.Network{}, extension.Recipe{}, err
+		}
+	}
+	tools, network, packages, err := Base(ctx, e, b, emit)
+	env := maps.Clone(b.Run.Env)
+	if !trusted {
+		for name := range image.Passed(env) {
+			delete(env, name)
+		}
+	}
+	return tools, network, extension.Recipe{
+		Profile: b.Build.Profile, Features: b.Build.Features, NoDefaultFeatures: b.Build.NoDefaultFeatures,
+		MaturinArgs: b.Build.MaturinArgs, Env: env, Timeout: twinTimeout, On: packages, Place: "bundle-" + b.Sum,
+	}, err
 }
 
 // onlyFromCratesIO returns an error if the sources make cargo fetch from anywhere else.

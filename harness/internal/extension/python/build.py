@@ -4,7 +4,8 @@ There are four phases of a build, each in its own container:
 
 "dependencies" installs what the tests need, "fetch" downloads the crates that cargo builds from and runs none of the
 project's code, "crates" compiles them, without the project's code too, and "build" compiles without a network and
-produces native modules. "restore" installs the exact packages of a run, for what was built elsewhere.
+produces native modules. "restore" installs the exact packages of a run, for what was built elsewhere, and "vendor" puts what
+"fetch" downloaded into the container, so that its image needs no network to build.
 
 The program reads one JSON object from standard input and writes JSON lines to standard output: ``{"phase": ...}`` as it
 enters a phase, ``{"line": ...}`` for each line that a tool prints, and last ``{"result": ...}``, ``{"missing": true}``
@@ -322,6 +323,7 @@ def main() -> None:
             "crates": compiled_crates,
             "build": extension,
             "restore": restored,
+            "vendor": fetch.vendor,
         }
         result = phases[config["phase"]](config, SOURCES / config["crate"])
         empty(SOURCES)

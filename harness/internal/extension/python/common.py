@@ -15,6 +15,7 @@ CACHE = Path("/cache")  # a volume of this crate alone: what cargo and rustup do
 TARGET = Path("/build")  # a volume of this crate alone: cargo's target folder
 CRATES = Path("/crates")  # a volume that is only read: a target folder with the crates that this one depends on
 BUILT = Path("/opt/pyo3test/built")
+VENDORED = Path("/opt/pyo3test/vendored")  # in the image of a full bundle: what "fetch" would download, and where it is
 TOOLS = Path("/opt/pyo3test/tools/bin")
 DELAYS = Path("/opt/pyo3test/agent/libpressure.so")  # missing if the base could not compile it
 VENV = Path("/opt/venv")

@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from common import CACHE, SCRATCH, SOURCES, run, toml
+from common import CACHE, SCRATCH, SOURCES, VENDORED, BuildError, run, say, toml
 
 KEPT_LOCKS = 20
 """How many states of a crate's manifests are remembered as fetched."""
@@ -23,6 +23,10 @@ CHANNEL = re.compile(r"(stable|beta|nightly|\d+\.\d+(\.\d+)?(-beta(\.\d+)?)?)(-\
 
 FROM_WHERE = ("registries", "registry", "source", "patch", "net")
 """Tables of cargo's configuration that say where crates come from. Others name programs, such as a wrapper of rustc."""
+
+
+CRATES_FROM = VENDORED / "config.toml"
+"""Cargo's configuration, which says that crates come from the image."""
 
 
 class NotFetched(Exception):
@@ -36,6 +40,8 @@ def own_cargo() -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         (CACHE / "cargo" / name).mkdir(parents=True, exist_ok=True)
         link.symlink_to(CACHE / "cargo" / name)
+    if CRATES_FROM.exists():
+        shutil.copyfile(CRATES_FROM, Path(os.environ["CARGO_HOME"], "config.toml"))
 
 
 def use(config: dict[str, Any], crate: Path) -> None:
@@ -86,7 +92,7 @@ def rustup_home(home: Path, *others: Path) -> None:
 def fetch_toolchain(crate: Path) -> None:
     """Have rustup, if there is one, install the toolchain that a rust-toolchain file asks for."""
     file = toolchain_file(crate)
-    if file is None or not shutil.which("rustup"):
+    if file is None or not shutil.which("rustup") or CRATES_FROM.exists():
         return
     rustup_home(CACHE / "rustup")
     wanted = toolchain_settings(file)
@@ -107,7 +113,7 @@ def toolchain(crate: Path) -> list[str]:
     if file is None:
         return []
     if shutil.which("rustup"):
-        rustup_home(SCRATCH / "rustup", CACHE / "rustup")
+        rustup_home(SCRATCH / "rustup", CACHE / "rustup", VENDORED / "rustup")
         return []
     channel = str(toolchain_settings(file).get("channel", ""))
     version = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=False).stdout.strip()
@@ -162,4 +168,25 @@ def fetch(config: dict[str, Any], crate: Path) -> dict[str, Any]:
     part.replace(fetched / config["fetch"])
     for old in sorted(fetched.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_LOCKS]:
         old.unlink()
+    return {}
+
+
+def vendor(config: dict[str, Any], crate: Path) -> dict[str, Any]:
+    """Copy the crates and the toolchain that were fetched into the image, with equal times for equal content."""
+    use(config, crate)
+    manifest = SOURCES / config["workspace"] / "Cargo.toml"
+    argv = ["cargo", "vendor", "--frozen", "--versioned-dirs", "--respect-source-config"]
+    argv += ["--manifest-path", str(manifest), str(VENDORED / "crates")]
+    say(line="copying the crates into the image")
+    copied = subprocess.run(argv, cwd="/", capture_output=True, text=True, check=False)
+    if copied.returncode != 0:
+        for line in copied.stderr.splitlines():
+            say(line=line)
+        raise BuildError(f"copy the crates: cargo ended with status {copied.returncode}")
+    CRATES_FROM.write_text(copied.stdout)
+    for toolchain in (CACHE / "rustup/toolchains").glob("*"):
+        if not toolchain.is_symlink():  # a link leads to one of the image
+            shutil.copytree(toolchain, VENDORED / "rustup/toolchains" / toolchain.name, symlinks=True)
+    for path in VENDORED.rglob("*"):
+        os.utime(path, (0, 0), follow_symlinks=False)
     return {}

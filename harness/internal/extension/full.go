@@ -1,0 +1,68 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+
+	"pyo3test/harness/internal/engine"
+	"pyo3test/harness/internal/image"
+	"pyo3test/harness/internal/layout"
+	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/report"
+)
+
+// Vendored calls save with the root file system of the image that the recipe builds on, to which the crates that the sources
+// are built from have been added: on it, they can be built without a network. It runs none of the sources' code.
+func Vendored(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe,
+	emit report.Emit, save func(root io.Reader) error) (err error) {
+	b := builder{engine: e, tools: tools, network: network, tree: tree, recipe: recipe, emit: emit}
+	volumes := map[string]engine.Volume{layout.Cache: {Name: b.volume("cache"), ReadOnly: true}}
+	c, err := b.inContainer(ctx, network.Offline(), recipe.On, volumes, func(c *engine.Container) error {
+		_, err := b.fetched(ctx, func() (result, error) { return b.runBuild(ctx, c, network.Offline(), "vendor") })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
+	emit(report.Progress{Phase: "build", Text: "packing the image"})
+	root, err := c.Export(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return save(root)
+}
+
+// Load returns an image with a root file system that came from elsewhere, with the harness's programs renewed in it. The key
+// covers the file system and the variables.
+func Load(ctx context.Context, e *engine.Engine, key string, root func(io.Writer) error, env map[string]string,
+	programs image.Programs, emit report.Emit) (id string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		key = project.Sum(key + name + string(programs[name]))
+	}
+	tag := "loaded-" + key[:16]
+	raw := repository + tag + "-raw" // which has no name for long: the image on top of it keeps it
+	defer func() { err = errors.Join(err, e.RemoveImage(context.WithoutCancel(ctx), raw)) }()
+	return restored(ctx, e, tag, env, emit, func(ctx context.Context) (*engine.Container, error) {
+		emit(report.Progress{Phase: "build", Text: "loading the bundle's image"})
+		reader, writer := io.Pipe()
+		go func() { writer.CloseWithError(root(writer)) }()
+		err := e.Import(ctx, raw, reader, []string{"LABEL " + engine.Label + "=image"})
+		reader.CloseWithError(errors.Join(errors.New("the import ended"), err))
+		if err != nil {
+			return nil, err
+		}
+		c, err := e.Start(ctx, engine.Spec{Image: raw, Purpose: "load", User: "0:0", Confined: true})
+		if err != nil {
+			return nil, err
+		}
+		if err := programs.Renew(ctx, c); err != nil {
+			return nil, errors.Join(err, c.Remove(context.WithoutCancel(ctx)))
+		}
+		return c, nil
+	})
+}
