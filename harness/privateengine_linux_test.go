@@ -41,8 +41,8 @@ type privateEngine struct {
 	binary  string // testdata/anycrate's
 }
 
-// startPrivateEngine starts an empty private engine.
-func startPrivateEngine(t *testing.T) *privateEngine {
+// secondEngine skips a test that needs a Docker engine of its own where there can be none.
+func secondEngine(t *testing.T) {
 	t.Helper()
 	prereq.Engine(t)
 	if os.Getuid() != 0 {
@@ -51,6 +51,12 @@ func startPrivateEngine(t *testing.T) *privateEngine {
 	if _, err := exec.LookPath("dockerd"); err != nil {
 		prereq.Skip(t, "a second Docker engine takes dockerd: ", err)
 	}
+}
+
+// startPrivateEngine starts an empty private engine.
+func startPrivateEngine(t *testing.T) *privateEngine {
+	t.Helper()
+	secondEngine(t)
 	bridge, err := net.InterfaceByName("docker0")
 	if err != nil {
 		prereq.Skip(t, "a second Docker engine takes the bridge of this host's: ", err)

@@ -1,10 +1,10 @@
-//go:build repros
+//go:build repros && linux
 
 package hangs_test
 
 import (
-	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,16 +17,16 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/pytests/commandtest"
 )
 
 // named finds the bundles that reports name.
 var named = regexp.MustCompile(`to run it again with the same build: pyo3test repro (\S+\.pyo3test)`)
 
-// TestRepros: every hang and crash of the zoo leaves a bundle that makes it happen again in the same place.
+// TestRepros: every hang and crash of the zoo leaves a bundle that makes it happen again in the same place: here, and as a full
+// bundle on a machine that has no image and no network.
 func TestRepros(t *testing.T) {
-	command := filepath.Join(t.TempDir(), "pyo3test")
-	output, err := exec.Command("go", "build", "-o", command, "../../harness/cmd/pyo3test").CombinedOutput()
-	require.NoError(t, err, string(output))
+	pyo3test, elsewhere := commandtest.Build(t), commandtest.Elsewhere(t)
 	var table []string
 	whole, classes := modern()
 	for _, group := range whole.Groups {
@@ -39,8 +39,14 @@ func TestRepros(t *testing.T) {
 				suite.Groups = []harness.Group{one}
 				for _, found := range named.FindAllStringSubmatch(everything(harnesstest.Record(t, suite)), -1) {
 					began := time.Now()
-					test, text := again(t, command, found[1])
+					test, text := again(t, exec.Command(pyo3test, "repro", "--json", found[1]))
 					left[test] = true
+					full := filepath.Join(t.TempDir(), "full.pyo3test")
+					output, err := exec.Command(pyo3test, "repro", "--full", full, found[1]).CombinedOutput()
+					require.NoError(t, err, string(output))
+					_, there := again(t, elsewhere(pyo3test, "repro", "--json", full))
+					assert.Equal(t, text, there)
+					require.NoError(t, os.Remove(full))
 					table = append(table, fmt.Sprintf("%-16s %-62s %4.1f s  %s", group.Name, test, time.Since(began).Seconds(), text))
 				}
 			}
@@ -59,12 +65,8 @@ func TestRepros(t *testing.T) {
 }
 
 // again runs a bundle's test once, which has to fail in the same place, and returns what it is and where it failed.
-func again(t *testing.T, command, file string) (test, text string) {
+func again(t *testing.T, c *exec.Cmd) (test, text string) {
 	t.Helper()
-	c := exec.Command(command, "repro", "--json", file)
-	var said strings.Builder
-	c.Stderr = &said
-	output, _ := c.Output() // its status is 1
 	var result struct {
 		Test   string `json:"test"`
 		Places []struct {
@@ -73,13 +75,13 @@ func again(t *testing.T, command, file string) (test, text string) {
 			Same      bool   `json:"same"`
 		} `json:"places"`
 	}
-	if !assert.NoError(t, json.Unmarshal(output, &result), said.String()) ||
-		!assert.Len(t, result.Places, 1, "%s\n%s", file, said.String()) {
+	said := commandtest.Repro(t, c, &result)
+	if !assert.Len(t, result.Places, 1, said) {
 		return result.Test, "DIFFERS"
 	}
 	if result.Places[0].Signature != "" { // of what ends without a word, nothing is seen
-		assert.True(t, result.Places[0].Same, "%s\n%s", file, said.String())
+		assert.True(t, result.Places[0].Same, said)
 	}
-	assert.NotContains(t, said.String(), "Differs ")
+	assert.NotContains(t, said, "Differs ")
 	return result.Test, result.Places[0].What
 }

@@ -15,6 +15,7 @@ import (
 
 	"pyo3test/harness"
 	"pyo3test/harness/harnesstest"
+	"pyo3test/pytests/commandtest"
 )
 
 // certain is the environment in which each race is as good as certain.
@@ -39,7 +40,7 @@ func TestPressure(t *testing.T) {
 		P             float64
 	}
 	race := bundles(t, "test_lock_across_detach")["test_lock_across_detach"]
-	repro(t, &seen, command(t), "--pressure=calls", "--compare", "-n", "12", race, fixed(t))
+	repro(t, &seen, commandtest.Build(t), "--pressure=calls", "--compare", "-n", "12", race, fixed(t))
 	assert.GreaterOrEqual(t, seen.Bundle.Failed, 6, "fewer than one in a hundred without pressure")
 	if assert.NotEmpty(t, seen.Bundle.Places) {
 		assert.True(t, seen.Bundle.Places[0].Same)
@@ -54,7 +55,7 @@ func TestPressure(t *testing.T) {
 func TestPressureInCode(t *testing.T) {
 	var seen result
 	race := bundles(t, "test_two_orders")["test_two_orders"]
-	repro(t, &seen, command(t), "--pressure=functions", "--until-failure", "-n", "60", race)
+	repro(t, &seen, commandtest.Build(t), "--pressure=functions", "--until-failure", "-n", "60", race)
 	assert.Equal(t, 1, seen.Failed, "not one in six hundred without pressure")
 	assert.NotZero(t, seen.Near)
 	if assert.NotEmpty(t, seen.Places) {
@@ -62,24 +63,10 @@ func TestPressureInCode(t *testing.T) {
 	}
 }
 
-// command builds the pyo3test command.
-func command(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "pyo3test")
-	output, err := exec.Command("go", "build", "-o", file, "../../harness/cmd/pyo3test").CombinedOutput()
-	require.NoError(t, err, string(output))
-	return file
-}
-
 // repro runs a bundle, and decodes the result.
-func repro(t *testing.T, result any, command string, args ...string) {
+func repro(t *testing.T, result any, pyo3test string, args ...string) {
 	t.Helper()
-	c := exec.Command(command, append([]string{"repro", "--json"}, args...)...)
-	var said strings.Builder
-	c.Stderr = &said
-	output, _ := c.Output() // its status says whether the test failed
-	t.Log(said.String())
-	require.NoError(t, json.Unmarshal(output, result), string(output))
+	t.Log(commandtest.Repro(t, exec.Command(pyo3test, append([]string{"repro", "--json"}, args...)...), result))
 }
 
 // bundles makes each race hang for certain, and returns the bundles of some tests, by their names, without what made it so.

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"pyo3test/pytests/commandtest"
 )
 
 // The rates of each race: without pressure, and under the two kinds that reach all of them. Whoever sees other rates has
 // another machine; that pressure raises them is what counts.
 func TestRates(t *testing.T) {
 	races := []string{"test_lock_across_detach", "test_once_that_detaches", "test_two_orders", "test_drop_joins"}
-	command, bundles := command(t), bundles(t, races...)
+	pyo3test, bundles := commandtest.Build(t), bundles(t, races...)
 	var table []string
 	for _, race := range races {
 		t.Run(race, func(t *testing.T) {
@@ -29,7 +31,7 @@ func TestRates(t *testing.T) {
 					Runs, Failed int
 					Interval     struct{ Low, High float64 }
 				}
-				repro(t, &seen, command, "--pressure="+way.name, "-n", strconv.Itoa(way.runs), bundles[race])
+				repro(t, &seen, pyo3test, "--pressure="+way.name, "-n", strconv.Itoa(way.runs), bundles[race])
 				lowest[way.name], highest[way.name] = seen.Interval.Low, seen.Interval.High
 				table = append(table, fmt.Sprintf("%-24s %-10s %3d of %3d   %5.1f %% (%.1f to %.1f)", race, way.name, seen.Failed, seen.Runs,
 					100*float64(seen.Failed)/float64(seen.Runs), 100*seen.Interval.Low, 100*seen.Interval.High))

@@ -204,7 +204,8 @@ func (b *Bundle) Layer(image Image, to io.Writer) error {
 }
 
 // perContainer are files that an engine makes in each container.
-var perContainer = map[string]bool{".dockerenv": true, "etc/hostname": true, "etc/hosts": true, "etc/resolv.conf": true}
+var perContainer = map[string]bool{".dockerenv": true, "dev/console": true, "etc/hostname": true, "etc/hosts": true,
+	"etc/resolv.conf": true}
 
 // CopyRoot copies a root file system from one tar stream to another: files, folders and links, of at most so many bytes. It
 // leaves out what an engine makes in each container, so that a file system of two containers of one image is the same.
@@ -231,8 +232,8 @@ func CopyRoot(to io.Writer, from io.Reader, limit int64) error {
 		if limit -= header.Size; limit < 0 { // a sparse file is larger than the stream that it is in
 			return fmt.Errorf("the files of a layer are larger than the layer: %q", header.Name)
 		}
-		if header.Typeflag == tar.TypeDir {
-			header.ModTime = time.Unix(0, 0) // the engine changes those in which it makes files
+		if header.Typeflag == tar.TypeDir || header.Typeflag == tar.TypeSymlink { // the engine makes some, and files in others
+			header.ModTime = time.Unix(0, 0)
 		}
 		header.Format, header.AccessTime, header.ChangeTime = tar.FormatPAX, time.Time{}, time.Time{}
 		records := maps.Clone(header.PAXRecords)

@@ -42,7 +42,7 @@ var root = []tar.Header{
 	{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755, ModTime: time.Unix(1000, 0)},
 	{Name: "etc/hosts", Typeflag: tar.TypeReg, Mode: 0o644, Linkname: "127.0.0.1 localhost\n"},
 	{Name: "etc/passwd", Typeflag: tar.TypeReg, Mode: 0o644, Linkname: "root:x:0:0\n", ModTime: time.Unix(1000, 0), Uid: 7},
-	{Name: "bin", Typeflag: tar.TypeSymlink, Linkname: "usr/bin"},
+	{Name: "bin", Typeflag: tar.TypeSymlink, Linkname: "usr/bin", ModTime: time.Unix(1000, 0)},
 	{Name: "etc/shadow", Typeflag: tar.TypeLink, Linkname: "etc/passwd"},
 	{Name: "dev/sda", Typeflag: tar.TypeBlock, Devmajor: 8},
 	{Name: "usr/bin/ping", Typeflag: tar.TypeReg, Mode: 0o755, Linkname: "\x7fELF",
@@ -98,7 +98,7 @@ func TestFull(t *testing.T) {
 	// Equal file systems give equal files, and a rate leaves the image as it is.
 	one, err := os.ReadFile(file)
 	require.NoError(t, err)
-	root[0].ModTime, root[1].Linkname = time.Unix(2000, 0), "10.0.0.1 other\n"
+	root[0].ModTime, root[3].ModTime, root[1].Linkname = time.Unix(2000, 0), time.Unix(2000, 0), "10.0.0.1 other\n"
 	file, _ = full(t, layer(t, root...))
 	other, err := os.ReadFile(file)
 	require.NoError(t, err)
