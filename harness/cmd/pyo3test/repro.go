@@ -35,7 +35,7 @@ failed in the same place, failed in another place, or failed in another way. Ctr
 With --pressure, the test runs with its threads delayed here and there, and under other conditions in which races show more
 often. It tries each kind 20 times, and then runs the test 200 times under the one that made it fail most often, which it
 keeps as a bundle. What fails under pressure can fail without it. Delays in the crate's code need its sources to be built once more.
---pressure=WAY is one of none, interpreter, processor, quota, load, calls, crate, lines and functions.
+--pressure=WAY is one of none, interpreter, processor, quota, load, memory, calls, crate, lines and functions.
 
 With --compare, the same test runs in turn with the bundle's crate and with the one in PATH, this folder if it is left out, built
 in the same way beside the same packages; the exit code is 0 if it fails less often there, and chance is an unlikely explanation.

@@ -119,6 +119,8 @@ type Pressure struct {
 	Quota bool `json:"quota,omitempty"`
 	// Load lets other processes compute beside the test.
 	Load bool `json:"load,omitempty"`
+	// Memory leaves the test little of the container's memory, so that the kernel takes back pages of files all the time.
+	Memory bool `json:"memory,omitempty"`
 	// Interpreter makes Python switch between its threads, and collect garbage, as often as it can.
 	Interpreter bool `json:"interpreter,omitempty"`
 }

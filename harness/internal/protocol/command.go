@@ -75,6 +75,7 @@ type Pressure struct {
 	Garbage        bool    `json:"garbage"`         // Python collects garbage as often as it can
 	OneProcessor   bool    `json:"one_processor"`   // the test's threads share one
 	Load           int     `json:"load"`            // processes that compute beside it
+	Memory         bool    `json:"memory"`          // another process fills the container's memory up to a margin
 }
 
 // Module is a module to import before the tests do. The import must load this file with this content.

@@ -31,6 +31,7 @@ func Ways() []Way {
 		{"processor", bundle.Pressure{OneProcessor: true}},
 		{"quota", bundle.Pressure{Quota: true}},
 		{"load", bundle.Pressure{Load: true}},
+		{"memory", bundle.Pressure{Memory: true}},
 		{"calls", bundle.Pressure{Calls: true}},
 		{"crate", bundle.Pressure{Calls: true, Code: bundle.Crate}},
 		{"lines", bundle.Pressure{Code: bundle.Lines}},
@@ -69,6 +70,7 @@ func Words(p bundle.Pressure) string {
 	add(p.OneProcessor, "one processor")
 	add(p.Quota, "half the time of one processor")
 	add(p.Load, "other processes that compute")
+	add(p.Memory, "little memory")
 	add(p.Interpreter, "Python that switches threads and collects garbage as often as it can")
 	return cmp.Or(strings.Join(parts, " and "), "no pressure")
 }
@@ -89,7 +91,7 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	}
 	settings := protocol.Pressure{
 		Test: p.bundle.Test.NodeID, Longest: longest, Budget: budget, Directed: []uint32{},
-		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor,
+		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor, Memory: pressure.Memory,
 	}
 	if pressure.Calls {
 		settings.Calls = chance

@@ -104,6 +104,8 @@ func TestUnder(t *testing.T) {
 			assert.Equal(t, 0.5, put.config.CPUs)
 		case "load":
 			assert.Equal(t, 6, settings.Load)
+		case "memory":
+			assert.True(t, settings.Memory)
 		case "calls":
 			assert.Positive(t, settings.Calls)
 			assert.Zero(t, settings.Code)

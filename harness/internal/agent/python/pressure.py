@@ -13,7 +13,9 @@ import subprocess
 import sys
 from typing import Any
 
-LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libpressure.so")
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIBRARY = os.path.join(HERE, "libpressure.so")
+BALLAST = os.path.join(HERE, "ballast.py")
 VARIABLE = "PYO3TEST_PRESSURE"
 HEAD = struct.Struct("=QQIIIIQQQII")
 SITE = struct.Struct("=QQQIIII48s")
@@ -55,7 +57,7 @@ class Pressure:
         self.library = library
         self.board = -1
         self.path = os.path.join(folder, "pressure.board")
-        self.load: list[subprocess.Popen[bytes]] = []
+        self.beside: list[subprocess.Popen[bytes]] = []
         if not command["calls"] and not command["code"]:
             return
         if not os.path.exists(library):
@@ -79,10 +81,17 @@ class Pressure:
         os.write(self.board, head + bytes(SITE.size * SITES) + struct.pack(f"={len(directed)}I", *directed))
 
     def begin(self) -> None:
-        """Start the processes that compute beside the test."""
+        """Start the processes that compute beside the test, and the one that fills the memory."""
         for _ in range(self.command["load"]):
             argv = [sys.executable, "-I", "-S", "-c", "while True: pass"]
-            self.load.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+            self.beside.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+        if self.command["memory"]:
+            argv = [sys.executable, "-I", "-S", BALLAST]
+            ballast = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            assert ballast.stdout is not None
+            self.beside.append(ballast)
+            if not ballast.stdout.readline():  # it has ended
+                raise ValueError("the memory of the container cannot be filled: it has no limit that can be read")
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:
         """Return an environment with the library, beside those that are preloaded anyway."""
@@ -97,7 +106,7 @@ class Pressure:
 
     def end(self) -> dict[str, Any]:
         """Return the event that says what was delayed, and remove the board."""
-        for process in self.load:
+        for process in self.beside:
             process.kill()
             process.wait()
         nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0}

@@ -41,6 +41,7 @@ class Pressure(TypedDict):
     garbage: bool
     one_processor: bool
     load: int
+    memory: bool
 
 
 class Start(TypedDict):

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "garbage": False,
     "one_processor": False,
     "load": 0,
+    "memory": False,
 }
 
 
