@@ -124,6 +124,11 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 			return err
 		}
 	}
+	if f.shell || f.core != "" {
+		if err := canVisit(b.Test); err != nil {
+			return err
+		}
+	}
 	screen := newReproScreen(visible.Unwrap(c.OutOrStdout()), f)
 	if f.json {
 		screen = newReproScreen(visible.Unwrap(c.ErrOrStderr()), f)
@@ -293,9 +298,6 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 		return f.leaveOut(ctx, b, prepared, screen)
 	}
 	if f.shell || f.core != "" {
-		if b.Test.Kind != "" {
-			return nil, fmt.Errorf("--shell and --core are for tests that hang, and the bundle is of %s", b.Test.NodeID)
-		}
 		prepared = prepared.Visit(f.visit(ctx, screen))
 	}
 	sides := []*repro.Prepared{prepared}

@@ -3,12 +3,27 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 
+	"pyo3test/harness/internal/bundle"
 	"pyo3test/harness/internal/group"
+	"pyo3test/harness/internal/verdict"
 )
+
+// canVisit returns an error for what --shell and --core cannot show.
+func canVisit(test bundle.Test) error {
+	switch {
+	case test.Kind != "":
+		return fmt.Errorf("--shell and --core are for tests that hang, and the bundle is of %s", test.NodeID)
+	case test.Outcome != string(verdict.Hung):
+		return fmt.Errorf("--shell and --core are for tests that hang, and the bundle's is %s: -v shows the report of its failure",
+			test.Outcome)
+	}
+	return nil
+}
 
 // visit returns what to do with a hang before it is killed: with the first one, what the user asks for.
 func (f reproFlags) visit(ctx context.Context, screen *reproScreen) func(group.Hung) {

@@ -19,6 +19,9 @@ import (
 func Vendored(ctx context.Context, e *engine.Engine, tools image.Image, network image.Network, tree project.Tree, recipe Recipe,
 	emit report.Emit, save func(root io.Reader) error) (err error) {
 	b := builder{engine: e, tools: tools, network: network, tree: tree, recipe: recipe, emit: emit}
+	if err := markUsed(b.id()); err != nil {
+		return err
+	}
 	volumes := map[string]engine.Volume{layout.Cache: {Name: b.volume("cache"), ReadOnly: true}}
 	c, err := b.inContainer(ctx, network.Offline(), recipe.On, volumes, func(c *engine.Container) error {
 		_, err := b.fetched(ctx, func() (result, error) { return b.runBuild(ctx, c, network.Offline(), "vendor") })

@@ -110,10 +110,16 @@ func Restore(ctx context.Context, e *engine.Engine, packages string, built built
 	})
 }
 
+// restoredBuilds stands for a crate, in the budget, for images of what was built elsewhere.
+const restoredBuilds = "restored"
+
 // restored returns the image of a tag, and makes it of a container, with more variables, if it is not there. The newest of such images stay.
 func restored(ctx context.Context, e *engine.Engine, tag string, env map[string]string, emit report.Emit,
 	make func(context.Context) (*engine.Container, error)) (id string, err error) {
 	name := repository + tag
+	if err := markUsed(restoredBuilds); err != nil {
+		return "", err
+	}
 	if found, ok, err := e.Made(ctx, name); ok || err != nil {
 		return found.ID, err
 	}
@@ -139,9 +145,9 @@ func restored(ctx context.Context, e *engine.Engine, tag string, env map[string]
 	}
 	defer func() { err = errors.Join(err, c.Remove(context.WithoutCancel(ctx))) }()
 	labels := Unlisted()
-	labels[environmentLabel] = "restored"
+	labels[environmentLabel] = restoredBuilds
 	if id, err = c.Commit(ctx, name, labels, env); err != nil {
 		return "", err
 	}
-	return id, prune(ctx, e, environmentLabel, "restored")
+	return id, prune(ctx, e, environmentLabel, restoredBuilds)
 }
