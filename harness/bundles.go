@@ -21,6 +21,7 @@ import (
 	"pyo3test/harness/internal/plural"
 	"pyo3test/harness/internal/project"
 	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/verdict"
 )
 
@@ -298,8 +299,13 @@ func (r *run) manifest(w *bundle.Writer, each wanted, host bundle.Host) bundle.M
 
 // runOf describes how a group ran.
 func runOf(c group.Config, w *bundle.Writer) bundle.Run {
+	var pressure bundle.Pressure
+	if c.Pressure != nil {
+		pressure = repro.OnAll
+		c.Budgets.Test /= 2 // which a test under pressure gets twice
+	}
 	return bundle.Run{
-		Name: c.Name, Project: c.Tree.Name, Crate: c.Tree.Crate, Workspace: c.Tree.Workspace,
+		Pressure: pressure, Name: c.Name, Project: c.Tree.Name, Crate: c.Tree.Crate, Workspace: c.Tree.Workspace,
 		Tests: c.Tests, PytestArgs: c.PytestArgs, Env: w.Env(c.Env), Isolation: c.Isolation, Workers: c.Workers,
 		Shuffle: c.Flags.Shuffle, Memory: c.Memory, CPUs: c.CPUs, Processes: c.Processes, Network: c.Network,
 		StartTimeout: c.Budgets.Start, CollectTimeout: c.Budgets.Collect, TestTimeout: c.Budgets.Test,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,7 +26,9 @@ import (
 	"pyo3test/harness/internal/group"
 	"pyo3test/harness/internal/image"
 	"pyo3test/harness/internal/project"
+	"pyo3test/harness/internal/protocol"
 	"pyo3test/harness/internal/report"
+	"pyo3test/harness/internal/repro"
 	"pyo3test/harness/internal/subtest"
 	"pyo3test/harness/internal/visible"
 )
@@ -487,6 +490,11 @@ func (r *run) config(g Group) group.Config {
 		env = map[string]string{}
 	}
 	maps.Copy(env, g.Env)
+	var pressure *protocol.Pressure
+	if s.Pressure {
+		pressure = repro.All(rand.Uint32() >> 1)
+		s.TestTimeout *= 2 // slower is not hung
+	}
 	return group.Config{
 		Engine: r.engine, Extension: r.extension, Tree: r.sources.tree, Bytecode: r.bytecode, Evidence: r.evidence,
 		Stream: r.stream, Flags: r.Flags,
@@ -498,7 +506,7 @@ func (r *run) config(g Group) group.Config {
 		Memory: s.Memory, CPUs: s.CPUs, Processes: s.Processes, Network: s.Network, Grace: r.grace,
 		Outputs: slices.Concat(coverageReports, s.Outputs), OutputsTo: s.OutputFolder, OutputsBelow: s.outputsBelow(g),
 		Provider: r.sources.project.Provider,
-		Debug:    r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky,
+		Debug:    r.debug, NoDeadlockProof: s.NoDeadlockProof, FailLeaky: s.FailLeaky, Pressure: pressure,
 	}
 }
 

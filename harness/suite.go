@@ -64,6 +64,10 @@ type Suite struct {
 	// NoDeadlockProof lets a deadlocked test use up its budget. Otherwise its stacks are taken and it is ended, about
 	// two seconds after it is certain that none of its threads can ever run again.
 	NoDeadlockProof bool
+	// Pressure delays threads of the tests, a little and at random, where they call the C library to synchronise, as
+	// `pyo3test repro --pressure=calls` does, and gives each test twice its budget. A race that makes a test hang once in a
+	// thousand runs may do so within a few; what hangs with it can hang without it. For a nightly run, say.
+	Pressure bool
 	// FailLeaky fails each test that leaves processes running. The processes are named and killed in any case.
 	FailLeaky bool
 	// BuildTimeout bounds installing the requirements and building; the default is DefaultBuildTimeout.

@@ -63,6 +63,36 @@ func TestPressureInCode(t *testing.T) {
 	}
 }
 
+// TestPressureOnAll: with all tests under pressure, a race hangs within a few runs, and its bundle keeps the pressure.
+func TestPressureOnAll(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("PYO3TEST_ARTIFACTS", folder)
+	var left []string
+	for range 6 { // in nine of ten runs, it hangs
+		harnesstest.Record(t, harness.Suite{Crate: ".", Pressure: true, Groups: []harness.Group{
+			{Name: "all", Tests: []string{"tests/test_races.py::test_lock_across_detach"}},
+		}})
+		if left, _ = filepath.Glob(filepath.Join(folder, "*", "all", "*.pyo3test")); len(left) > 0 {
+			break
+		}
+	}
+	require.Len(t, left, 1)
+	var seen struct {
+		result
+		Under string
+	}
+	repro(t, &seen, commandtest.Build(t), "-n", "6", left[0])
+	assert.NotZero(t, seen.Failed)
+	assert.Contains(t, seen.Under, "delays where threads synchronise")
+}
+
+// TestFixedUnderPressure: what has no race passes under it, and says that threads were delayed.
+func TestFixedUnderPressure(t *testing.T) {
+	recorded := harnesstest.Record(t, harness.Suite{Crate: ".", Features: []string{"fixed"}, Env: certain, Pressure: true})
+	assert.Equal(t, harnesstest.Passed, recorded.Outcome())
+	assert.Regexp(t, `under pressure: threads were delayed [1-9]\d* times, \d+\.\d s in all`, recorded.Subs()[0].Text())
+}
+
 // repro runs a bundle, and decodes the result.
 func repro(t *testing.T, result any, pyo3test string, args ...string) {
 	t.Helper()

@@ -33,7 +33,7 @@ type runFlags struct {
 	timeout          time.Duration
 	json, quiet      bool
 	verbose          bool
-	leaky            bool
+	leaky, pressure  bool
 	failed           bool
 	shell, keep      bool
 	all              bool
@@ -158,6 +158,7 @@ In a terminal, t shows the stacks of what runs; so does SIGQUIT (Ctrl-\) anywher
 		"events of go test -json on stdout and nothing else, for gotestsum --raw-command")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "what did not pass, and the summary")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "what cargo and the other tools print while they build, too")
+	flags.BoolVar(&f.pressure, "pressure", false, "delay threads of all tests where they synchronise: a test that hangs rarely hangs sooner")
 	flags.BoolVar(&f.leaky, "fail-leaky", false, "a test that leaves processes running is red")
 	return c
 }
@@ -291,7 +292,7 @@ func toStatus(c *cobra.Command, what string, err error) error {
 func (f runFlags) runOne(c *cobra.Command, name, crate string, tests, forPytest []string) (first error) {
 	suite := f.suite(crate, tests, forPytest)
 	suite.Isolation, suite.Workers, suite.TestTimeout = harness.Isolation(f.isolation), f.workers, f.timeout
-	suite.FailLeaky, suite.OutputFolder = f.leaky, f.outputs
+	suite.FailLeaky, suite.Pressure, suite.OutputFolder = f.leaky, f.pressure, f.outputs
 	suites := suite.EachPython()
 	for _, each := range suites {
 		itsName, known := name, crate

@@ -62,7 +62,7 @@ type Config struct {
 	NoDeadlockProof bool // a deadlocked test uses up its budget
 	// Hung, unless it is nil, is called with a test that hangs, before it is killed. Deadlines stand still meanwhile.
 	Hung func(Hung)
-	// Pressure, unless it is nil, makes a rare failure of one test frequent.
+	// Pressure, unless it is nil, makes a rare failure of one test, or of all, frequent.
 	Pressure  *protocol.Pressure
 	FailLeaky bool // a test that leaves processes running is red
 

@@ -188,11 +188,28 @@ func (g *group) takeOther(e protocol.Event) {
 		g.endDump(e)
 	case protocol.Delays:
 		g.delays = e
+		g.sayDelays(e)
 	case protocol.Error:
 		g.problem("the agent in the container: %s", e.Message)
 	case protocol.Garbage:
 		g.problem("something other than the plugin wrote to its stream of events: %.200q", e.Text)
 	}
+}
+
+// sayDelays says what the pressure on all tests did, if it is on all.
+func (g *group) sayDelays(d protocol.Delays) {
+	if g.Pressure == nil || g.Pressure.Test != "" {
+		return
+	}
+	count := 0
+	for _, site := range d.Sites {
+		count += site.Delays
+	}
+	if count == 0 {
+		g.note("under pressure, but nothing was delayed: no test called the C library to synchronise threads")
+		return
+	}
+	g.note("under pressure: threads were delayed %d times, %.1f s in all", count, d.Slept)
 }
 
 // endTest acts on the end of a test.

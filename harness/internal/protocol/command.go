@@ -58,7 +58,7 @@ type (
 // Pressure is what makes a rare failure of one test frequent, in its setup and its call: delays of its threads, and
 // conditions. Probabilities and shares are from 0 to 1, and 0 is none; times are in seconds.
 type Pressure struct {
-	Test string `json:"test"` // the node id
+	Test string `json:"test"` // the node id; "" is each test
 	Seed uint32 `json:"seed"` // of the delays; at most 2^31-1
 	// Calls is the probability of a delay at each call of the C library that synchronises threads.
 	Calls float64 `json:"calls"`
@@ -68,7 +68,8 @@ type Pressure struct {
 	Directed []uint32 `json:"directed"`
 	Share    float64  `json:"share"`
 	Longest  float64  `json:"longest"` // delay
-	// Budget bounds the sum of all delays, beside a quarter of the time that the test takes.
+	// Budget bounds the sum of all delays of a test, beside a quarter of the time that it takes. Tests that share a process
+	// share it.
 	Budget float64 `json:"budget"`
 
 	SwitchInterval float64 `json:"switch_interval"` // Python's, 0 for its own

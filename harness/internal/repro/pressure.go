@@ -89,13 +89,7 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	for _, offset := range functions {
 		under.nearby[offset] = true
 	}
-	settings := protocol.Pressure{
-		Test: p.bundle.Test.NodeID, Longest: longest, Budget: budget, Directed: []uint32{},
-		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor, Memory: pressure.Memory,
-	}
-	if pressure.Calls {
-		settings.Calls = chance
-	}
+	settings := settings(pressure, p.bundle.Test.NodeID)
 	switch pressure.Code {
 	case bundle.Crate:
 		settings.Code, settings.Share = chance, share
@@ -107,9 +101,6 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	if pressure.Code != "" && pressure.Code != bundle.Crate && len(settings.Directed) == 0 {
 		return nil, unusable("this crate's code has none of the %s where the test hung, so there is nothing to delay", pressure.Code)
 	}
-	if pressure.Interpreter {
-		settings.SwitchInterval = interval
-	}
 	if pressure.Load {
 		settings.Load = 2 * max(1, int(math.Ceil(p.available())))
 	}
@@ -118,6 +109,31 @@ func (p *Prepared) Under(pressure bundle.Pressure) (*Prepared, error) {
 	}
 	under.config.Pressure = &settings
 	return &under, nil
+}
+
+// settings returns those that need nothing of the machine and of the crate.
+func settings(pressure bundle.Pressure, test string) protocol.Pressure {
+	s := protocol.Pressure{
+		Test: test, Longest: longest, Budget: budget, Directed: []uint32{},
+		Garbage: pressure.Interpreter, OneProcessor: pressure.OneProcessor, Memory: pressure.Memory,
+	}
+	if pressure.Calls {
+		s.Calls = chance
+	}
+	if pressure.Interpreter {
+		s.SwitchInterval = interval
+	}
+	return s
+}
+
+// OnAll is the pressure on all tests of a run, as a bundle of it says it.
+var OnAll = bundle.Pressure{Calls: true}
+
+// All returns the settings of [OnAll], with a seed of the delays.
+func All(seed uint32) *protocol.Pressure {
+	s := settings(OnAll, "")
+	s.Seed = seed
+	return &s
 }
 
 // available returns how many processors the test has.

@@ -73,7 +73,7 @@ struct board {
 	uint32_t code_share;    // of the edges that are active, if none is directed
 	uint32_t directed;      // how many offsets follow the sites; if there are any, only these edges are active
 	uint64_t longest;       // delay, in nanoseconds
-	uint64_t budget;        // nanoseconds that all threads together may sleep, beside a quarter of the time that passes
+	uint64_t budget;        // nanoseconds that the threads of a test may sleep together, beside a quarter of the time that passes
 	_Atomic uint64_t slept; // nanoseconds
 	_Atomic uint32_t timed; // waits with a time limit, other than those of Python's own locks
 	_Atomic uint32_t lost;  // hits for which no slot was free
@@ -88,6 +88,8 @@ HIDDEN void *pyo3test_pressure_real[CALLS];
 
 static struct board *board;
 static uint64_t armed_at;           // nanoseconds
+static uint64_t slept_before;       // nanoseconds that threads of other tests had slept by then
+static _Atomic uint32_t here[SITES]; // how many delays each site has had in this process
 static _Atomic uint32_t generation; // how often it was armed
 static _Atomic uint32_t ordinals;   // of the threads that have come to a point since then
 #if __GLIBC_PREREQ(2, 35)
@@ -212,8 +214,10 @@ int pyo3test_pressure_arm(int on) {
 	if (!board)
 		return 0;
 	if (on && !(pyo3test_pressure_state & ARMED)) {
-		if (!armed_at)
+		if (!armed_at) {
 			armed_at = now();
+			slept_before = board->slept;
+		}
 		ordinals = 0;
 		generation++;
 	}
@@ -298,10 +302,11 @@ static void maybe_delay(uint32_t kind, struct site *site, uint64_t id, uint32_t 
 	uint64_t random = mix(board->seed ^ mix(id ^ mix((uint64_t)self.ordinal << 32 | self.passed[kind]++)));
 	if (site) {
 		site->hits++;
-		if (site->delays > FREELY) // a busy site must not use up the budget of the others
-			chance = (uint64_t)chance * FREELY / site->delays;
+		uint32_t delays = here[site - board->sites];
+		if (delays > FREELY) // a busy site must not use up the budget of the others
+			chance = (uint64_t)chance * FREELY / delays;
 	}
-	if ((uint32_t)random >= chance || board->slept > board->budget + (now() - armed_at) / 4)
+	if ((uint32_t)random >= chance || board->slept - slept_before > board->budget + (now() - armed_at) / 4)
 		return;
 	random = mix(random);
 	uint64_t octave = 1000ull << random % 14; // 1 microsecond to 8 milliseconds
@@ -310,6 +315,7 @@ static void maybe_delay(uint32_t kind, struct site *site, uint64_t id, uint32_t 
 		delay = board->longest;
 	if (site) {
 		site->delays++;
+		here[site - board->sites]++;
 		site->slept += delay;
 	}
 	board->slept += delay;

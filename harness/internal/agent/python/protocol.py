@@ -27,7 +27,10 @@ class Module(TypedDict):
 
 
 class Pressure(TypedDict):
-    """What makes a rare failure of one test frequent. Probabilities and shares are from 0 to 1, times in seconds."""
+    """What makes rare failures of a test frequent, of each test if it is "".
+
+    Probabilities and shares are from 0 to 1, times in seconds.
+    """
 
     test: str
     seed: int

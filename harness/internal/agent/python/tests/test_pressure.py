@@ -172,6 +172,31 @@ def test_the_conditions(suite: Suite, beside: None) -> None:
     assert run.one("delays")["sites"] == []
 
 
+@pytest.mark.parametrize("isolation", ["forked", "inprocess"])
+def test_each_test(suite: Suite, beside: None, isolation: str) -> None:
+    """Without the name of a test, each is under pressure. What one has used up of its budget is not another's."""
+    run = suite.write(
+        test_a="""
+        import threading
+        import time
+        import pytest
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(number):
+            began = time.monotonic()
+            for _ in range(100):
+                thread = threading.Thread(target=print)
+                thread.start()
+                thread.join()
+            print("took", time.monotonic() - began)
+        """
+    ).run(isolation=isolation, pressure={**SETTINGS, "test": "", "budget": 0.2})
+    for number in range(3):
+        assert {outcome for _, outcome in run.reports(f"test_it[{number}]")} == {"passed"}, run.log
+    slept = run.one("delays")["slept"]
+    assert slept >= (0.6 if isolation == "forked" else 0.2)
+
+
 def test_a_test_that_removes_everything(suite: Suite, beside: None) -> None:
     """The counts are lost at worst, and nothing else."""
     run = suite.write(

@@ -1,4 +1,4 @@
-"""Pressure on one test: delays and conditions under which a rare race shows more often."""
+"""Pressure on one test, or on all: delays and conditions under which a rare race shows more often."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _load() -> Any:
 
 
 class Pressure:
-    """Puts a test under pressure in its setup and its call. pytest's own work, such as its reports, is outside."""
+    """Puts a test, or each, under pressure in its setup and its call. The work of pytest is outside, its reports too."""
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self.wanted = wanted
@@ -43,7 +43,7 @@ class Pressure:
         yield from self._around(item)
 
     def _around(self, item: pytest.Item) -> Generator[None, Any, None]:
-        if item.nodeid != self.wanted["test"]:
+        if self.wanted["test"] not in ("", item.nodeid):
             yield
             return
         interval, threshold, processors = sys.getswitchinterval(), gc.get_threshold(), os.sched_getaffinity(0)
