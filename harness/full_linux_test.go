@@ -16,7 +16,7 @@ import (
 // TestFullBundle: a full bundle needs nothing but an engine. On one that has no image, of a machine without a network, its test
 // fails in the same place, and its sources are built once more.
 func TestFullBundle(t *testing.T) {
-	secondEngine(t)
+	needsSecondEngine(t)
 	elsewhere := commandtest.Elsewhere(t)
 	crate := selftest.WriteCrate(t, map[string]string{"tests/test_tiny.py": failing})
 	file := bundles(t, harness.Suite{Crate: crate, Groups: []harness.Group{

@@ -41,8 +41,8 @@ type privateEngine struct {
 	binary  string // testdata/anycrate's
 }
 
-// secondEngine skips a test that needs a Docker engine of its own where there can be none.
-func secondEngine(t *testing.T) {
+// needsSecondEngine skips a test where there can be no Docker engine of its own.
+func needsSecondEngine(t *testing.T) {
 	t.Helper()
 	prereq.Engine(t)
 	if os.Getuid() != 0 {
@@ -56,7 +56,7 @@ func secondEngine(t *testing.T) {
 // startPrivateEngine starts an empty private engine.
 func startPrivateEngine(t *testing.T) *privateEngine {
 	t.Helper()
-	secondEngine(t)
+	needsSecondEngine(t)
 	bridge, err := net.InterfaceByName("docker0")
 	if err != nil {
 		prereq.Skip(t, "a second Docker engine takes the bridge of this host's: ", err)

@@ -133,7 +133,12 @@ func Rebuild(ctx context.Context, e *engine.Engine, b *bundle.Bundle, crate stri
 	recipe.Network = false // the bundle's packages run code whenever Python starts
 	built, err := extension.Ensure(ctx, e, tools, network, r.sources.tree, recipe, emit)
 	if err != nil {
-		return nil, &rebuildError{r.explain(ctx, err), err}
+		text := r.explain(ctx, err)
+		if b.Full() {
+			text += "\n\nthe bundle is a full one, so this was built without a network, from the crates that its own sources need: " +
+				"to build with others, use the bundle that it was made from"
+		}
+		return nil, &rebuildError{text, err}
 	}
 	store, err := bytecode.Open("compare-"+b.Sum[:16]+extension.CrateID(r.sources.tree, tools), r.sources.tree)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // Elsewhere returns a command that runs a program of this machine as if on another: with a Docker engine that has no image, and
-// a network and folders in which there is nothing. The engine is the test's own, for which it takes root and dockerd. Its store is
-// a tmpfs, and it has no network either.
+// a network and folders in which there is nothing. The engine is the test's own. It needs root and dockerd, its store is a tmpfs, and
+// it has no network either.
 func Elsewhere(t *testing.T) func(program string, args ...string) *exec.Cmd {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "engine") // a socket's path has to be short
@@ -39,16 +39,31 @@ func Elsewhere(t *testing.T) func(program string, args ...string) *exec.Cmd {
 	ended := make(chan struct{})
 	go func() { _ = dockerd.Wait(); close(ended) }()
 	t.Cleanup(func() {
-		require.NoError(t, dockerd.Process.Signal(syscall.SIGTERM))
-		<-ended
+		_ = dockerd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			require.NoError(t, dockerd.Process.Kill())
+			<-ended
+		}
 	})
 	cli, err := client.NewClientWithOpts(client.WithHost("unix://"+in("socket")), client.WithAPIVersionNegotiation())
 	require.NoError(t, err)
 	defer cli.Close()
-	require.Eventually(t, func() bool {
-		_, err := cli.Ping(t.Context())
-		return err == nil
-	}, time.Minute, 50*time.Millisecond, "the second engine does not answer: see %s", log.Name())
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := cli.Ping(t.Context()); err == nil {
+			break
+		}
+		select {
+		case <-ended:
+			end = time.Time{}
+		default:
+		}
+		if time.Now().After(end) {
+			words, _ := os.ReadFile(log.Name())
+			require.FailNow(t, "the second engine does not answer", string(words))
+		}
+	}
 	return func(program string, args ...string) *exec.Cmd {
 		c := exec.Command("unshare", append([]string{"--net", program}, args...)...)
 		c.Env = append(os.Environ(), "DOCKER_HOST=unix://"+in("socket"), "XDG_CACHE_HOME="+in("cache"), "HOME="+in("home"))

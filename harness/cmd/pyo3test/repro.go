@@ -45,9 +45,9 @@ times, to find the fewest that its failure needs. They are listed, and a bundle 
 runs.
 
 With --full, it writes the bundle to a file with the image and the crates that the test needs, and runs nothing. On a machine
-with a Docker engine and no network, that file does all that is described here.
+with a Docker engine and no network, that file does all that is described here; --compare, with a crate that needs the same crates.
 
-Without --compare the exit code is 0 if the test passed every time, 1 if it failed or never had a verdict. It is 2 if the bundle
+Without --compare the exit code is 0 if the test passed every time, or the full bundle is written, 1 if it failed or never had a verdict. It is 2 if the bundle
 cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
@@ -124,6 +124,11 @@ func (f reproFlags) repro(c *cobra.Command, args []string) (err error) {
 			return err
 		}
 	}
+	if f.full != "" {
+		if err := f.canSave(b); err != nil {
+			return err
+		}
+	}
 	if f.shell || f.core != "" {
 		if err := canVisit(b.Test); err != nil {
 			return err
@@ -196,7 +201,7 @@ func (f reproFlags) split(args []string) (file, crate string, err error) {
 	case f.pressure != "" && f.pressure != search && !isWay:
 		return "", "", fmt.Errorf("--pressure=%s: there is no such way; it is one of %s", f.pressure, wayNames())
 	case f.full != "" && (f.minimise || f.compare || f.shell || f.json || f.core != "" || f.save != "" || f.pressure != "" ||
-		f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0):
+		f.verbose || f.options.UntilFailure || f.options.Runs > 0 || f.options.For > 0 || f.options.Jobs > 1):
 		return "", "", errors.New("--full runs nothing: of the other flags it takes --limits alone")
 	case f.minimise && (f.shell || f.core != ""):
 		return "", "", errors.New("--shell and --core show a hang, and --minimise has many: leave them out")
@@ -315,6 +320,17 @@ func (f reproFlags) run(ctx context.Context, b *bundle.Bundle, crate string, scr
 
 // defaultImage is how many bytes the image of a bundle may have.
 const defaultImage = 8 << 30
+
+// canSave returns an error if there is no full bundle to write, or no place for it.
+func (f reproFlags) canSave(b *bundle.Bundle) error {
+	if b.Full() {
+		return errors.New("--full: the bundle has its image already")
+	}
+	if info, err := os.Stat(f.full); err == nil && info.IsDir() {
+		return fmt.Errorf("--full takes the name of a file, and %s is a folder", f.full)
+	}
+	return nil
+}
 
 // saveFull writes the bundle with all that it needs from elsewhere.
 func (f reproFlags) saveFull(ctx context.Context, e *engine.Engine, p *repro.Prepared, screen *reproScreen) error {

@@ -37,7 +37,10 @@ var inImages = regexp.MustCompile(`^` + images + `(oci-layout|index\.json|blobs/
 // ofImage reports whether an entry is a part of an image. These have no limit of size here.
 func ofImage(name string) bool { return strings.HasPrefix(name, images) }
 
-func blobName(d digest.Digest) string { return images + "blobs/sha256/" + d.Encoded() }
+// blobs is the folder of an image's contents, each of which is named by its SHA-256.
+const blobs = images + "blobs/sha256/"
+
+func blobName(d digest.Digest) string { return blobs + d.Encoded() }
 
 // format returns the oldest version of the format that has all entries.
 func (w *Writer) format() string {
@@ -48,7 +51,7 @@ func (w *Writer) format() string {
 }
 
 // SaveFull writes the bundle to another file, with an image whose root file system pack writes as a tar stream. The file is
-// written whole or not at all; meanwhile there is a second one beside it, with the compressed layer.
+// written whole or not at all.
 func (b *Bundle) SaveFull(file string, image Image, pack func(io.Writer) error) (err error) {
 	w := b.writer()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -58,7 +61,10 @@ func (b *Bundle) SaveFull(file string, image Image, pack func(io.Writer) error) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, spool.Close(), os.Remove(spool.Name())) }()
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	if err := os.Remove(spool.Name()); err != nil { // so that it ends with this process, however that ends
+		return err
+	}
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(pack(writer)) }()
 	layer, err := compress(spool, flate.BestSpeed, reader)
@@ -188,8 +194,8 @@ func (b *Bundle) parse(name string, into any) error {
 	return nil
 }
 
-// Layer writes the root file system of a full bundle's image as a tar stream. It has the files, folders and links of the
-// layer alone, and returns an error unless all of that is what the bundle's manifest says.
+// Layer writes the root file system of a full bundle's image as a tar stream, as [CopyRoot] does. It returns an error if the
+// layer is not what the bundle's manifest says.
 func (b *Bundle) Layer(image Image, to io.Writer) error {
 	entry, err := b.entry(blobName(digest.NewDigestFromEncoded(digest.SHA256, image.SHA256)))
 	if err != nil {
@@ -207,10 +213,19 @@ func (b *Bundle) Layer(image Image, to io.Writer) error {
 var perContainer = map[string]bool{".dockerenv": true, "dev/console": true, "etc/hostname": true, "etc/hosts": true,
 	"etc/resolv.conf": true}
 
-// CopyRoot copies a root file system from one tar stream to another: files, folders and links, of at most so many bytes. It
-// leaves out what an engine makes in each container, so that a file system of two containers of one image is the same.
+// maxLayerFiles bounds how many files a layer has. Python, Rust and the tools have some 20,000.
+const maxLayerFiles = 1 << 20
+
+// CopyRoot copies a root file system from one tar stream to another: only files, folders and links. It leaves out what an engine
+// makes in each container, so that the file systems of two containers of one image are the same. It returns an error if the files
+// have more than limit bytes, and for what no container's root file system has.
 func CopyRoot(to io.Writer, from io.Reader, limit int64) error {
 	w := tar.NewWriter(to)
+	// First, because an engine takes a stream whose first name looks like that for a compressed one.
+	if err := w.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}); err != nil {
+		return fmt.Errorf("write a layer: %w", err)
+	}
+	files := 0
 	for r := tar.NewReader(from); ; {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -222,24 +237,29 @@ func CopyRoot(to io.Writer, from io.Reader, limit int64) error {
 		}
 		name := path.Clean(header.Name)
 		switch {
-		case name != "." && !filepath.IsLocal(name):
+		case name != "." && !filepath.IsLocal(name), strings.HasPrefix(path.Base(name), ".wh."): // which would remove another file
 			return fmt.Errorf("a layer has a file with the name %q", header.Name)
-		case perContainer[name], slices.Contains([]byte{tar.TypeChar, tar.TypeBlock, tar.TypeFifo}, header.Typeflag):
+		case name == ".", perContainer[name], slices.Contains([]byte{tar.TypeChar, tar.TypeBlock, tar.TypeFifo}, header.Typeflag):
 			continue
 		case !slices.Contains([]byte{tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink}, header.Typeflag):
 			return fmt.Errorf("%q of a layer is of the kind %q, which a bundle's has not", header.Name, header.Typeflag)
 		}
 		if limit -= header.Size; limit < 0 { // a sparse file is larger than the stream that it is in
-			return fmt.Errorf("the files of a layer are larger than the layer: %q", header.Name)
+			return fmt.Errorf("the files of a layer are too large from %q on", header.Name)
 		}
+		if files++; files > maxLayerFiles {
+			return fmt.Errorf("a layer has more than %d files", maxLayerFiles)
+		}
+		copied := tar.Header{Typeflag: header.Typeflag, Name: header.Name, Linkname: header.Linkname, Size: header.Size, Mode: header.Mode,
+			Uid: header.Uid, Gid: header.Gid, ModTime: header.ModTime, PAXRecords: maps.Clone(header.PAXRecords), Format: tar.FormatPAX}
 		if header.Typeflag == tar.TypeDir || header.Typeflag == tar.TypeSymlink { // the engine makes some, and files in others
-			header.ModTime = time.Unix(0, 0)
+			copied.ModTime = time.Unix(0, 0)
 		}
-		header.Format, header.AccessTime, header.ChangeTime = tar.FormatPAX, time.Time{}, time.Time{}
-		records := maps.Clone(header.PAXRecords)
-		maps.DeleteFunc(records, func(key, _ string) bool { return !strings.HasPrefix(key, "SCHILY.xattr.") })
-		header.PAXRecords = records
-		if err := w.WriteHeader(header); err != nil {
+		maps.DeleteFunc(copied.PAXRecords, func(key, _ string) bool {
+			attribute, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+			return !ok || attribute != "security.capability" && !strings.HasPrefix(attribute, "user.")
+		})
+		if err := w.WriteHeader(&copied); err != nil {
 			return fmt.Errorf("write a layer: %w", err)
 		}
 		if _, err := io.Copy(w, r); err != nil {

@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -46,7 +47,8 @@ var root = []tar.Header{
 	{Name: "etc/shadow", Typeflag: tar.TypeLink, Linkname: "etc/passwd"},
 	{Name: "dev/sda", Typeflag: tar.TypeBlock, Devmajor: 8},
 	{Name: "usr/bin/ping", Typeflag: tar.TypeReg, Mode: 0o755, Linkname: "\x7fELF",
-		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00", "VENDOR.x": "y"}},
+		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00", "VENDOR.x": "y",
+			"SCHILY.xattr.trusted.overlay.redirect": "/etc"}},
 }
 
 // full returns the path of a bundle with an image of one layer.
@@ -80,16 +82,17 @@ func TestFull(t *testing.T) {
 	require.Equal(t, image, found)
 	var copied bytes.Buffer
 	require.NoError(t, b.Layer(found, &copied))
-	names := map[string]*tar.Header{}
+	names, first := map[string]*tar.Header{}, ""
 	for r := tar.NewReader(&copied); ; {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		require.NoError(t, err)
-		names[header.Name] = header
+		names[header.Name], first = header, cmp.Or(first, header.Name)
 	}
-	require.Len(t, names, 5, "without the device, and what an engine makes itself")
+	require.Len(t, names, 6, "without the device, and what an engine makes itself")
+	require.Equal(t, "./", first)
 	require.Equal(t, time.Unix(0, 0), names["etc/"].ModTime)
 	require.Equal(t, []any{time.Unix(1000, 0), 7}, []any{names["etc/passwd"].ModTime, names["etc/passwd"].Uid})
 	require.Equal(t, "etc/passwd", names["etc/shadow"].Linkname)
@@ -203,13 +206,30 @@ func TestRefusedImages(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorContains(t, b.Layer(image, io.Discard), "it was changed")
 	})
+	t.Run("an entry of another content", func(t *testing.T) {
+		files := parts(func(_ *oci.Index, _ *oci.Manifest, files map[string]string) {
+			files[blobs+strings.Repeat("0", 64)] = "x"
+		})
+		var entries []entry
+		for name, text := range files {
+			entries = append(entries, entry{name, text, 0o644})
+		}
+		_, err := Open(forge(t, listed(t, entries...), entries...))
+		require.ErrorContains(t, err, "has the sum 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881 in the manifest")
+	})
+	t.Run("parts of an image", func(t *testing.T) {
+		part := entry{images + "oci-layout", "{}", 0o644}
+		_, err := Open(forge(t, listed(t, part), part))
+		require.ErrorContains(t, err, "and no image")
+	})
 	for name, header := range map[string]tar.Header{
-		`a file with the name "../x"`: {Name: "../x", Typeflag: tar.TypeReg},
-		`a file with the name "/etc"`: {Name: "/etc", Typeflag: tar.TypeDir},
+		`a file with the name "etc/.wh.passwd"`: {Name: "etc/.wh.passwd", Typeflag: tar.TypeReg},
+		`a file with the name "../x"`:           {Name: "../x", Typeflag: tar.TypeReg},
+		`a file with the name "/etc"`:           {Name: "/etc", Typeflag: tar.TypeDir},
 	} {
 		require.ErrorContains(t, CopyRoot(io.Discard, bytes.NewReader(layer(t, header)), 1<<20), name)
 	}
-	require.ErrorContains(t, CopyRoot(io.Discard, bytes.NewReader(data), 12), "larger than the layer")
+	require.ErrorContains(t, CopyRoot(io.Discard, bytes.NewReader(data), 12), "too large from ")
 	require.ErrorContains(t, CopyRoot(io.Discard, bytes.NewReader(data[:700]), 1<<20), "unexpected EOF")
 	require.Error(t, CopyRoot(io.Discard, strings.NewReader("garbage"), 1<<20))
 }
@@ -221,7 +241,7 @@ func TestSparse(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, file.Truncate(1<<30))
 	require.NoError(t, file.Close())
-	for format, said := range map[string]string{"gnu": "of the kind 'S'", "posix": "larger than the layer"} {
+	for format, said := range map[string]string{"gnu": "of the kind 'S'", "posix": "too large from "} {
 		packed := sparse(t, folder, format)
 		require.Less(t, len(packed), 1<<20)
 		require.ErrorContains(t, CopyRoot(io.Discard, bytes.NewReader(packed), int64(len(packed))), said, format)

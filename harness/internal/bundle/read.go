@@ -30,7 +30,7 @@ type Bundle struct {
 	entries map[string]*zip.File
 }
 
-// Open opens a bundle and checks all of it. It returns an error for anything that a bundle does not have: another
+// Open opens a bundle and checks all of it but the content of an image, which [Bundle.Layer] checks. It returns an error for anything that a bundle does not have: another
 // major version, an entry of an unknown kind, a link, a name that leads out of the bundle, and a size or a content that
 // is not what the manifest says.
 func Open(file string) (_ *Bundle, err error) {
@@ -132,7 +132,13 @@ func (b *Bundle) checkNames(files []*zip.File) error {
 			return fmt.Errorf("the size of its entry %q is not what the manifest says, or above %d MiB", entry.Name, maxFile>>20)
 		}
 		listed[entry.Name] = true
+		if sum, ok := strings.CutPrefix(entry.Name, blobs); ok && sum != entry.SHA256 {
+			return fmt.Errorf("its entry %q has the sum %s in the manifest", entry.Name, entry.SHA256)
+		}
 		if ofImage(entry.Name) {
+			if !b.Full() {
+				return fmt.Errorf("it has an entry %q, and no image", entry.Name)
+			}
 			continue
 		}
 		if size += entry.Size; size > maxAll {

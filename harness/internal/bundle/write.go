@@ -165,7 +165,7 @@ func (b *Bundle) writer() *Writer {
 	return w
 }
 
-// Save writes the bundle to a file, whole or not at all. Equal entries and manifests give equal files. It sets the
+// Save writes the bundle to a file, whole or not at all. Equal manifests, and entries that were added alike, give equal files. It sets the
 // manifest's Format, Entries, Links and Withheld.
 func (w *Writer) Save(file string, m Manifest) (err error) {
 	m.Format = w.format()

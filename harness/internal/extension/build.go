@@ -188,10 +188,13 @@ func fetchEnvironment(recipe Recipe) map[string]string {
 // maxMessage bounds a message of build.py, in bytes: the longest is its result, which names every installed package.
 const maxMessage = 16 << 20
 
+// maxNoise bounds how many lines of noise an error shows.
+const maxNoise = 20
+
 // errNotFetched means that a build lacks what the phase "fetch" downloads.
 var errNotFetched = errors.New("build: crates are missing")
 
-// runBuild runs a phase of build.py, "dependencies", "fetch", "crates" or "build", and relays what its tools print.
+// runBuild runs a phase of build.py and relays what its tools print.
 func (b builder) runBuild(ctx context.Context, c *engine.Container, network image.Network, phase string) (result,
 	error) {
 	recipe, tree := b.recipe, b.tree
@@ -208,7 +211,7 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 	env := network.Env()
 	variables := buildEnvironment(recipe)
 	switch phase {
-	case "fetch":
+	case "fetch", "vendor":
 		variables = fetchEnvironment(recipe)
 	case "restore":
 		variables["UV_COMPILE_BYTECODE"] = "0" // an interpreter would run what the packages' .pth files say
@@ -241,8 +244,11 @@ func (b builder) runBuild(ctx context.Context, c *engine.Container, network imag
 			Total   int     `json:"total"`
 		}
 		if json.Unmarshal(lines.Bytes(), &message) != nil {
-			noise = append(noise, log.add(lines.Text()))
-			b.printed(noise[len(noise)-1])
+			line := log.add(lines.Text())
+			if len(noise) < maxNoise {
+				noise = append(noise, line)
+			}
+			b.printed(line)
 			continue
 		}
 		switch {

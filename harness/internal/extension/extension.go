@@ -126,8 +126,7 @@ func Ensure(
 	if ok || err != nil {
 		return found, err
 	}
-	waiting := func() { emit(report.Note{Topic: "build", Text: "another process builds this crate: waiting for it"}) }
-	unlock, err := cache.Lock(ctx, "build-"+b.id(), waiting)
+	unlock, err := b.lock(ctx)
 	if err != nil {
 		return Extension{}, err
 	}
@@ -136,6 +135,12 @@ func Ensure(
 		return found, err
 	}
 	return b.build(ctx, key)
+}
+
+// lock keeps other processes from the crate's volumes.
+func (b builder) lock(ctx context.Context) (unlock func(), err error) {
+	waiting := func() { b.emit(report.Note{Topic: "build", Text: "another process builds this crate: waiting for it"}) }
+	return cache.Lock(ctx, "build-"+b.id(), waiting)
 }
 
 // buildKey covers all that a build may depend on, except the content of Python files: lookUp compares these one by one,
@@ -405,20 +410,24 @@ const (
 	buildMemory = 0.9
 )
 
+// limited returns a container without privileges, and with the limits of a build.
+func limited(ctx context.Context, e *engine.Engine, spec engine.Spec) (engine.Spec, error) {
+	machine, err := e.Machine(ctx)
+	spec.Confined, spec.PIDs, spec.Memory = true, buildProcesses, int64(float64(machine.Memory)*buildMemory)
+	return spec, err
+}
+
 // inContainer does work in a build container that has the sources and no privileges. If work fails, it removes the
 // container.
 func (b builder) inContainer(
 	ctx context.Context, network image.Network, on string, volumes map[string]engine.Volume,
 	work func(*engine.Container) error,
 ) (*engine.Container, error) {
-	machine, err := b.engine.Machine(ctx)
+	spec, err := limited(ctx, b.engine, engine.Spec{Image: on, Purpose: "build", User: layout.User, Volumes: volumes})
 	if err != nil {
 		return nil, err
 	}
-	c, err := image.StartBuilder(ctx, b.engine, network, engine.Spec{
-		Image: on, Purpose: "build", User: layout.User, Volumes: volumes, Confined: true,
-		PIDs: buildProcesses, Memory: int64(float64(machine.Memory) * buildMemory),
-	})
+	c, err := image.StartBuilder(ctx, b.engine, network, spec)
 	if err != nil {
 		return nil, err
 	}

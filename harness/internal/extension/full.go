@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/image"
@@ -22,6 +20,11 @@ func Vendored(ctx context.Context, e *engine.Engine, tools image.Image, network 
 	if err := markUsed(b.id()); err != nil {
 		return err
 	}
+	unlock, err := b.lock(ctx) // what was fetched is in the volume that builds use
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	volumes := map[string]engine.Volume{layout.Cache: {Name: b.volume("cache"), ReadOnly: true}}
 	c, err := b.inContainer(ctx, network.Offline(), recipe.On, volumes, func(c *engine.Container) error {
 		_, err := b.fetched(ctx, func() (result, error) { return b.runBuild(ctx, c, network.Offline(), "vendor") })
@@ -41,29 +44,36 @@ func Vendored(ctx context.Context, e *engine.Engine, tools image.Image, network 
 }
 
 // Load returns an image with a root file system that came from elsewhere, with the harness's programs renewed in it. The key
-// covers the file system and the variables.
+// covers the file system and the variables. The programs of such an image, the harness's own among them, are the work of whoever
+// made it: they have no network and no privileges, and the limits of a build.
 func Load(ctx context.Context, e *engine.Engine, key string, root func(io.Writer) error, env map[string]string,
 	programs image.Programs, emit report.Emit) (id string, err error) {
-	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		key = project.Sum(key + name + string(programs[name]))
-	}
-	tag := "loaded-" + key[:16]
-	raw := repository + tag + "-raw" // which has no name for long: the image on top of it keeps it
-	defer func() { err = errors.Join(err, e.RemoveImage(context.WithoutCancel(ctx), raw)) }()
+	tag := "loaded-" + project.Sum(key + programs.Key())[:16]
+	raw, imported := repository+tag+"-raw", false
+	defer func() {
+		if imported { // it loses its name: the image on top of it keeps it
+			err = errors.Join(err, e.RemoveImage(context.WithoutCancel(ctx), raw))
+		}
+	}()
 	return restored(ctx, e, tag, env, emit, func(ctx context.Context) (*engine.Container, error) {
 		emit(report.Progress{Phase: "build", Text: "loading the bundle's image"})
 		reader, writer := io.Pipe()
 		go func() { writer.CloseWithError(root(writer)) }()
-		err := e.Import(ctx, raw, reader, []string{"LABEL " + engine.Label + "=image"})
+		err := e.Import(ctx, raw, reader, []string{"LABEL " + engine.Label + "=image " + environmentLabel + "=" + restoredBuilds})
 		reader.CloseWithError(errors.Join(errors.New("the import ended"), err))
 		if err != nil {
 			return nil, err
 		}
-		c, err := e.Start(ctx, engine.Spec{Image: raw, Purpose: "load", User: "0:0", Confined: true})
+		imported = true
+		spec, err := limited(ctx, e, engine.Spec{Image: raw, Purpose: "load", User: "0:0"})
 		if err != nil {
 			return nil, err
 		}
-		if err := programs.Renew(ctx, c); err != nil {
+		c, err := e.Start(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		if err := programs.Renew(ctx, c, env, emit); err != nil {
 			return nil, errors.Join(err, c.Remove(context.WithoutCancel(ctx)))
 		}
 		return c, nil

@@ -99,7 +99,11 @@ func Packages(ctx context.Context, e *engine.Engine, tools image.Image, network 
 func Restore(ctx context.Context, e *engine.Engine, packages string, built builtFiles, emit report.Emit) (id string, err error) {
 	key := project.Sum(packages + "\n" + built.Key())[:16]
 	return restored(ctx, e, "restored-"+key, nil, emit, func(ctx context.Context) (*engine.Container, error) {
-		c, err := e.Start(ctx, engine.Spec{Image: packages, Purpose: "build", User: layout.User, Confined: true})
+		spec, err := limited(ctx, e, engine.Spec{Image: packages, Purpose: "build", User: layout.User})
+		if err != nil {
+			return nil, err
+		}
+		c, err := e.Start(ctx, spec)
 		if err != nil {
 			return nil, err
 		}

@@ -13,8 +13,7 @@ import (
 
 // Signature returns a short text that is equal for two hangs in the same place: of one cause, with threads that wait in the
 // same ways in the same functions of the user's code. It does not depend on ids, addresses, lines, or how many threads of
-// a pool wait alike. It is "" if nothing
-// was seen that tells it from others.
+// a pool wait alike. It is "" if nothing was seen that tells it from others.
 func (r Report) Signature() string {
 	threads := r.Dump.threads()
 	if len(threads) == 0 {
@@ -23,7 +22,7 @@ func (r Report) Signature() string {
 	lines := make([]string, 0, len(threads))
 	for _, t := range threads {
 		functions := t.userFunctions()
-		if r.Works() && len(functions) > 0 {
+		if (r.Works() || loops[r.Cause.Key]) && len(functions) > 0 {
 			functions = functions[len(functions)-1:] // where a loop is at the moment says nothing
 		}
 		if len(functions) > 0 {
@@ -35,6 +34,9 @@ func (r Report) Signature() string {
 	}
 	return sign(string(r.Cause.Key), lines)
 }
+
+// loops are the causes whose thread computes, even if a busy machine gave it no processor before the dump.
+var loops = map[Key]bool{NativeLoopGIL: true, NativeLoop: true, PythonLoop: true}
 
 // sign hashes a kind of failure and the stacks that it has, in any order and number.
 func sign(kind string, stacks []string) string {

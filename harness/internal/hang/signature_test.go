@@ -57,15 +57,18 @@ func renumbered(t *testing.T, stacks string) string {
 	return regexp.MustCompile(`"line":(\d+)`).ReplaceAllString(string(text), `"line":9$1`)
 }
 
-// TestSignatureOfLoop: where a process that works is at the moment of its dump says nothing.
+// TestSignatureOfLoop: where a process that works is at the moment of its dump says nothing. A loop works, even if the machine had
+// no processor for it.
 func TestSignatureOfLoop(t *testing.T) {
-	at := func(function string, cpu float64) string {
+	at := func(key Key, function string, cpu float64) string {
 		d := Dump{PID: 7, Stacks: json.RawMessage(`[{"thread_name":"MainThread","os_thread_id":7,"active":true,"frames":[
 			{"name":"` + function + `","filename":"/src/a.py","line":3},{"name":"test","filename":"/src/t.py","line":1}]}]`)}
-		return Report{Dump: d, Cause: Cause{Key: PythonLoop}, Before: &Pace{At: 1, CPU: 0}, Now: &Pace{At: 2, CPU: cpu}}.Signature()
+		return Report{Dump: d, Cause: Cause{Key: key}, Before: &Pace{At: 1, CPU: 0}, Now: &Pace{At: 2, CPU: cpu}}.Signature()
 	}
-	require.Equal(t, at("f", 1), at("g", 1))
-	require.NotEqual(t, at("f", 0), at("g", 0))
+	require.Equal(t, at(PythonLoop, "f", 1), at(PythonLoop, "g", 0))
+	require.Equal(t, at(NativeLoopGIL, "f", 0), at(NativeLoopGIL, "g", 1))
+	require.Equal(t, at(NativeWait, "f", 1), at(NativeWait, "g", 1))
+	require.NotEqual(t, at(NativeWait, "f", 0), at(NativeWait, "g", 0))
 }
 
 func TestCrashSignature(t *testing.T) {

@@ -297,6 +297,9 @@ func named(ctx context.Context, e *engine.Engine, name, from string) error {
 	return e.Build(ctx, name, &folder, nil, nil)
 }
 
+// maxLine bounds how much is kept of a line that does not end, in bytes.
+const maxLine = 64 << 10
+
 // lastLines relays lines as they are written and keeps the last one, which says why a script failed.
 type lastLines struct {
 	pass func(line string)
@@ -309,7 +312,7 @@ func (l *lastLines) Write(data []byte) (int, error) {
 	for {
 		line, err := l.part.ReadString('\n')
 		if err != nil {
-			l.part.WriteString(line)
+			l.part.WriteString(line[max(0, len(line)-maxLine):])
 			return len(data), nil
 		}
 		if line = strings.TrimSpace(line); line != "" {

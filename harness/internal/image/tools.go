@@ -49,8 +49,9 @@ func ToolsOf(o engine.Object) (base, python string, is bool) {
 // compiled.
 type Programs map[string][]byte
 
-func (p Programs) hash() string {
-	var parts []string
+// Key covers the programs, and how they are compiled.
+func (p Programs) Key() string {
+	parts := []string{asset("agent.sh")}
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		parts = append(parts, name, string(p[name]))
 	}
@@ -120,7 +121,7 @@ func ensure(ctx context.Context, e *engine.Engine, network Network, pins pinned,
 
 // tools returns the tools image on a base; ok is false if the engine does not have it.
 func (i Image) tools(ctx context.Context, e *engine.Engine, programs Programs) (_ Image, ok bool, err error) {
-	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("agent.sh"), asset("tools.txt"), programs.hash())
+	i.Name = repository + "tools:" + hash(i.BaseID, asset("tools.sh"), asset("tools.txt"), programs.Key())
 	found, ok, err := e.Made(ctx, i.Name)
 	i.ID, i.Python = found.ID, found.Labels[pythonLabel]
 	return i, ok, err
@@ -177,18 +178,23 @@ func (p Programs) upload(ctx context.Context, c *engine.Container) error {
 }
 
 // Renew replaces the programs in a container, which may be of a tools image that another version made, by those of this one.
-// It needs a container whose user is root.
-func (p Programs) Renew(ctx context.Context, c *engine.Container) error {
-	var output strings.Builder
-	err := Run(ctx, c, engine.Command{Argv: []string{"rm", "-rf", layout.Agent, layout.Images}}, nil, &output)
+// It needs a container whose user is root, and the variables of its image.
+func (p Programs) Renew(ctx context.Context, c *engine.Container, env map[string]string, emit report.Emit) error {
+	var variables []string
+	for name, value := range env {
+		variables = append(variables, name+"="+value)
+	}
+	relay := &lastLines{pass: progress(emit)}
+	run := func(argv ...string) error { return Run(ctx, c, engine.Command{Argv: argv, Env: variables}, nil, relay) }
+	err := run("rm", "-rf", layout.Agent, layout.Images)
 	if err == nil {
 		err = p.upload(ctx, c)
 	}
 	if err == nil {
-		err = Run(ctx, c, engine.Command{Argv: []string{"bash", layout.Images + "/agent.sh"}}, nil, &output)
+		err = run("bash", layout.Images+"/agent.sh")
 	}
 	if err != nil {
-		return fmt.Errorf("renew the harness's programs: %w: %s", err, output.String())
+		return fmt.Errorf("renew the harness's programs: %w: %s", err, relay.last)
 	}
 	return nil
 }
@@ -203,14 +209,14 @@ func StartBuilder(ctx context.Context, e *engine.Engine, network Network, spec e
 	if err != nil {
 		return nil, err
 	}
-	var output strings.Builder
+	output := &lastLines{pass: func(string) {}}
 	settings, err := network.tar()
 	if err == nil {
 		unpack := engine.Command{Argv: []string{"tar", "-x", "--no-same-owner", "-C", layout.Scratch}}
-		err = Run(ctx, c, unpack, settings, &output)
+		err = Run(ctx, c, unpack, settings, output)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, output.String()),
+		return nil, errors.Join(fmt.Errorf("bring the network settings: %w: %s", err, output.last),
 			c.Remove(context.WithoutCancel(ctx)))
 	}
 	return c, nil

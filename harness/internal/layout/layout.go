@@ -11,7 +11,6 @@ const (
 	Built     = Home + "/built"     // what a build wrote into the sources
 	BuiltTree = Built + "/tree"     // the same, by its path below Sources
 	Out       = Home + "/out"       // what a group leaves behind as evidence
-	Vendored  = Home + "/vendored"  // in an image of a full bundle: the crates that its sources are built from
 	Venv      = "/opt/venv"         // the test environment, empty in the tools image
 	// FetchPath is the PATH without what the project may have installed.
 	FetchPath = Tools + ":/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -115,6 +115,7 @@ type (
 		Slept float64       `json:"slept"` // seconds, of all sites and threads
 		Timed int           `json:"timed"` // the test's own waits with a time limit
 		Lost  int           `json:"lost"`  // points of more sites than can be counted
+		Full  bool          `json:"full"`  // the container's memory was filled, and still was at the end
 	}
 	// Garbage is a line that something other than the plugin wrote to its stream of events.
 	Garbage struct {

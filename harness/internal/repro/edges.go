@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"pyo3test/harness/internal/engine"
 	"pyo3test/harness/internal/hang"
@@ -109,9 +110,18 @@ func function(of string) string {
 // closure is what a function without a name is called.
 const closure = "a closure"
 
+const (
+	edgesTimeout = 5 * time.Minute
+	// maxEdges bounds what is kept of a crate's control flow: large ones have some hundred thousand edges.
+	maxEdges = 5_000_000
+)
+
 // FindEdges finds out where threads can be delayed in modules that were compiled with hooks.
 func (p *Prepared) FindEdges(ctx context.Context, e *engine.Engine) (err error) {
-	c, err := e.Start(ctx, engine.Spec{Image: p.config.Extension.Image, Purpose: "edges", User: layout.User, Confined: true})
+	ctx, cancel := context.WithTimeoutCause(ctx, edgesTimeout, fmt.Errorf("find the edges of the modules: it took longer than %v", edgesTimeout))
+	defer cancel()
+	c, err := e.Start(ctx, engine.Spec{Image: p.config.Extension.Image, Purpose: "edges", User: layout.User, Confined: true,
+		Memory: p.config.Memory, PIDs: p.config.Processes})
 	if err != nil {
 		return err
 	}
@@ -133,12 +143,14 @@ func (p *Prepared) FindEdges(ctx context.Context, e *engine.Engine) (err error) 
 				if err != nil {
 					return fmt.Errorf("%w: %.200q", err, line)
 				}
-				p.edges = append(p.edges, found)
+				if p.edges = append(p.edges, found); len(p.edges) > maxEdges {
+					return fmt.Errorf("there are more than %d", maxEdges)
+				}
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("find the edges of %s: %w", module.Name, err)
+			return fmt.Errorf("find the edges of %s: %w", module.Name, cmp.Or(context.Cause(ctx), err))
 		}
 	}
 	slices.SortFunc(p.edges, func(a, b edge) int { return cmp.Compare(a.offset, b.offset) })

@@ -18,11 +18,12 @@ import (
 
 // SaveFull writes the bundle to a file with all that its test needs from elsewhere: an image with Python, Rust, the tools and
 // the bundle's packages, and the crates that its sources are built from. A machine with a Docker engine then needs no network
-// to run it. Crates are fetched from crates.io alone unless the bundle is trusted.
+// to run it. It is an error if the crates come from elsewhere than crates.io.
 func (p *Prepared) SaveFull(ctx context.Context, e *engine.Engine, file string, trusted bool, emit report.Emit) error {
 	b := p.bundle
-	if b.Full() {
-		return errors.New("the bundle has its image already")
+	if name, err := p.elsewhere(); err != nil || name != "" {
+		return errors.Join(err, unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, and a full bundle has "+
+			"the crates of crates.io alone", name))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, twinTimeout, fmt.Errorf("no full bundle within %v", twinTimeout))
 	defer cancel()
@@ -31,8 +32,11 @@ func (p *Prepared) SaveFull(ctx context.Context, e *engine.Engine, file string, 
 		return err
 	}
 	on, ok, err := e.Image(ctx, recipe.On)
-	if err != nil || !ok {
-		return errors.Join(err, fmt.Errorf("image %s is not there any more: run again", recipe.On))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("image %s no longer exists: run again", recipe.On)
 	}
 	its := bundle.Image{Architecture: on.Architecture, Env: on.Env, Labels: tools.Labels()}
 	err = extension.Vendored(ctx, e, tools, network, p.config.Tree, recipe, emit, func(root io.Reader) error {

@@ -145,8 +145,8 @@ func TestSites(t *testing.T) {
 	put := under(t, p, bundle.Pressure{Code: bundle.Functions})
 	r := newResult(put)
 	r.Runs = 2
-	r.countDelays(put.sites(delays), delays.Timed)
-	r.countDelays(put.sites(protocol.Delays{}), 0)
+	r.countDelays(put.sites(delays), delays.Timed, false)
+	r.countDelays(put.sites(protocol.Delays{}), 0, false)
 	assert.Equal(t, []Site{{"pytests/races/src/lib.rs:105 (balance)", false, 9, 0}, {"pytests/races/src/lib.rs:99 (a closure)", true, 3, 0.5},
 		{"futex in races.so", false, 2, 0}}, r.Sites)
 	assert.Equal(t, 1, r.Near)
@@ -157,8 +157,15 @@ func TestSites(t *testing.T) {
 
 	put = under(t, p, bundle.Pressure{Calls: true})
 	r = newResult(put)
-	r.countDelays(put.sites(protocol.Delays{Sites: delays.Sites[2:]}), 0)
+	r.countDelays(put.sites(protocol.Delays{Sites: delays.Sites[2:]}), 0, false)
 	assert.Equal(t, 1, r.Near, "without hooks, each delay counts")
+
+	r = newResult(under(t, p, bundle.Pressure{Memory: true}))
+	r.Runs = 3
+	r.countDelays(nil, 0, true)
+	r.countDelays(nil, 0, false)
+	assert.Equal(t, 1, r.Near)
+	assert.True(t, r.Undelayed(), "in most runs, the memory was not filled to the end")
 }
 
 // TestNoDelayIsNoEvidence: of a fixed crate, only those clean runs count in which a thread was delayed where it hung.

@@ -39,13 +39,13 @@ type Result struct {
 	// Under is the pressure on the test, in a few words, "" if there was none.
 	Under string `json:"under,omitempty"`
 	// Sites are where threads were delayed, those with the most delays first; Near is in how many runs it was where the
-	// threads of the failure wait.
+	// threads of the failure wait, or in which the memory was filled to the end.
 	Sites  []Site `json:"sites,omitempty"`
 	Delays int    `json:"delays,omitempty"` // at all sites, also those that are not kept
 	Near   int    `json:"near,omitempty"`
 	// Timed is in how many runs the test waited with time limits of its own, which delays can exceed.
 	Timed     int    `json:"timed,omitempty"`
-	aimed     bool   // the delays are aimed at the place of the failure
+	aimed     bool   // the delays are aimed at the place of the failure, or not each run is under pressure to its end
 	crate     string // its folder on this host
 	outcome   verdict.Outcome
 	signature string
@@ -57,7 +57,7 @@ func newResult(p *Prepared) Result {
 	r := Result{crate: p.crate(), Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
 	if p.pressure != (bundle.Pressure{}) {
 		r.Under = Words(p.pressure)
-		r.aimed = p.pressure.Code != "" && len(test.Blocked) > 0 || p.pressure.Code == "" && p.pressure.Calls
+		r.aimed = p.pressure.Code != "" && len(test.Blocked) > 0 || p.pressure.Code == "" && p.pressure.Calls || p.pressure.Memory
 	}
 	return r
 }
@@ -76,9 +76,9 @@ func (r Result) evidence() int {
 // maxSites bounds how many sites are kept: delays anywhere in a crate are at others in each run.
 const maxSites = 1000
 
-// countDelays adds where the threads of a run were delayed.
-func (r *Result) countDelays(sites []Site, timed int) {
-	near := false
+// countDelays adds where the threads of a run were delayed. The argument full means that the memory was filled to its end.
+func (r *Result) countDelays(sites []Site, timed int, full bool) {
+	near := full
 	for _, site := range sites {
 		near = near || site.Near && site.Delays > 0
 		at := slices.IndexFunc(r.Sites, func(s Site) bool { return s.Where == site.Where })

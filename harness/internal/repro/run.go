@@ -149,7 +149,7 @@ func (s *series) count(side int, end report.TestEnded, delays protocol.Delays) {
 	before := result.Runs
 	failed := result.count(end, time.Since(s.began))
 	if result.Runs > before {
-		result.countDelays(s.sides[side].sites(delays), delays.Timed)
+		result.countDelays(s.sides[side].sites(delays), delays.Timed, delays.Full)
 	}
 	if failed && s.options.UntilFailure {
 		s.over, result.UntilFailure = true, true

@@ -49,8 +49,13 @@ func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emi
 func (p *Prepared) sources(ctx context.Context, e *engine.Engine, trusted bool, emit report.Emit) (image.Image, image.Network,
 	extension.Recipe, error) {
 	b := p.bundle
-	if !trusted && !b.Full() { // which has no network
-		if err := p.onlyFromCratesIO(); err != nil {
+	if !trusted && !b.Full() { // a full bundle is built without a network
+		name, err := p.elsewhere()
+		if err == nil && name != "" {
+			err = unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
+				"run it with --limits if you trust whom it is from", name)
+		}
+		if err != nil {
 			return image.Image{}, image.Network{}, extension.Recipe{}, err
 		}
 	}
@@ -67,24 +72,21 @@ func (p *Prepared) sources(ctx context.Context, e *engine.Engine, trusted bool, 
 	}, err
 }
 
-// onlyFromCratesIO returns an error if the sources make cargo fetch from anywhere else.
-func (p *Prepared) onlyFromCratesIO() error {
-	refuse := func(name string) error {
-		return unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
-			"run it with --limits if you trust whom it is from", name)
-	}
+// elsewhere returns the name of a file in the sources that makes cargo fetch from elsewhere than crates.io, "" if there is none.
+func (p *Prepared) elsewhere() (found string, err error) {
 	for name := range p.bundle.Links {
 		if path.Base(name) == ".cargo" || forCargo(name) {
-			return refuse(name)
+			return name, nil
 		}
 	}
-	return p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
+	err = p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
 		settings := map[string]any{}
 		if forCargo(below) && (toml.Unmarshal(data, &settings) != nil || fetchesElsewhere(path.Base(below), settings)) {
-			return refuse(below)
+			found = below
 		}
 		return nil
 	})
+	return found, err
 }
 
 // forCargo reports whether cargo reads a file of this name.

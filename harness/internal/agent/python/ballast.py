@@ -1,8 +1,8 @@
-"""Fill the container's memory up to a margin below its limit, say so in a line, and keep it full until this is killed.
+"""Fill the container's memory up to a margin below its limit, print a line, and keep it full until this is killed.
 
-The kernel then takes back the pages of programs and libraries again and again, and whoever needs them waits for the
-disk. A test that needs more memory gets it: what is held is given back, and if that is too late, the kernel kills this
-process first.
+The kernel then takes back the pages of programs and libraries again and again, and a process that needs them waits for
+the disk. A test that needs more memory gets it: what is held is given back, and if that is too late, the kernel kills
+this process first. The machine keeps a margin too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 MARGIN = 32 << 20
 """How many bytes the test has left."""
+MACHINE = 1 << 30
+"""How many bytes the machine has left."""
 STEP = 16 << 20
 """How many bytes are taken or given back at a time."""
 NO_LIMIT = 1 << 60
@@ -31,16 +33,28 @@ def read(names: tuple[str, str], folder: Path) -> int | None:
 
 
 def left(folder: Path = CGROUPS) -> int | None:
-    """Return how many bytes the container could still use, or None if it has no limit. Pages of files count as free."""
+    """Return how many bytes the container could still use, or None if it has no limit.
+
+    Pages of files count as free, but for shared memory, which has no file on a disk.
+    """
     limit = read(("memory.max", "memory/memory.limit_in_bytes"), folder)
     used = read(("memory.current", "memory/memory.usage_in_bytes"), folder)
     if limit is None or used is None or limit >= NO_LIMIT:
         return None
-    for name, keys in (("memory.stat", {"file"}), ("memory/memory.stat", {"total_cache"})):
+    for name, files, shared in (
+        ("memory.stat", "file", "shmem"),
+        ("memory/memory.stat", "total_cache", "total_shmem"),
+    ):
         if (folder / name).exists():
-            rows = [line.split() for line in (folder / name).read_text().splitlines()]
-            used -= sum(int(value) for key, value in rows if key in keys)
+            rows = dict(line.split() for line in (folder / name).read_text().splitlines())
+            used -= int(rows.get(files, 0)) - int(rows.get(shared, 0))
     return limit - used
+
+
+def machine() -> int:
+    """Return how many bytes the machine could still use: proc(5)."""
+    rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) << 10
 
 
 def adjust(held: list[bytes], free: int) -> bool:
@@ -57,12 +71,12 @@ def adjust(held: list[bytes], free: int) -> bool:
 def main() -> None:
     Path("/proc/self/oom_score_adj").write_text("1000")
     held: list[bytes] = []
-    said = False
+    reported = False
     while (free := left()) is not None:
-        if not adjust(held, free):
-            if not said:
+        if not adjust(held, min(free, machine() - MACHINE)):
+            if not reported:
                 print("full", flush=True)
-                said = True
+                reported = True
             time.sleep(0.02)
     sys.exit("this container has no limit of memory")
 

@@ -58,6 +58,7 @@ class Pressure:
         self.board = -1
         self.path = os.path.join(folder, "pressure.board")
         self.beside: list[subprocess.Popen[bytes]] = []
+        self.ballast: subprocess.Popen[bytes] | None = None
         if not command["calls"] and not command["code"]:
             return
         if not os.path.exists(library):
@@ -87,11 +88,12 @@ class Pressure:
             self.beside.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
         if self.command["memory"]:
             argv = [sys.executable, "-I", "-S", BALLAST]
-            ballast = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-            assert ballast.stdout is not None
-            self.beside.append(ballast)
-            if not ballast.stdout.readline():  # it has ended
-                raise ValueError("the memory of the container cannot be filled: it has no limit that can be read")
+            self.ballast = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            assert self.ballast.stdout is not None
+            self.beside.append(self.ballast)
+            if not self.ballast.stdout.readline():
+                status = self.ballast.wait()
+                raise ValueError(f"the memory of the container cannot be filled: ballast.py ended with status {status}")
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:
         """Return an environment with the library, beside those that are preloaded anyway."""
@@ -105,11 +107,12 @@ class Pressure:
         return {name: value for name, value in self.command.items() if name != "directed"}  # which can be long
 
     def end(self) -> dict[str, Any]:
-        """Return the event that says what was delayed, and remove the board."""
+        """Return the event that says what was done to the test, and remove the board."""
+        full = self.ballast is not None and self.ballast.poll() is None
         for process in self.beside:
             process.kill()
             process.wait()
-        nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0}
+        nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0, "full": full}
         if self.board < 0:
             return nothing
         board = os.pread(self.board, HEAD.size + SITES * SITE.size, 0)
@@ -132,4 +135,4 @@ class Pressure:
             if key and delays
         ]
         sites.sort(key=lambda site: -float(str(site["slept"])))
-        return {"sites": sites[:MOST], "slept": slept / 1e9, "timed": timed, "lost": lost}
+        return {"sites": sites[:MOST], "slept": slept / 1e9, "timed": timed, "lost": lost, "full": full}

@@ -231,6 +231,7 @@ class Delays(TypedDict):
     slept: float
     timed: int
     lost: int
+    full: bool
 
 
 class Garbage(TypedDict):

@@ -184,9 +184,9 @@ def vendor(config: dict[str, Any], crate: Path) -> dict[str, Any]:
             say(line=line)
         raise BuildError(f"copy the crates: cargo ended with status {copied.returncode}")
     CRATES_FROM.write_text(copied.stdout)
-    for toolchain in (CACHE / "rustup/toolchains").glob("*"):
-        if not toolchain.is_symlink():  # a link leads to one of the image
-            shutil.copytree(toolchain, VENDORED / "rustup/toolchains" / toolchain.name, symlinks=True)
+    for folder in (CACHE / "rustup/toolchains").glob("*"):
+        if not folder.is_symlink():  # a link leads to one of the image
+            shutil.copytree(folder, VENDORED / "rustup/toolchains" / folder.name, symlinks=True)
     for path in VENDORED.rglob("*"):
         os.utime(path, (0, 0), follow_symlinks=False)
     return {}

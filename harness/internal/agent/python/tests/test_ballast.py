@@ -12,15 +12,15 @@ import ballast
 @pytest.mark.parametrize(
     ("files", "free"),
     [
-        ({"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 500\nfile 150\nfile_mapped 20\n"}, 450),
+        ({"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 500\nfile 150\nshmem 40\n"}, 410),
         ({"memory.max": "max", "memory.current": "700", "memory.stat": "file 150\n"}, None),
         (
             {
                 "memory/memory.limit_in_bytes": "1000",
                 "memory/memory.usage_in_bytes": "700",
-                "memory/memory.stat": "cache 1\ntotal_cache 100\ntotal_rss 600\n",
+                "memory/memory.stat": "cache 1\ntotal_cache 100\ntotal_shmem 30\ntotal_rss 600\n",
             },
-            400,
+            370,
         ),
         ({"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "7"}, None),
         ({}, None),

@@ -24,7 +24,7 @@ def _load() -> Any:
 
 
 class Pressure:
-    """Puts a test, or each, under pressure in its setup and its call. The work of pytest is outside, its reports too."""
+    """Puts a test, or each, under pressure in its setup and its call. The work of pytest is outside."""
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self.wanted = wanted
