@@ -206,7 +206,10 @@ func (b *Bundle) Layer(image Image, to io.Writer) error {
 		return err
 	}
 	defer layer.Close()
-	return CopyRoot(to, layer, entry.Size)
+	if err := CopyRoot(to, layer, entry.Size); err != nil {
+		return fmt.Errorf("the image in the bundle: %w", err)
+	}
+	return nil
 }
 
 // perContainer are files that an engine makes in each container.

@@ -166,6 +166,7 @@ func TestSites(t *testing.T) {
 	r.countDelays(nil, 0, false)
 	assert.Equal(t, 1, r.Near)
 	assert.True(t, r.Undelayed(), "in most runs, the memory was not filled to the end")
+	assert.Contains(t, r.Rates(), "under pressure (little memory)\nin 2 runs the memory did not stay full to the end")
 }
 
 // TestNoDelayIsNoEvidence: of a fixed crate, only those clean runs count in which a thread was delayed where it hung.

@@ -44,8 +44,9 @@ type Result struct {
 	Delays int    `json:"delays,omitempty"` // at all sites, also those that are not kept
 	Near   int    `json:"near,omitempty"`
 	// Timed is in how many runs the test waited with time limits of its own, which delays can exceed.
-	Timed     int    `json:"timed,omitempty"`
-	aimed     bool   // the delays are aimed at the place of the failure, or not each run is under pressure to its end
+	Timed     int  `json:"timed,omitempty"`
+	aimed     bool // the delays are aimed at the place of the failure, or not each run is under pressure to its end
+	pressure  bundle.Pressure
 	crate     string // its folder on this host
 	outcome   verdict.Outcome
 	signature string
@@ -56,7 +57,7 @@ func newResult(p *Prepared) Result {
 	test := p.bundle.Test
 	r := Result{crate: p.crate(), Test: test.NodeID, outcome: verdict.Outcome(test.Outcome), signature: test.Signature, Places: []Place{}}
 	if p.pressure != (bundle.Pressure{}) {
-		r.Under = Words(p.pressure)
+		r.Under, r.pressure = Words(p.pressure), p.pressure
 		r.aimed = p.pressure.Code != "" && len(test.Blocked) > 0 || p.pressure.Code == "" && p.pressure.Calls || p.pressure.Memory
 	}
 	return r
@@ -213,9 +214,16 @@ func (r Result) delays() (lines []string) {
 	for _, site := range r.Sites[:min(len(r.Sites), shownSites)] {
 		most = append(most, fmt.Sprintf("%d at %s", site.Delays, site.Where))
 	}
-	lines = append(lines, fmt.Sprintf("under pressure (%s): %s", r.Under, plural.Count(r.Delays, "delay")))
+	lines = append(lines, fmt.Sprintf("under pressure (%s)", r.Under))
+	if r.pressure.Calls || r.pressure.Code != "" {
+		lines[0] += ": " + plural.Count(r.Delays, "delay")
+	}
 	if r.Delays > 0 {
 		lines[0] += ", most " + strings.Join(most, ", ")
+	}
+	if r.pressure.Memory && r.Near < r.Runs {
+		lines = append(lines, fmt.Sprintf("in %s the memory did not stay full to the end, so they count as runs without pressure",
+			plural.Count(r.Runs-r.Near, "run")))
 	}
 	if r.Timed > 0 {
 		lines = append(lines, fmt.Sprintf("in %s the test waited with time limits of its own: a failure there may come from the delays alone",
