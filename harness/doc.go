@@ -164,12 +164,18 @@
 // the command points out, is a test with time limits of its own. The delays are those of a seed for each run, but a seed does not
 // fix the order in which threads run: expect a rate, not a replay. Of several kinds of pressure, each is tried 20 times, and half
 // of them again, until one is left. Only the runs after that count, and the command says where their delays were. A crate that is compared
-// under pressure and never failed is better only if threads were delayed where the bundle's hung.
+// under pressure and never failed is better only if threads were delayed where the bundle's hung. One kind of pressure fills the
+// container's memory, but for 32 MiB, and leaves the machine a gigabyte.
 //
 // If the engine still has the image of that run, and it is of the same tools image, it is used. Otherwise one is made on the
 // tools image of this host, with the bundle's extension and the same versions of the packages, as wheels of the host's index:
 // nothing is compiled, and no code of a package runs while it is installed. Debian packages that the bundle names are installed
 // by apt, and run their scripts in the container. The machine has to be of the same architecture.
+//
+// `pyo3test repro --full` writes a bundle that holds such a tools image with the packages, in the folder images as an OCI layout of
+// one layer, and in that image the crates from crates.io that its sources are built from. It is used instead of this host's, in
+// containers without a network, with the harness's programs replaced by those of this version. It may have 8 GiB. Nothing that the build of the
+// user's machine made is in the image: what the bundle holds of that is put on it.
 //
 // A bundle is a zip file. Its first entry, manifest.json, says what happened, how the test ran and with what, and names every
 // other entry with its size and SHA-256: the sources as they travelled, what the build made, the recording of the run and
@@ -180,7 +186,7 @@
 // same: nothing can recognise every secret.
 //
 // A reader refuses a bundle that is damaged or changed, has links or names that lead elsewhere or entries that it does not know,
-// or asks for more memory or processes than a Suite has by default, or for more than an hour (`--limits` allows it). Its
+// or asks for more memory or processes than a Suite has by default, for more than an hour, or has a larger image (`--limits` allows it). Its
 // sources are unpacked into the user's cache folder, and nowhere else.
 //
 // # What stays
