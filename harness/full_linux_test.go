@@ -39,6 +39,10 @@ func TestFullBundle(t *testing.T) {
 	result, said = repro("--pressure=crate", "-n", "1", full)
 	require.Equal(t, 1, result.Failed, said)
 
+	output, err = elsewhere(pyo3test, "repro", "--full", full+".again", full).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(output), "the bundle has its image already")
+
 	// What is not as its manifest says is not loaded.
 	data, err := os.ReadFile(full)
 	require.NoError(t, err)
