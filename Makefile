@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check demo demo-hang test test-toolchains test-repros bench soak lint engine image module lock clean
+.PHONY: help check demo demo-hang test test-toolchains test-repros test-intervals bench soak lint engine image module lock clean
 
 # A command with the engine's address in its environment; makes sure first that an engine answers.
 with_engine = host="$$(images/engine.sh)"; DOCKER_HOST="$$(tail -n 1 <<<"$$host")"; export DOCKER_HOST;
@@ -27,8 +27,12 @@ test-toolchains: ## hang in every known way on each Python and Rust, compare wha
 	@$(with_engine) go test -tags toolchains -v -count=1 -p 1 -timeout 120m -run '^TestToolchains$$' ./pytests/hangs \
 		./harness/internal/selftest/projects
 
-test-repros: ## hang in every known way, run each hang again from its bundle, and measure what pressure does to races
-	@$(with_engine) go test -tags repros -v -count=1 -p 1 -timeout 90m -run '^(TestRepros|TestRates)$$' ./pytests/hangs ./pytests/races
+test-repros: ## run each hang again from its bundle, measure what pressure does to races, and that it harms no healthy suite
+	@$(with_engine) go test -tags repros -v -count=1 -p 1 -timeout 120m -run '^(TestRepros|TestRates|TestHealthy)$$' ./pytests/hangs ./pytests/races \
+		./harness/internal/selftest/projects
+
+test-intervals: ## measure a rate a hundred times, and check that the intervals have it in them; takes two hours
+	@$(with_engine) go test -tags repros -v -count=1 -timeout 240m -run '^TestIntervals$$' ./pytests/races
 
 bench: ## measure what is said about speed, as ratios within one run; leave the machine alone meanwhile
 	@$(with_engine) go test -tags bench -v -count=1 -timeout 90m -run '^TestBench$$' ./harness

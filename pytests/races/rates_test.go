@@ -41,3 +41,27 @@ func TestRates(t *testing.T) {
 	}
 	t.Logf("\n%s", strings.Join(table, "\n"))
 }
+
+// TestIntervals: of 100 measurements of 200 runs, at least 90 have an interval with the rate of 2,000 runs in it. It takes two hours.
+func TestIntervals(t *testing.T) {
+	const race = "test_once_that_detaches"
+	pyo3test, bundle := commandtest.Build(t), bundles(t, race)[race]
+	measure := func(runs int) (rate, low, high float64) {
+		var seen struct {
+			Runs, Failed int
+			Interval     struct{ Low, High float64 }
+		}
+		repro(t, &seen, pyo3test, "--pressure=calls", "-j", "2", "-n", strconv.Itoa(runs), bundle)
+		return float64(seen.Failed) / float64(seen.Runs), seen.Interval.Low, seen.Interval.High
+	}
+	truth, _, _ := measure(2000)
+	inside := 0
+	for range 100 {
+		if _, low, high := measure(200); low <= truth && truth <= high {
+			inside++
+		}
+	}
+	t.Logf("the rate of %s under pressure is %.1f %%, and %d of 100 intervals have it", race, 100*truth, inside)
+	assert.NotZero(t, truth)
+	assert.GreaterOrEqual(t, inside, 90)
+}

@@ -111,7 +111,7 @@ func (f reproFlags) leaveOut(ctx context.Context, b *bundle.Bundle, p *repro.Pre
 		return nil, err
 	}
 	b.Test.Before = found.Before
-	f.options.Each, f.options.Seed = screen.each, finalSeed
+	f.options.Each, f.options.Seed = screen.each, finalSeed()
 	fresh, err := p.After(found.Before).Run(ctx, f.options)
 	if text := found.Compared(fresh); text != "" {
 		screen.line("%12s %s", "Compared", text)

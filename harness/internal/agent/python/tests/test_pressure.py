@@ -198,6 +198,36 @@ def test_each_test(suite: Suite, beside: None, isolation: str) -> None:
     assert slept >= (0.6 if isolation == "forked" else 0.2)
 
 
+@pytest.mark.parametrize(
+    ("program", "full"),
+    [
+        ("import time; print('full', flush=True); time.sleep(60)", True),
+        ("print('full', flush=True)", False),  # the kernel has killed it
+        ("raise SystemExit(3)", None),
+    ],
+    ids=["full", "killed", "no limit"],
+)
+def test_memory(suite: Suite, beside: None, program: str, full: bool | None) -> None:
+    """Whether the memory stayed full is told, and what cannot be filled is an error."""
+    conftest.AGENT.with_name("ballast.py").write_text(program)
+    suite.write(
+        test_a="""
+        import time
+
+        def test_it():
+            time.sleep(0.2)
+        """
+    )
+    pressure = {**SETTINGS, "calls": 0.0, "memory": True}
+    if full is not None:
+        assert suite.run(pressure=pressure).one("delays")["full"] is full
+        return
+    talk = suite.talk()
+    talk.start(args=[], pressure=pressure)
+    run = talk.listen(lambda event: None)
+    assert "cannot be filled: ballast.py ended with status 3" in run.one("error")["message"]
+
+
 def test_a_test_that_removes_everything(suite: Suite, beside: None) -> None:
     """The counts are lost at worst, and nothing else."""
     run = suite.write(
