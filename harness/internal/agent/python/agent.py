@@ -289,6 +289,7 @@ class Agent:
         job = self.job
         assert job is not None
         job.drain(time.monotonic() + DRAIN)  # before the kill, so that what tests have left running is reported
+        job.settle()
         if not self.dumps:
             procs.kill_trees([os.getpid()], with_roots=False)
         good = job.conclude()

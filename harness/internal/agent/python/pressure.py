@@ -59,6 +59,7 @@ class Pressure:
         self.path = os.path.join(folder, "pressure.board")
         self.beside: list[subprocess.Popen[bytes]] = []
         self.ballast: subprocess.Popen[bytes] | None = None
+        self.full = False
         if not command["calls"] and not command["code"]:
             return
         if not os.path.exists(library):
@@ -106,13 +107,16 @@ class Pressure:
         """Return what the plugin has to know."""
         return {name: value for name, value in self.command.items() if name != "directed"}  # which can be long
 
+    def settle(self) -> None:
+        """Note whether the memory is still full: the kernel may have killed what fills it."""
+        self.full = self.ballast is not None and self.ballast.poll() is None
+
     def end(self) -> dict[str, Any]:
         """Return the event that says what was done to the test, and remove the board."""
-        full = self.ballast is not None and self.ballast.poll() is None
         for process in self.beside:
             process.kill()
             process.wait()
-        nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0, "full": full}
+        nothing = {"sites": [], "slept": 0.0, "timed": 0, "lost": 0, "full": self.full}
         if self.board < 0:
             return nothing
         board = os.pread(self.board, HEAD.size + SITES * SITE.size, 0)
@@ -135,4 +139,4 @@ class Pressure:
             if key and delays
         ]
         sites.sort(key=lambda site: -float(str(site["slept"])))
-        return {"sites": sites[:MOST], "slept": slept / 1e9, "timed": timed, "lost": lost, "full": full}
+        return {"sites": sites[:MOST], "slept": slept / 1e9, "timed": timed, "lost": lost, "full": self.full}

@@ -213,6 +213,11 @@ class Job:
             self.take(rest)
         self.agent.flush()
 
+    def settle(self) -> None:
+        """Note what can be seen only before all other processes are killed."""
+        if self.pressure is not None:
+            self.pressure.settle()
+
     def conclude(self) -> bool:
         """Report the end of the job; return whether the next one may begin."""
         raise NotImplementedError
