@@ -48,8 +48,8 @@ runs.
 With --full, it writes the bundle to a file with the image and the crates that the test needs, and runs nothing. On a machine
 with a Docker engine and no network, that file does all that is described here; --compare, with a crate that needs the same crates.
 
-Without --compare the exit code is 0 if the test passed every time, or the full bundle is written, 1 if it failed or never had a verdict. It is 2 if the bundle
-cannot be used.`,
+Without --compare the exit code is 0 if the test passed every time, or the full bundle is written, and 1 if it failed or never had
+a verdict. It is 2 if the bundle cannot be used.`,
 		Example: `  pyo3test repro test_once.pyo3test
   pyo3test repro -n 200 -j 2 test_once.pyo3test         how often does it hang?
   pyo3test repro --until-failure --for 10m test_once.pyo3test
@@ -57,7 +57,7 @@ cannot be used.`,
   pyo3test repro --shell test_once.pyo3test             look at the process that hangs
   pyo3test repro --compare -n 100 test_once.pyo3test    is it fixed in this folder?
   pyo3test repro --minimise test_once.pyo3test          which earlier tests does it need?
-  pyo3test repro --full all.pyo3test test_once.pyo3test for a machine without a network`,
+  pyo3test repro --full f.pyo3test test_once.pyo3test   for a machine without a network`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error { return f.repro(c, args) },
 	}
