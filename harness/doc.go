@@ -174,8 +174,8 @@
 //
 // `pyo3test repro --full` writes a bundle that holds such a tools image with the packages, in the folder images as an OCI layout of
 // one layer, and in that image the crates from crates.io that its sources are built from. It is used instead of this host's, in
-// containers without a network, with the harness's programs replaced by those of this version. It may have 8 GiB. Nothing that the build of the
-// user's machine made is in the image: what the bundle holds of that is put on it.
+// containers without a network, with the harness's programs replaced by those of this version. It may have 8 GiB. Nothing
+// that the build of the user's machine made is in the image: what the bundle holds of that is put on it.
 //
 // A bundle is a zip file. Its first entry, manifest.json, says what happened, how the test ran and with what, and names every
 // other entry with its size and SHA-256: the sources as they travelled, what the build made, the recording of the run and
@@ -186,8 +186,8 @@
 // same: nothing can recognise every secret.
 //
 // A reader refuses a bundle that is damaged or changed, has links or names that lead elsewhere or entries that it does not know,
-// or asks for more memory or processes than a Suite has by default, for more than an hour, or has a larger image (`--limits` allows it). Its
-// sources are unpacked into the user's cache folder, and nowhere else.
+// or asks for more memory or processes than a Suite has by default, for more than an hour, or has a larger image (`--limits`
+// allows it). Its sources are unpacked into the user's cache folder, and nowhere else.
 //
 // # What stays
 //

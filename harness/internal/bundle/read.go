@@ -30,9 +30,9 @@ type Bundle struct {
 	entries map[string]*zip.File
 }
 
-// Open opens a bundle and checks all of it but the content of an image, which [Bundle.Layer] checks. It returns an error for anything that a bundle does not have: another
-// major version, an entry of an unknown kind, a link, a name that leads out of the bundle, and a size or a content that
-// is not what the manifest says.
+// Open opens a bundle and checks all of it but the content of an image, which [Bundle.Layer] checks. It returns an error for
+// anything that a bundle does not have: another major version, an entry of an unknown kind, a link, a name that leads out of
+// the bundle, and a size or a content that is not what the manifest says.
 func Open(file string) (_ *Bundle, err error) {
 	defer func() {
 		if err != nil {

@@ -165,8 +165,8 @@ func (b *Bundle) writer() *Writer {
 	return w
 }
 
-// Save writes the bundle to a file, whole or not at all. Equal manifests, and entries that were added alike, give equal files. It sets the
-// manifest's Format, Entries, Links and Withheld.
+// Save writes the bundle to a file, whole or not at all. Equal manifests, and entries that were added alike, give equal
+// files. It sets the manifest's Format, Entries, Links and Withheld.
 func (w *Writer) Save(file string, m Manifest) (err error) {
 	m.Format = w.format()
 	slices.SortFunc(w.entries, func(a, b packed) int { return strings.Compare(a.Name, b.Name) })

@@ -114,7 +114,7 @@ func Restore(ctx context.Context, e *engine.Engine, packages string, built built
 	})
 }
 
-// restoredBuilds stands for a crate, in the budget, for images of what was built elsewhere.
+// restoredBuilds stands in for a crate's id: the budget counts the images of all bundles under it.
 const restoredBuilds = "restored"
 
 // restored returns the image of a tag, and makes it of a container, with more variables, if it is not there. The newest of such images stay.

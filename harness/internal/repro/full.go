@@ -2,7 +2,6 @@ package repro
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,9 +20,8 @@ import (
 // to run it. It is an error if the crates come from elsewhere than crates.io.
 func (p *Prepared) SaveFull(ctx context.Context, e *engine.Engine, file string, trusted bool, emit report.Emit) error {
 	b := p.bundle
-	if name, err := p.elsewhere(); err != nil || name != "" {
-		return errors.Join(err, unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, and a full bundle has "+
-			"the crates of crates.io alone", name))
+	if err := p.onlyFromCratesIO("and a full bundle has the crates of crates.io alone"); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, twinTimeout, fmt.Errorf("no full bundle within %v", twinTimeout))
 	defer cancel()

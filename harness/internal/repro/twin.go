@@ -27,6 +27,11 @@ const twinTimeout = 40 * time.Minute
 // before, from crates.io alone unless the bundle is trusted.
 func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emit report.Emit) (*Prepared, error) {
 	b := p.bundle
+	if !trusted && !b.Full() { // a full bundle is built without a network
+		if err := p.onlyFromCratesIO("so its sources are not built: run it with --limits if you trust whom it is from"); err != nil {
+			return nil, err
+		}
+	}
 	tools, network, recipe, err := p.sources(ctx, e, trusted, emit)
 	if err != nil {
 		return nil, err
@@ -49,16 +54,6 @@ func (p *Prepared) Twin(ctx context.Context, e *engine.Engine, trusted bool, emi
 func (p *Prepared) sources(ctx context.Context, e *engine.Engine, trusted bool, emit report.Emit) (image.Image, image.Network,
 	extension.Recipe, error) {
 	b := p.bundle
-	if !trusted && !b.Full() { // a full bundle is built without a network
-		name, err := p.elsewhere()
-		if err == nil && name != "" {
-			err = unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, so its sources are not built: "+
-				"run it with --limits if you trust whom it is from", name)
-		}
-		if err != nil {
-			return image.Image{}, image.Network{}, extension.Recipe{}, err
-		}
-	}
 	tools, network, packages, err := Base(ctx, e, b, emit)
 	env := maps.Clone(b.Run.Env)
 	if !trusted {
@@ -72,21 +67,23 @@ func (p *Prepared) sources(ctx context.Context, e *engine.Engine, trusted bool, 
 	}, err
 }
 
-// elsewhere returns the name of a file in the sources that makes cargo fetch from elsewhere than crates.io, "" if there is none.
-func (p *Prepared) elsewhere() (found string, err error) {
+// onlyFromCratesIO returns an error if the sources make cargo fetch from anywhere else. It ends with what follows from that.
+func (p *Prepared) onlyFromCratesIO(so string) error {
+	refuse := func(name string) error {
+		return unusable("%s of the bundle can make cargo fetch from elsewhere than crates.io, %s", name, so)
+	}
 	for name := range p.bundle.Links {
 		if path.Base(name) == ".cargo" || forCargo(name) {
-			return name, nil
+			return refuse(name)
 		}
 	}
-	err = p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
+	return p.bundle.Each(bundle.Sources, func(below string, _ bundle.Entry, data []byte) error {
 		settings := map[string]any{}
 		if forCargo(below) && (toml.Unmarshal(data, &settings) != nil || fetchesElsewhere(path.Base(below), settings)) {
-			found = below
+			return refuse(below)
 		}
 		return nil
 	})
-	return found, err
 }
 
 // forCargo reports whether cargo reads a file of this name.

@@ -208,7 +208,7 @@ def test_each_test(suite: Suite, beside: None, isolation: str) -> None:
     ids=["full", "killed", "no limit"],
 )
 def test_memory(suite: Suite, beside: None, program: str, full: bool | None) -> None:
-    """Whether the memory stayed full is told, and what cannot be filled is an error."""
+    """The event says whether the memory stayed full. If it cannot be filled, that is an error."""
     conftest.AGENT.with_name("ballast.py").write_text(program)
     suite.write(
         test_a="""
